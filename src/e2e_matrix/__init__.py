@@ -1,0 +1,1 @@
+"""Runs the OpenHands agent-server images end to end, every variant on every platform."""

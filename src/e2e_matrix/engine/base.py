@@ -1,0 +1,187 @@
+"""What the runner asks of a container engine: the seam between it and Docker.
+
+Two things satisfy ``Engine``: ``engine.docker.DockerEngine`` and the in-memory ``engine.fake.FakeEngine``;
+tests/integration/test_engine_conformance.py holds both to the same behaviour.
+
+Errors: every method raises ``CellFailure`` with the cause that failures.py knows (ENGINE_LOST when the engine
+stops answering, PULL_FAILED, REGISTRY_DENIED, DISK_FULL, NOT_STARTABLE, PLATFORM_MISSING, ...) and nothing of the SDK's.
+Times are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+LABEL_RUN = "e2e-matrix.run"
+LABEL_CELL = "e2e-matrix.cell"
+LABEL_ATTEMPT = "e2e-matrix.attempt"
+LABEL_OWNER = "e2e-matrix.owner"  # host:pid:start time of the process that started it
+LABEL_DEADLINE = "e2e-matrix.deadline"  # UTC, ISO 8601: past it anybody may remove it
+
+
+class Support(StrEnum):
+    """How an engine runs a platform, found by running something on it."""
+
+    NATIVE = "native"
+    EMULATED = "emulated"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    name: str  # "docker"
+    version: str
+    api_version: str
+    platform: str  # the engine's own, "linux/amd64"
+    operating_system: str
+    kernel: str
+    storage_driver: str
+    root_dir: str
+    cpus: int
+    memory_bytes: int
+    address: str  # where the client reaches it, "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True)
+class PlatformProbe:
+    platform: str
+    support: Support
+    detail: str  # one sentence for a person: what was run and what came
+
+
+@dataclass(frozen=True)
+class PullProgress:
+    """Bytes over all layers known so far; a layer that is already there counts for nothing."""
+
+    done_bytes: int
+    total_bytes: int
+    status: str
+
+
+@dataclass(frozen=True)
+class PulledImage:
+    reference: str  # repo@sha256:child
+    image_id: str
+    size_bytes: int  # unpacked, as the engine counts it
+    platform: str
+    labels: Mapping[str, str]
+    environment: Mapping[str, str]
+    user: str
+    entrypoint: tuple[str, ...]
+    was_present: bool  # nothing had to be downloaded
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Limits for one container; None is the engine's default (none)."""
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    image: str
+    platform: str
+    name: str
+    labels: Mapping[str, str]
+    command: Sequence[str] = ()  # arguments after the image's own entrypoint
+    entrypoint: Sequence[str] | None = None  # None keeps the image's
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ports: Sequence[int] = ()  # published on 127.0.0.1, host port chosen by the engine
+    host_alias: str | None = "host.docker.internal"  # resolves to the engine's host
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True)
+class ExitState:
+    """How a container ended; ``exit_code`` is None while it runs."""
+
+    running: bool
+    exit_code: int | None
+    oom_killed: bool
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    exit_code: int
+    output: bytes  # stdout and stderr together, bounded
+
+
+@dataclass(frozen=True)
+class ContainerSummary:
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    running: bool
+
+
+class ExitWatch(Protocol):
+    """Knows within 100 ms that a container ended. ``close()`` ends the watch; it is idempotent."""
+
+    exited: threading.Event
+
+    def close(self) -> None: ...
+
+
+ProgressCallback = Callable[[PullProgress], None]
+
+
+class Engine(Protocol):
+    """See the module's docstring. Every method may be called from any thread."""
+
+    def info(self) -> EngineInfo: ...
+
+    def probe(self, platform: str) -> PlatformProbe:
+        """Run something tiny for ``platform``. Asked once per platform; later calls answer from memory."""
+        ...
+
+    def pull(self, reference: str, platform: str, on_progress: ProgressCallback | None = None) -> PulledImage:
+        """Pull ``repo@sha256:child``; what the engine reports as an error is raised, never skipped."""
+        ...
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Create without starting; the container's id. Nothing is removed automatically."""
+        ...
+
+    def start(self, container: str) -> None: ...
+
+    def address(self, container: str, port: int) -> str:
+        """``http://host:port`` of a published port, as reachable from this process."""
+        ...
+
+    def watch_exit(self, container: str) -> ExitWatch: ...
+
+    def state(self, container: str) -> ExitState: ...
+
+    def exec(self, container: str, command: Sequence[str], timeout: float = 30.0) -> ExecResult:
+        """Run a command inside as the image's user; output beyond 1 MiB is dropped."""
+        ...
+
+    def logs(self, container: str, max_bytes: int) -> bytes:
+        """stdout and stderr so far, at most the last ``max_bytes``; fetched once, never followed."""
+        ...
+
+    def stop(self, container: str, timeout: float) -> ExitState:
+        """TERM, then KILL after ``timeout`` seconds."""
+        ...
+
+    def remove(self, container: str) -> None:
+        """Kill and remove with its anonymous volumes, within 30 s; gone already is fine."""
+        ...
+
+    def list(self, labels: Mapping[str, str | None]) -> Sequence[ContainerSummary]:
+        """Containers, running or not, with all these labels (None: any value)."""
+        ...
+
+    def host_gateway(self) -> str:
+        """The address of the engine's host as containers see it, to bind a server to; "" when it is not this host."""
+        ...
+
+    def close(self) -> None: ...

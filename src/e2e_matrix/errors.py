@@ -1,0 +1,99 @@
+"""Everything that this package raises on purpose.
+
+    E2EMatrixError            exit 3
+    ├── BadInput              exit 2   what a person wrote cannot be used; carries every Problem found
+    ├── InfrastructureError   exit 3   the engine, a registry, this machine
+    │   └── EngineUnavailable
+    ├── CellFailure           (an outcome, not an exit code: see failures.py)
+    └── Interrupted           exit 130
+
+A message says what happened, where, and what to do next; it is shown without a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from e2e_matrix.failures import Cause
+
+EXIT_PASSED = 0
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INFRASTRUCTURE = 3
+EXIT_INTERRUPTED = 130
+
+
+class E2EMatrixError(Exception):
+    """Base of the tree; ``str()`` is the whole message for a person."""
+
+    exit_code = EXIT_INFRASTRUCTURE
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong with the input: ``line`` and ``column`` count from 1, 0 where there is none."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = (
+            f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: " if self.file else ""
+        )
+        return f"{place}{self.message}" + (f"\n    {self.hint}" if self.hint else "")
+
+
+class BadInput(E2EMatrixError):
+    """A file, option or variable cannot be used. Raised once, with all the problems."""
+
+    exit_code = EXIT_BAD_INPUT
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class InfrastructureError(E2EMatrixError):
+    """The machine, the engine or a registry kept the run from happening. ``fix`` says what to do."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        self.fix = fix
+        super().__init__(message + (f"\n    {fix}" if fix else ""))
+
+
+class EngineUnavailable(InfrastructureError):
+    """No container engine answers, or one that cannot be used."""
+
+
+class CellFailure(E2EMatrixError):
+    """What ends one cell. The cause decides the outcome, in failures.py and nowhere else.
+
+    ``expected`` and ``got`` are set where an assertion failed; ``detail`` is text from outside
+    (a log excerpt, an error body): hostile, bounded by whoever sets it.
+    """
+
+    def __init__(
+        self,
+        cause: Cause,
+        message: str,
+        *,
+        expected: str | None = None,
+        got: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        self.cause = cause
+        self.message = message
+        self.expected = expected
+        self.got = got
+        self.detail = detail
+        super().__init__(message)
+
+
+class Interrupted(E2EMatrixError):
+    """Ctrl-C or SIGTERM, after everything of ours was removed."""
+
+    exit_code = EXIT_INTERRUPTED

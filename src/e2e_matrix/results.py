@@ -1,0 +1,220 @@
+"""What a run leaves behind: the models of results.json.
+
+The store is the truth: every report is rendered from these alone. Durations are seconds on a monotonic clock,
+timestamps UTC in ISO 8601, money an exact decimal in a string (null: nobody told), sizes bytes.
+The JSON Schema is generated from here into docs/results.schema.json, and a test keeps it current.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from e2e_matrix.failures import Cause, Outcome
+
+SCHEMA_VERSION = 1
+
+
+def plain_decimal(value: Decimal) -> str:
+    """The decimal without an exponent: 0.0000168, never 1.68E-5."""
+    return format(value, "f")
+
+
+Money = Annotated[Decimal, PlainSerializer(plain_decimal, return_type=str)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tokens(Model):
+    """As the server counted them over the whole conversation."""
+
+    prompt: int = 0
+    completion: int = 0
+    total: int = 0
+
+
+class LlmCall(Model):
+    """One call that the stand-in answered."""
+
+    path: str
+    status: int
+    streamed: bool
+    prompt_tokens: int
+    completion_tokens: int
+    received_at: datetime
+    first_byte_seconds: Seconds
+    duration_seconds: Seconds
+
+
+class Step(Model):
+    """One named part of a scenario. ``start_seconds`` counts from the attempt's start."""
+
+    name: str
+    title: str = Field(description="What the step shows, as one short sentence for a person")
+    phase: str = Field(description="The phase its time belongs to: pull, boot, init, conversation or removal")
+    outcome: Outcome
+    start_seconds: Seconds
+    duration_seconds: Seconds
+    message: str | None = None
+    cause: Cause | None = None
+    expected: str | None = None
+    got: str | None = None
+    detail: str | None = Field(None, description="Text from the server or its log; hostile")
+    facts: dict[str, Any] = Field(
+        default_factory=dict, description="What was learned, such as a status code or a count"
+    )
+
+
+class Phases(Model):
+    """Seconds per phase; null where the attempt did not get that far."""
+
+    pull: Seconds | None = None
+    boot: Seconds | None = Field(None, description="Container start until GET /api/init says dormant")
+    init: Seconds | None = Field(None, description="The POST /api/init that succeeds")
+    first_token: Seconds | None = Field(
+        None, description="Conversation created until the model's first byte, where known"
+    )
+    conversation: Seconds | None = Field(
+        None, description="Conversation created until its terminal state was known"
+    )
+    removal: Seconds | None = Field(None, description="Stop and removal of the container")
+
+
+class Image(Model):
+    reference: str = Field(description="repo:tag as a person writes it")
+    digest: str | None = Field(None, description="The child manifest that ran: sha256:...")
+    index_digest: str | None = None
+    size_bytes: int | None = Field(
+        None, description="Compressed, from the manifest: what a pull transfers at the most"
+    )
+    unpacked_bytes: int | None = Field(None, description="On the engine's disk, as the engine counts it")
+    platform: str
+    pinned: str | None = Field(None, description="repo@sha256:child, what to pull to get exactly this")
+    arch_tag: str | None = Field(None, description="The per-arch tag, where it exists")
+    arch_tag_matches: bool | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Server(Model):
+    """What GET /server_info said; all of it hostile text."""
+
+    version: str | None = None
+    sdk_version: str | None = None
+    build_git_sha: str | None = None
+    build_git_ref: str | None = None
+    python_version: str | None = None
+
+
+class Attempt(Model):
+    number: int = Field(ge=1)
+    outcome: Outcome
+    cause: Cause | None = None
+    message: str | None = None
+    started_at: datetime
+    duration_seconds: Seconds
+    worker: int = Field(description="Which of the parallel workers ran it, from 0")
+    run_offset_seconds: Seconds = Field(description="The attempt's start, counted from the run's")
+    phases: Phases = Phases()
+    steps: list[Step] = []
+    cost_usd: Money | None = None
+    tokens: Tokens | None = None
+    llm_calls: list[LlmCall] | None = Field(
+        None, description="The stand-in's own count; null with a real model"
+    )
+    server: Server = Server()
+    machine: str | None = Field(None, description="`uname -m` in the container")
+    exit_code: int | None = None
+    oom_killed: bool = False
+    unpacked_bytes: int | None = None
+    image_labels: dict[str, str] = {}
+    folder: str = Field(description="Where the attempt's files lie, relative to the run's folder")
+    log_excerpt: str | None = Field(None, description="The log around the failure, bounded; hostile")
+
+
+class Cell(Model):
+    id: str
+    axes: dict[str, str]
+    scenario: str
+    outcome: Outcome
+    cause: Cause | None = None
+    message: str | None = None
+    emulated: bool
+    platform: str
+    image: Image
+    cost_usd: Money | None = None
+    tokens: Tokens | None = None
+    duration_seconds: Seconds
+    phases: Phases = Phases()
+    steps: list[Step] = Field([], description="Those of the attempt that counts: the last")
+    attempts: list[Attempt] = []
+    server: Server = Server()
+
+
+class SettingValue(Model):
+    value: Any
+    source: str = Field(description="default, file, environment or command line")
+
+
+class EngineFacts(Model):
+    name: str
+    version: str
+    api_version: str
+    platform: str
+    operating_system: str
+    kernel: str
+    storage_driver: str
+    cpus: int
+    memory_bytes: int
+
+
+class Llm(Model):
+    kind: str = Field(description="stand-in, or provider for a real model")
+    model: str
+    base_url: str | None = None
+
+
+class Totals(Model):
+    cells: int
+    passed: int = 0
+    failed: int = 0
+    error: int = 0
+    unsupported: int = 0
+    cancelled: int = 0
+    not_run: int = 0
+    cost_usd: Money | None = Field(None, description="Exact sum; null when no cell knows its cost")
+    cost_unknown_cells: int = Field(0, description="Cells that ran a conversation and do not know its cost")
+
+
+class Run(Model):
+    id: str
+    started_at: datetime
+    finished_at: datetime | None = None
+    duration_seconds: Seconds
+    verdict: Outcome = Field(description="passed, failed, error or cancelled, of the run as a whole")
+    reason: str = Field(description="One sentence: why the verdict is what it is")
+    exit_code: int
+    interrupted: bool = False
+    axes: dict[str, list[str]]
+    settings: dict[str, SettingValue]
+    matrix_file: str
+    command: list[str] = Field(description="The command line, as it was typed")
+    engine: EngineFacts
+    llm: Llm
+    program_version: str
+    emulated_cpu: str | None = Field(None, description="QEMU_CPU given to emulated cells")
+    workers: int
+    totals: Totals
+
+
+class Results(Model):
+    """The whole of results.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    run: Run
+    cells: list[Cell]
