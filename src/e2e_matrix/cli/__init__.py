@@ -1,0 +1,60 @@
+"""The command line: one small file per command; parse, call, print."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from e2e_matrix import __version__
+from e2e_matrix.errors import EXIT_BAD_INPUT, E2EMatrixError
+
+# Name -> the module whose `command` it is. Imported when asked for: `plan` need not load Docker's SDK.
+COMMANDS = {
+    "run": "run",
+    "plan": "plan",
+    "demo": "demo",
+    "render": "render",
+    "doctor": "doctor",
+    "clean": "clean",
+    "images": "images",
+    "setup": "setup",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"e2e_matrix.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="e2e-matrix")
+def program() -> None:
+    """Run the OpenHands agent-server images end to end, every variant on every platform.
+
+    Exit codes: 0 passed, 1 the product failed, 2 bad input, 3 infrastructure, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """The entry point: what we raise on purpose is shown as a message, never as a traceback."""
+    try:
+        status = program.main(standalone_mode=False, auto_envvar_prefix="E2E_MATRIX")
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_BAD_INPUT)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except E2EMatrixError as error:
+        click.echo(f"e2e-matrix: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(status if isinstance(status, int) else 0)
