@@ -1,0 +1,142 @@
+"""The run folder: the one place where a run's results lie.
+
+    reports/<run-id>/
+        results.json             the truth: see results.py; written again, atomically, whenever a cell ends
+        report.html, report.md   rendered from results.json alone
+        cells/<cell-id>/attempt-<n>/
+            attempt.json         this attempt, durable the moment it exists
+            server.log           what the container printed
+            llm-calls.json       what the stand-in served to it
+    reports/latest               a link to the newest run
+
+Files are written beside their place, synced and renamed: a reader sees the old file or the new one, never half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from e2e_matrix.errors import BadInput, InfrastructureError, Problem
+from e2e_matrix.results import SCHEMA_VERSION, Attempt, Results
+
+RESULTS = "results.json"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, durably. Raises ``InfrastructureError`` where the disk refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot write {path}: {error.strerror}",
+            "Free space there, or choose another folder with --reports.",
+        ) from error
+
+
+class RunFolder:
+    """One run's folder while it is being written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, reports: Path, now: datetime) -> RunFolder:
+        """A new folder ``<reports>/<UTC time>-<random>``; its name is the run's id."""
+        run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        path = reports / run_id
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot make the run's folder {path}: {error.strerror}", "Choose another with --reports."
+            ) from error
+        return cls(path)
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    def attempt_folder(self, cell: str, number: int) -> Path:
+        folder = self.path / "cells" / cell / f"attempt-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write_attempt(self, attempt: Attempt) -> None:
+        """Make an attempt durable, with what the stand-in served to it beside it."""
+        folder = self.path / attempt.folder
+        write_atomically(folder / "attempt.json", (attempt.model_dump_json(indent=2) + "\n").encode())
+        if attempt.llm_calls is not None:
+            calls = ",\n  ".join(call.model_dump_json() for call in attempt.llm_calls)
+            write_atomically(folder / "llm-calls.json", (f"[\n  {calls}\n]\n" if calls else "[]\n").encode())
+
+    def write_results(self, results: Results) -> None:
+        write_atomically(self.path / RESULTS, (results.model_dump_json(indent=2) + "\n").encode())
+
+    def point_latest_here(self) -> None:
+        """Let ``reports/latest`` name this run."""
+        link = self.path.parent / "latest"
+        fresh = self.path.parent / f".latest.{secrets.token_hex(4)}"
+        fresh.symlink_to(self.path.name)
+        if link.is_dir() and not link.is_symlink():
+            fresh.unlink()
+            raise InfrastructureError(f"{link} is a folder, not our link", "Move it away.")
+        fresh.replace(link)
+
+
+def load(folder: Path) -> Results:
+    """Read a run's results.json. Raises ``BadInput`` where there is none, or none that this version reads."""
+    path = folder / RESULTS
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            [
+                Problem(
+                    str(path),
+                    0,
+                    0,
+                    f"cannot be read: {error.strerror}",
+                    "Name a run's folder, such as reports/latest.",
+                )
+            ]
+        ) from error
+    try:
+        results = Results.model_validate_json(text)
+    except ValidationError as error:
+        problems = [
+            Problem(str(path), 0, 0, f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}")
+            for item in error.errors()[:10]
+        ]
+        raise BadInput(problems) from error
+    if results.schema_version != SCHEMA_VERSION:
+        raise BadInput(
+            [
+                Problem(
+                    str(path),
+                    0,
+                    0,
+                    f"schema_version is {results.schema_version}; this program reads {SCHEMA_VERSION}",
+                    "Use the version of e2e-matrix that wrote it.",
+                )
+            ]
+        )
+    return results
