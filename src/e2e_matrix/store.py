@@ -9,7 +9,7 @@
             llm-calls.json       what the stand-in served to it
     reports/latest               a link to the newest run
 
-Files are written beside their place, synced and renamed: a reader sees the old file or the new one, never half.
+Files are written beside their place, synced and renamed: a reader sees the old one or the new, never half.
 """
 
 from __future__ import annotations

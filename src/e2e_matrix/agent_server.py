@@ -1,0 +1,229 @@
+"""A client of the agent-server's HTTP and WebSocket API, as far as a scenario needs it.
+
+Source of every path and status: the server's own /openapi.json and behaviour, versions 1.29.0 to 1.58.0.
+Whatever a server says is data: a reply is returned as it came, and the scenario decides whether it is right.
+Transport errors are ``httpx.TransportError`` and ``websockets`` exceptions; cell.py knows what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.sync.client import ClientConnection, connect
+
+INIT_HEADER = "X-Init-API-Key"
+SESSION_HEADER = "X-Session-API-Key"
+
+# ConversationExecutionStatus.is_terminal of the SDK. There is no "stopped": upstream issue 3793.
+TERMINAL_STATUSES = frozenset({"finished", "error", "stuck"})
+
+# Answered while dormant; every other path under /api must be 503.
+OPEN_ROUTES = ("/", "/alive", "/health", "/ready", "/server_info", "/openapi.json", "/docs", "/redoc")
+
+# A reply larger than this is not read: the whole /openapi.json of 1.58.0 is 0.5 MB.
+MAX_BODY_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP answer. ``text`` is hostile and complete up to ``MAX_BODY_BYTES``."""
+
+    method: str
+    path: str
+    status: int
+    text: str
+
+    @property
+    def request(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def json(self) -> Any:
+        """The body as JSON with exact decimals; None where it is not JSON."""
+        try:
+            return json.loads(self.text, parse_float=Decimal)
+        except ValueError:
+            return None
+
+    def field(self, *names: str) -> Any:
+        """A nested field of a JSON object body, None where there is none."""
+        value = self.json()
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+
+@dataclass(frozen=True)
+class ServerEvent:
+    """One frame of the events WebSocket, reduced to what a scenario reads."""
+
+    kind: str
+    status: str | None  # the execution status it tells, if it tells one
+    error: str | None  # "code: detail" of a ConversationErrorEvent
+
+
+def parse_event(frame: str | bytes) -> ServerEvent | None:
+    """Read one frame; None for what is no JSON object."""
+    try:
+        event = json.loads(frame)
+    except ValueError:
+        return None
+    if not isinstance(event, dict):
+        return None
+    kind = str(event.get("kind", ""))
+    status = error = None
+    if kind == "ConversationStateUpdateEvent":
+        # A subscriber that comes late is told once, inside the full state.
+        value = event.get("value")
+        if event.get("key") == "full_state" and isinstance(value, dict):
+            value = value.get("execution_status")
+        elif event.get("key") != "execution_status":
+            value = None
+        status = value if isinstance(value, str) else None
+    elif kind == "ConversationErrorEvent":
+        error = f"{event.get('code')}: {event.get('detail')}"
+    return ServerEvent(kind, status, error)
+
+
+def parse_version(text: str | None) -> tuple[int, ...] | None:
+    """``1.58.0`` as (1, 58, 0); None for what is no release, such as "unknown"."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text or "")
+    return tuple(int(part or 0) for part in match.groups()) if match else None
+
+
+class EventStream:
+    """The events of one conversation. Iterate with ``receive``; close it when done."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def receive(self, timeout: float) -> ServerEvent | None:
+        """The next event, None after ``timeout`` seconds without one.
+
+        Raises ``websockets.exceptions.ConnectionClosed`` when the server ended the stream.
+        """
+        try:
+            return parse_event(self._connection.recv(timeout=timeout))
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class AgentServer:
+    """One server at ``base_url`` (http://host:port). ``session_key`` is sent once it is set.
+
+    ``timeout`` bounds each phase of one request (connect, read, write), in seconds.
+    """
+
+    def __init__(self, base_url: str, timeout: float = 10.0) -> None:
+        self.base_url = base_url
+        self.session_key: str | None = None
+        self._timeout = timeout
+        # No proxy and no other setting of the environment may come between us and the container.
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        anonymous: bool = False,
+        timeout: float | None = None,
+    ) -> Reply:
+        """Send one request; ``body`` goes as JSON, ``content`` as it is.
+
+        ``anonymous`` leaves the session key out. ``timeout`` is in seconds, like the client's.
+        """
+        sent = dict(headers or {})
+        if self.session_key and not anonymous:
+            sent.setdefault(SESSION_HEADER, self.session_key)
+        if content is None and body is not None:
+            content = json.dumps(body).encode()
+        if content is not None:
+            sent.setdefault("Content-Type", "application/json")
+        received = bytearray()
+        with self._http.stream(
+            method, path, content=content, headers=sent, timeout=timeout or self._timeout
+        ) as response:
+            for chunk in response.iter_bytes():
+                received += chunk
+                if len(received) > MAX_BODY_BYTES:
+                    break
+        text = bytes(received[:MAX_BODY_BYTES]).decode("utf-8", "replace")
+        return Reply(method, path, response.status_code, text)
+
+    def get(self, path: str, **options: Any) -> Reply:
+        return self.request("GET", path, **options)
+
+    def init_state(self, timeout: float | None = None) -> Reply:
+        return self.get("/api/init", timeout=timeout)
+
+    def init(self, key: str | None, body: Any = None, *, content: bytes | None = None) -> Reply:
+        """POST /api/init; ``key`` None leaves the header out."""
+        headers = {INIT_HEADER: key} if key is not None else {}
+        return self.request("POST", "/api/init", body=body, content=content, headers=headers)
+
+    def create_conversation(self, body: Mapping[str, Any]) -> Reply:
+        return self.request("POST", "/api/conversations", body=body)
+
+    def conversation(self, conversation: str) -> Reply:
+        return self.get(f"/api/conversations/{conversation}")
+
+    def final_response(self, conversation: str) -> Reply:
+        return self.get(f"/api/conversations/{conversation}/agent_final_response")
+
+    def last_error(self, conversation: str) -> str | None:
+        """The newest ConversationErrorEvent over REST, for when the WebSocket did not tell."""
+        reply = self.get(
+            f"/api/conversations/{conversation}/events/search?sort_order=TIMESTAMP_DESC&limit=50"
+        )
+        items = reply.field("items")
+        for item in items if isinstance(items, list) else []:
+            event = parse_event(json.dumps(item, default=str))
+            if event and event.error:
+                return event.error
+        return None
+
+    def delete_conversation(self, conversation: str) -> Reply:
+        return self.request("DELETE", f"/api/conversations/{conversation}")
+
+    def events(self, conversation: str, timeout: float = 10.0) -> EventStream:
+        """Open the events WebSocket, past events included.
+
+        Raises one of ``STREAM_ERRORS`` where it cannot be had.
+        """
+        url = self.base_url.replace("http", "ws", 1) + f"/sockets/events/{conversation}?resend_mode=all"
+        connection = connect(url, open_timeout=timeout, close_timeout=2, proxy=None, max_size=MAX_BODY_BYTES)
+        try:
+            if self.session_key:
+                connection.send(json.dumps({"type": "auth", "session_api_key": self.session_key}))
+        except BaseException:
+            connection.close()
+            raise
+        return EventStream(connection)
+
+
+STREAM_ERRORS = (ConnectionClosed, InvalidHandshake, OSError, TimeoutError)
