@@ -1,0 +1,171 @@
+"""The stand-in over real sockets, read the way a client of OpenAI's API reads it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.llm import StandIn
+from e2e_matrix.llm.standin import MAX_BODY_BYTES
+
+PROMPT = "Reply with just the number 42."
+CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": PROMPT}]}
+INPUT = {"model": "gpt-5.5", "input": PROMPT}
+
+
+@pytest.fixture
+def llm() -> Iterator[StandIn]:
+    with StandIn("127.0.0.1") as standin:
+        yield standin
+
+
+@pytest.fixture
+def client(llm: StandIn) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {llm.issue_key('python-amd64')}"}
+    with httpx.Client(base_url=llm.base_url(), headers=headers, timeout=10) as opened:
+        yield opened
+
+
+def _events(answer: httpx.Response) -> list[dict[str, Any]]:
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    blocks = [block for block in answer.text.split("\n\n") if block]
+    data = [line[6:] for block in blocks for line in block.splitlines() if line.startswith("data: ")]
+    return [{"done": True} if item == "[DONE]" else json.loads(item) for item in data]
+
+
+def test_chat_whole(llm: StandIn, client: httpx.Client) -> None:
+    answer = client.post("/chat/completions", json=CHAT)
+    body = answer.json()
+    assert (answer.status_code, body["object"], body["model"]) == (200, "chat.completion", "gpt-4o")
+    assert body["choices"][0]["message"]["content"] == "42"
+    assert body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"] + 1
+    [call] = llm.calls("python-amd64")
+    assert (call.path, call.status, call.streamed) == ("/v1/chat/completions", 200, False)
+    assert call.prompt_tokens == body["usage"]["prompt_tokens"] > 0
+    assert call.received_at.utcoffset() is not None
+    assert 0 < call.first_byte_seconds <= call.duration_seconds < 5
+
+
+def test_chat_streamed(llm: StandIn, client: httpx.Client) -> None:
+    streamed = {"stream": True, "stream_options": {"include_usage": True}}
+    *chunks, last = _events(client.post("/chat/completions", json=CHAT | streamed))
+    assert last == {"done": True}
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1]) == "42"
+    assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
+    [call] = llm.calls("python-amd64")
+    assert call.streamed
+    assert chunks[-1]["usage"]["prompt_tokens"] == call.prompt_tokens
+
+
+def test_responses_whole_and_streamed(llm: StandIn, client: httpx.Client) -> None:
+    whole = client.post("/responses", json=INPUT).json()
+    events = _events(client.post("/responses", json=INPUT | {"stream": True}))
+    assert whole["output"][0]["content"][0]["text"] == "42"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta") == "42"
+    assert events[-1]["type"] == "response.completed"
+    assert events[-1]["response"]["usage"] == whole["usage"]
+    assert [call.streamed for call in llm.calls("python-amd64")] == [False, True]
+
+
+def test_models(client: httpx.Client) -> None:
+    listed = client.get("/models").json()
+    assert "gpt-4o" in [model["id"] for model in listed["data"]]
+
+
+def test_only_keys_of_this_run_are_served(llm: StandIn) -> None:
+    for headers in ({}, {"Authorization": "Bearer sk-guess"}, {"Authorization": "Basic sk-guess"}):
+        answer = httpx.post(f"{llm.base_url()}/chat/completions", json=CHAT, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert llm.refused == 3
+    assert llm.calls("python-amd64") == []
+
+
+def test_calls_are_told_apart_by_cell_and_by_key(llm: StandIn, client: httpx.Client) -> None:
+    again, other = llm.issue_key("python-amd64"), llm.issue_key("java-amd64")
+    for key in (again, other, again):
+        client.post("/chat/completions", json=CHAT, headers={"Authorization": f"Bearer {key}"})
+    assert [len(llm.calls(name)) for name in (again, other, "python-amd64", "java-amd64")] == [2, 1, 2, 1]
+    assert llm.calls("nobody") == []
+
+
+def test_errors_have_openais_shape(llm: StandIn, client: httpx.Client) -> None:
+    large = b"x" * (MAX_BODY_BYTES + 1)
+    answers = [
+        client.post("/chat/completions", content=b"{"),
+        client.post("/completions", json=CHAT),
+        client.get("/chat/completions"),
+        client.post("/chat/completions", content=large),
+        client.post("/chat/completions", content=iter([b"{}"])),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 404, 405, 413, 411]
+    assert all(set(answer.json()["error"]) == {"message", "type", "param", "code"} for answer in answers)
+    assert [call.status for call in llm.calls("python-amd64")] == [400, 404, 405, 413, 411]
+    assert sum(call.prompt_tokens for call in llm.calls("python-amd64")) == 0
+    assert client.post("/chat/completions", json=CHAT).status_code == 200
+
+
+def test_many_at_once(llm: StandIn) -> None:
+    keys = [llm.issue_key(f"cell-{number}") for number in range(8)]
+
+    def ask(number: int) -> str:
+        asked = {"model": "m", "input": f"Reply with just the number {number}.", "stream": number % 2 == 0}
+        headers = {"Authorization": f"Bearer {keys[number % 8]}"}
+        return httpx.post(f"{llm.base_url()}/responses", json=asked, headers=headers, timeout=20).text
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(40)))
+    assert all(f'"{number}"' in answer for number, answer in enumerate(answers))
+    assert [len(llm.calls(f"cell-{number}")) for number in range(8)] == [5] * 8
+
+
+def test_a_caller_that_hangs_up_is_logged_and_harms_nobody(llm: StandIn, client: httpx.Client) -> None:
+    key = llm.issue_key("rude")
+    with socket.create_connection(("127.0.0.1", llm.port)) as rude:
+        rude.sendall(
+            f"POST /v1/responses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+            "Content-Length: 100\r\n\r\n{".encode()
+        )
+        rude.shutdown(socket.SHUT_WR)
+        while rude.recv(4096):
+            pass
+    assert [call.status for call in llm.calls("rude")] == [499]
+    assert client.post("/chat/completions", json=CHAT).status_code == 200
+
+
+def test_stop_hangs_up_and_frees_the_port() -> None:
+    before = threading.active_count()
+    llm = StandIn("127.0.0.1")
+    with socket.create_connection(("127.0.0.1", llm.port), timeout=10) as idle:
+        key = llm.issue_key("cell")
+        httpx.post(f"{llm.base_url()}/responses", json=INPUT, headers={"Authorization": f"Bearer {key}"})
+        assert llm.is_alive()
+        llm.stop()
+        llm.stop()
+        assert idle.recv(1) == b""
+    assert not llm.is_alive()
+    assert len(llm.calls("cell")) == 1
+    assert threading.active_count() == before
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{llm.base_url()}/models")
+    with StandIn("127.0.0.1", llm.port) as again:
+        assert again.is_alive()
+
+
+def test_an_address_that_cannot_be_used_says_what_to_do() -> None:
+    with pytest.raises(InfrastructureError, match=r"cannot listen on 192\.0\.2\.1:0: .*\n.*doctor"):
+        StandIn("192.0.2.1")  # TEST-NET-1: nobody's address
+
+
+def test_keys_are_random() -> None:
+    with StandIn("127.0.0.1") as one, StandIn("127.0.0.1") as other:
+        keys = {one.issue_key("cell"), one.issue_key("cell"), other.issue_key("cell")}
+    assert len(keys) == 3
