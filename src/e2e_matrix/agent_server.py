@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 INIT_HEADER = "X-Init-API-Key"
@@ -224,6 +224,14 @@ class AgentServer:
             connection.close()
             raise
         return EventStream(connection)
+
+    def events_handshake(self, conversation: str, timeout: float = 10.0) -> int:
+        """The HTTP status of the events WebSocket's handshake: 101 where it was accepted."""
+        try:
+            self.events(conversation, timeout).close()
+        except InvalidStatus as refusal:
+            return refusal.response.status_code
+        return 101
 
 
 STREAM_ERRORS = (ConnectionClosed, InvalidHandshake, OSError, TimeoutError)

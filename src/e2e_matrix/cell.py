@@ -1,0 +1,173 @@
+"""One attempt at one cell: pull, start, drive, collect, remove.
+
+``run_cell`` is a function of plain data and of what it is handed; it knows nothing of the scheduler, so that
+a thread here and a worker elsewhere run the same code. It always returns: what goes wrong becomes an outcome.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+from e2e_matrix import __version__
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import Engine, PulledImage, PullProgress
+from e2e_matrix.errors import CellFailure, InfrastructureError
+from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.progress import Progress
+from e2e_matrix.results import Attempt
+from e2e_matrix.scenarios import SCENARIOS
+from e2e_matrix.scenarios.base import LlmLedger, Session
+from e2e_matrix.store import write_atomically
+from e2e_matrix.task import CellTask
+from e2e_matrix.text import block
+
+# What is kept of a container's log, and what the report shows of it where something failed.
+LOG_BYTES = 16 * 1024 * 1024
+EXCERPT_LINES = 40
+PULL_LIMIT = 3600.0
+REMOVAL_LIMIT = 60.0
+HIDDEN = "[hidden]"
+
+
+def run_cell(
+    task: CellTask, engine: Engine, llm: LlmLedger, progress: Progress, cancel: Cancellation
+) -> Attempt:
+    """Run one attempt and clean up after it. Never raises, except what ends the process."""
+    started_at = datetime.now(UTC)
+    progress.cell_started(task.cell, task.attempt)
+    session = Session(task, engine, llm, progress, cancel)
+    session.hide(*filter(None, [task.llm.api_key]))
+    failure: CellFailure | None = None
+    pulled: PulledImage | None = None
+    log = ""
+    try:
+        try:
+            pulled = _pull(session)
+            SCENARIOS[task.scenario].run(session)
+        finally:
+            log = _collect_log(session)
+    except CellFailure as error:
+        failure = error
+    except Exception as error:  # noqa: BLE001 - one cell's surprise must not end the others
+        failure = _internal(session, error)
+    removal = _remove(session)
+    # What came first tells most, but being asked to stop overrides what broke because of it.
+    failure = (
+        cancel.failure() if cancel.is_set and failure else session.findings.failure or failure or removal
+    )
+    return _attempt(session, started_at, failure, pulled, log)
+
+
+def _pull(session: Session) -> PulledImage:
+    task = session.task
+
+    def watch(progress: PullProgress) -> None:
+        session.cancel.check()  # raised out of the engine's own loop: a pull can take minutes
+        session.report_pull(progress)
+
+    with session.step("pull", "The image is pulled by its digest", phase="pull", limit=PULL_LIMIT) as step:
+        pulled = session.engine.pull(task.image, task.platform, watch)
+        step.note(unpacked_bytes=pulled.size_bytes, was_present=pulled.was_present)
+    session.phase(pull=session.findings.steps[-1].duration_seconds)
+    # A cell's limit is for the product, not for the network: it starts once the image is there.
+    session.restart_limit()
+    return pulled
+
+
+def _collect_log(session: Session) -> str:
+    """Write what the container printed to the attempt's folder; the text comes back for the excerpt."""
+    if session.container is None:
+        return ""
+    try:
+        log = session.engine.logs(session.container, LOG_BYTES).decode("utf-8", "replace")
+        for secret in session.secrets:
+            log = log.replace(secret, HIDDEN)
+        write_atomically(Path(session.task.folder) / "server.log", log.encode())
+    except (CellFailure, InfrastructureError) as error:
+        return f"(the log could not be kept: {error})"
+    return log
+
+
+def _remove(session: Session) -> CellFailure | None:
+    """Remove the container whatever happened; a removal that fails is a failure of the infrastructure."""
+    begin = time.monotonic()
+    session.close()
+    if session.container is None:
+        return None
+    failure: CellFailure | None = None
+    try:
+        if session.exit_state is None:
+            session.exit_state = session.engine.state(session.container)
+    except CellFailure as error:
+        failure = error
+    try:
+        session.engine.remove(session.container)
+    except CellFailure as error:
+        failure = error
+    stopped = sum(step.duration_seconds for step in session.findings.steps if step.name == "stop")
+    session.phase(removal=round(stopped + time.monotonic() - begin, 4))
+    return failure
+
+
+def _internal(session: Session, error: Exception) -> CellFailure:
+    """An exception that no row of failures.py foresaw: kept in a file that can be pasted into a report."""
+    name = "diagnostic.txt"
+    text = (
+        f"e2e-matrix {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"cell {session.task.cell}, image {session.task.image}, platform {session.task.platform}\n"
+        f"steps: {', '.join(f'{step.name} {step.outcome}' for step in session.findings.steps)}\n\n"
+        + "".join(traceback.format_exception(error))
+    )
+    for secret in session.secrets:
+        text = text.replace(secret, HIDDEN)
+    try:
+        write_atomically(Path(session.task.folder) / name, text.encode())
+    except InfrastructureError:
+        print(text, file=sys.stderr)  # the disk refuses: the terminal is what is left
+    return CellFailure(Cause.INTERNAL, f"{type(error).__name__}: {error}; see {name}")
+
+
+def _excerpt(log: str, failure: CellFailure | None) -> str | None:
+    if failure is None or not log:
+        return None
+    lines = block(log[-64_000:], limit=64_000, lines=5_000).splitlines()
+    return "\n".join(lines[-EXCERPT_LINES:])
+
+
+def _attempt(
+    session: Session,
+    started_at: datetime,
+    failure: CellFailure | None,
+    pulled: PulledImage | None,
+    log: str,
+) -> Attempt:
+    task, findings = session.task, session.findings
+    state = session.exit_state
+    return Attempt(
+        number=task.attempt,
+        outcome=POLICIES[failure.cause].outcome if failure else Outcome.PASSED,
+        cause=failure and failure.cause,
+        message=failure and block(failure.message, limit=500, lines=4),
+        started_at=started_at,
+        duration_seconds=round(time.monotonic() - session.started, 4),
+        worker=task.worker,
+        run_offset_seconds=round(task.run_offset_seconds, 4),
+        phases=findings.phases,
+        steps=findings.steps,
+        cost_usd=findings.cost_usd,
+        tokens=findings.tokens,
+        llm_calls=session.llm.calls(),
+        server=findings.server,
+        machine=findings.machine,
+        exit_code=state.exit_code if state else None,
+        oom_killed=state.oom_killed if state else False,
+        unpacked_bytes=pulled.size_bytes if pulled else None,
+        image_labels=dict(pulled.labels) if pulled else {},
+        folder=f"cells/{task.cell}/attempt-{task.attempt}",
+        log_excerpt=_excerpt(log, failure),
+    )

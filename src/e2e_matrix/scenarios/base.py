@@ -1,0 +1,225 @@
+"""What a scenario is, and how it records what it does.
+
+A scenario is named steps, each timed and asserted. A step that finds something wrong fails. Where the rest
+still means something (`go_on=True`) the scenario goes on, so that one run shows all that is wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+from e2e_matrix.agent_server import AgentServer
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, PullProgress
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.progress import Progress
+from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
+from e2e_matrix.task import CellTask
+from e2e_matrix.text import block
+
+# Longest text of a message, of what was expected or got, and of a detail, in results.json.
+SHORT, LONG = 500, 4_000
+
+
+class Deadline:
+    """A moment on the monotonic clock. ``what`` names it in the failure's message."""
+
+    def __init__(self, seconds: float, cause: Cause, what: str, within: Deadline | None = None) -> None:
+        self.limit = seconds
+        self.cause = cause
+        self.what = what
+        self.at = time.monotonic() + seconds
+        if within and within.at < self.at:
+            self.limit, self.cause, self.what, self.at = within.limit, within.cause, within.what, within.at
+
+    def remaining(self) -> float:
+        return self.at - time.monotonic()
+
+    def check(self) -> None:
+        if self.remaining() <= 0:
+            raise CellFailure(self.cause, f"{self.what} took longer than {self.limit:.0f} s")
+
+
+class LlmLedger(Protocol):
+    """What is known of the model's side, where it is ours."""
+
+    def calls(self) -> list[LlmCall] | None:
+        """The calls of this attempt so far; None with a real provider."""
+        ...
+
+    def is_alive(self) -> bool: ...
+
+
+@dataclass
+class StepRecord:
+    """What a running step notes about itself."""
+
+    deadline: Deadline
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, **facts: Any) -> None:
+        self.facts.update(facts)
+
+    def expect(self, what: str, expected: object, got: object, *, detail: str | None = None) -> None:
+        """Fail the step unless ``got`` equals ``expected``."""
+        if got != expected:
+            raise CellFailure(Cause.ASSERTION, what, expected=str(expected), got=str(got), detail=detail)
+
+
+@dataclass
+class Findings:
+    """What an attempt learned on the way: the scenario writes, cell.py turns it into an ``Attempt``."""
+
+    steps: list[Step] = field(default_factory=list)
+    phases: Phases = field(default_factory=Phases)
+    server: Server = field(default_factory=Server)
+    machine: str | None = None
+    cost_usd: Decimal | None = None
+    tokens: Tokens | None = None
+    failure: CellFailure | None = None  # the first
+
+
+class Scenario(Protocol):
+    """A module with these names satisfies it; SCENARIOS in this package lists them."""
+
+    NAME: str
+    VERSION: str  # changes when what is asserted changes
+
+    def run(self, session: Session) -> None:
+        """Drive one attempt; a ``CellFailure`` ends it."""
+        ...
+
+
+class Session:
+    """Everything a scenario works with: one started container, its server, and the record of the attempt."""
+
+    def __init__(
+        self,
+        task: CellTask,
+        engine: Engine,
+        llm: LlmLedger,
+        progress: Progress,
+        cancel: Cancellation,
+    ) -> None:
+        self.task = task
+        self.engine = engine
+        self.llm = llm
+        self.cancel = cancel
+        self.findings = Findings()
+        self.started = time.monotonic()
+        self.restart_limit()
+        self.container: str | None = None
+        self.watch: ExitWatch | None = None
+        self.exit_state: ExitState | None = None
+        self.secrets: list[str] = []
+        self._server: AgentServer | None = None
+        self._progress = progress
+
+    @property
+    def server(self) -> AgentServer:
+        if self._server is None:
+            raise RuntimeError("the scenario asked for the server before it was started")
+        return self._server
+
+    @server.setter
+    def server(self, server: AgentServer) -> None:
+        self._server = server
+
+    def restart_limit(self) -> None:
+        """Let the whole of the cell's time limit start now."""
+        self.deadline = Deadline(self.task.timeout_seconds, Cause.CELL_TIMEOUT, f"the cell {self.task.cell}")
+
+    def report_pull(self, progress: PullProgress) -> None:
+        self._progress.pulling(self.task.cell, progress)
+
+    @property
+    def exited(self) -> threading.Event:
+        """Set when the container has ended."""
+        if self.watch is None:
+            raise RuntimeError("the scenario asked for the container's end before its start")
+        return self.watch.exited
+
+    def hide(self, *values: str) -> None:
+        """Keep these values out of everything that is written down."""
+        self.secrets.extend(values)
+
+    def close(self) -> None:
+        """Let go of the connections; the container is the cell's to remove."""
+        if self.watch is not None:
+            self.watch.close()
+        if self._server is not None:
+            self._server.close()
+
+    def phase(self, **seconds: float) -> None:
+        self.findings.phases = self.findings.phases.model_copy(update=seconds)
+
+    @contextmanager
+    def step(
+        self, name: str, title: str, *, phase: str, limit: float, go_on: bool = False
+    ) -> Iterator[StepRecord]:
+        """Time and record one step of at most ``limit`` seconds on a native engine.
+
+        A ``CellFailure`` inside fails the step; with ``go_on`` a wrong product does not end the scenario.
+        """
+        self.cancel.check()
+        self.deadline.check()
+        self._progress.step_started(self.task.cell, name, title)
+        limit *= self.task.slowness
+        record = StepRecord(Deadline(limit, Cause.STEP_TIMEOUT, f"step {name}", within=self.deadline))
+        begin = time.monotonic()
+        failure: CellFailure | None = None
+        try:
+            yield record
+        except CellFailure as error:
+            failure = self.cancel.failure() if self.cancel.is_set else error
+            self.findings.failure = self.findings.failure or failure
+            if not (go_on and failure.cause is Cause.ASSERTION):
+                if failure is error:
+                    raise
+                raise failure from error
+        finally:
+            step = _finished(
+                name, title, phase, begin - self.started, time.monotonic() - begin, record, failure
+            )
+            self.findings.steps.append(step)
+            self._progress.step_finished(self.task.cell, step)
+
+    def poll(self, deadline: Deadline, interval: float) -> Iterator[None]:
+        """Yield every ``interval`` seconds; raise at the deadline or when cancelled."""
+        while True:
+            self.cancel.check()
+            deadline.check()
+            yield
+            self.cancel.event.wait(max(0.0, min(interval, deadline.remaining())))
+
+
+def _finished(
+    name: str,
+    title: str,
+    phase: str,
+    start: float,
+    duration: float,
+    record: StepRecord,
+    failure: CellFailure | None,
+) -> Step:
+    return Step(
+        name=name,
+        title=title,
+        phase=phase,
+        outcome=POLICIES[failure.cause].outcome if failure else Outcome.PASSED,
+        start_seconds=round(start, 4),
+        duration_seconds=round(duration, 4),
+        message=failure and block(failure.message, SHORT),
+        cause=failure and failure.cause,
+        expected=failure and failure.expected and block(failure.expected, SHORT),
+        got=failure and failure.got and block(failure.got, SHORT),
+        detail=failure and failure.detail and block(failure.detail, LONG),
+        facts=record.facts,
+    )

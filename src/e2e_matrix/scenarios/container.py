@@ -1,0 +1,237 @@
+"""Steps that every scenario shares: start the image, see that it is the right one, stop it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx
+
+from e2e_matrix.agent_server import AgentServer, Reply
+from e2e_matrix.engine.base import (
+    LABEL_ATTEMPT,
+    LABEL_CELL,
+    LABEL_DEADLINE,
+    LABEL_OWNER,
+    LABEL_RUN,
+    ContainerSpec,
+    ExitState,
+)
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+from e2e_matrix.results import Server
+from e2e_matrix.scenarios.base import Session, StepRecord
+from e2e_matrix.text import block, one_line
+
+PORT = 8000
+# Servers since 1.37.1 bind to 127.0.0.1 without a session key: the address is always said (upstream 4180).
+ARGUMENTS = ("--host", "0.0.0.0", "--port", str(PORT))
+# Without it litellm asks the network for its price list at import: 7 s, and once a deadlock.
+BASE_ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+# A core without pointer authentication, which QEMU computes in software: ten times faster.
+EMULATED_CPU = "cortex-a72"
+
+# Seconds on a native engine; an emulated cell gets them times its slowness.
+START_LIMIT = 60.0
+CHECK_LIMIT = 60.0
+STOP_LIMIT = 30.0
+STOP_GRACE = 10.0
+POLL_SECONDS = 0.05
+MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+
+# What has broken images before: upstream issues 2574 and 2761 (glibc, exec-stack), 514, 2025 and 3229
+# (bundled data), 1886 (locale).
+LOG_SIGNATURES = (
+    r"version `GLIBC_[\d.]+' not found",
+    r"cannot enable executable stack",
+    r"error while loading shared libraries",
+    r"No such file or directory: '/tmp/_MEI",
+    r"setlocale: .*cannot change locale",
+    r"Segmentation fault",
+    r"\[PYI-\d+:ERROR\]",
+)
+EMULATOR_SIGNATURE = re.compile(r"qemu: uncaught target signal[^\n]*")
+LOG_BYTES = 4 * 1024 * 1024
+
+
+def start(session: Session, environment: Mapping[str, str]) -> None:
+    """Create and start the container; the session has its server from here on."""
+    task = session.task
+    spec = ContainerSpec(
+        image=task.image,
+        platform=task.platform,
+        name=f"e2e-matrix-{task.run_id}-{task.cell}-{task.attempt}".lower(),
+        labels={
+            LABEL_RUN: task.run_id,
+            LABEL_CELL: task.cell,
+            LABEL_ATTEMPT: str(task.attempt),
+            LABEL_OWNER: task.owner,
+            LABEL_DEADLINE: task.deadline,
+        },
+        command=ARGUMENTS,
+        environment={
+            **BASE_ENVIRONMENT,
+            **({"QEMU_CPU": EMULATED_CPU} if task.emulated and task.platform == "linux/arm64" else {}),
+            **task.environment,
+            **environment,
+        },
+        ports=(PORT,),
+        resources=task.resources,
+    )
+    with session.step("start", "The container starts", phase="boot", limit=START_LIMIT):
+        session.container = session.engine.create(spec)
+        session.engine.start(session.container)
+        session.watch = session.engine.watch_exit(session.container)
+        session.server = AgentServer(session.engine.address(session.container, PORT))
+
+
+def check_machine(session: Session) -> None:
+    """Ask the container what machine it is, while the server boots."""
+    wanted = MACHINES.get(session.task.platform)
+    with session.step(
+        "machine",
+        "The container is of the platform that was asked for",
+        phase="boot",
+        limit=START_LIMIT,
+        go_on=True,
+    ) as step:
+        try:
+            result = session.engine.exec(_container(session), ["uname", "-m"], step.deadline.remaining())
+        except CellFailure:
+            check_running(session)  # an exec fails in a container that has ended: that is the better message
+            raise
+        machine = one_line(result.output.decode("utf-8", "replace"), 40)
+        session.findings.machine = machine
+        step.note(machine=machine, emulated=session.task.emulated)
+        if wanted:
+            step.expect("`uname -m` in the container", wanted, machine)
+
+
+def wait_for_answer(session: Session, step: StepRecord, path: str) -> Reply:
+    """Poll ``path`` until the server answers at all, and see at once when the container ends instead."""
+    for _ in _poll_running(session, step):
+        try:
+            patience = min(5.0 * session.task.slowness, step.deadline.remaining())
+            return session.server.get(path, timeout=max(1.0, patience))
+        except (httpx.TransportError, OSError):
+            continue  # not listening yet: the poll is bounded by the step
+    raise AssertionError("a poll ends by its deadline")
+
+
+def _poll_running(session: Session, step: StepRecord) -> Iterator[None]:
+    """Like ``Session.poll``, and ends within 100 ms of the container's own end."""
+    while True:
+        session.cancel.check()
+        check_running(session)
+        step.deadline.check()
+        yield
+        session.exited.wait(POLL_SECONDS)
+
+
+def check_running(session: Session) -> None:
+    """Raise if the container ended by itself, with how it ended and what it printed last."""
+    if session.exited.is_set():
+        raise ended(session, session.engine.state(_container(session)))
+
+
+def ended(session: Session, state: ExitState) -> CellFailure:
+    log = read_log(session)
+    crash = EMULATOR_SIGNATURE.search(log)
+    last = "\n".join(block(log[-8_000:], limit=8_000, lines=10_000).splitlines()[-20:])
+    if crash:
+        return CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash[0])}", detail=last)
+    if state.oom_killed:
+        return CellFailure(
+            Cause.OUT_OF_MEMORY,
+            f"the container was killed for its memory (exit code {state.exit_code})",
+            detail=last,
+        )
+    why = f": {one_line(state.error)}" if state.error else ""
+    return CellFailure(
+        Cause.CONTAINER_EXITED,
+        f"the container ended by itself with exit code {state.exit_code}{why}",
+        detail=last,
+    )
+
+
+@contextmanager
+def transport(session: Session, step: StepRecord) -> Iterator[None]:
+    """Say what a broken connection means: the container ended, time is over, or the server broke it."""
+    try:
+        yield
+    except (httpx.HTTPError, OSError) as error:
+        session.cancel.check()
+        session.exited.wait(0.2)  # the connection breaks a moment before the engine knows of the exit
+        check_running(session)
+        step.deadline.check()
+        kind = Cause.STEP_TIMEOUT if isinstance(error, httpx.TimeoutException) else Cause.ASSERTION
+        what = "did not answer in time" if kind is Cause.STEP_TIMEOUT else "broke the connection"
+        message = f"the server {what}: {type(error).__name__}: {one_line(str(error))}"
+        raise CellFailure(kind, message) from error
+
+
+@contextmanager
+def check(session: Session, name: str, title: str) -> Iterator[StepRecord]:
+    """A step that asks the server and asserts; what it finds wrong does not end the scenario."""
+    with (
+        session.step(name, title, phase="checks", limit=CHECK_LIMIT, go_on=True) as step,
+        transport(session, step),
+    ):
+        yield step
+
+
+def describe_server(session: Session) -> None:
+    """Read /server_info, and hold its commit against the one that was asked for."""
+    with check(session, "server-info", "The server is the build that was asked for") as step:
+        reply = session.server.get("/server_info")
+        step.expect("GET /server_info answers", 200, reply.status, detail=reply.text)
+        info = reply.json()
+        info = info if isinstance(info, dict) else {}
+        known = {name: one_line(str(info[name]), 200) for name in Server.model_fields if info.get(name)}
+        session.findings.server = Server(**known)
+        step.note(version=known.get("version"))
+        sha, wanted = known.get("build_git_sha", "unknown"), session.task.expected_sha
+        if wanted and sha != "unknown":
+            step.note(build_git_sha=sha)
+            step.expect("the commit that /server_info names", wanted, sha[: len(wanted)])
+
+
+def stop(session: Session) -> None:
+    """TERM, and a clean end within the grace; then look through the log for what has broken images before."""
+    container = _container(session)
+    grace = STOP_GRACE * session.task.slowness
+    with session.step(
+        "stop", "The server ends cleanly when it is stopped", phase="removal", limit=STOP_LIMIT, go_on=True
+    ) as step:
+        check_running(session)
+        state = session.engine.stop(container, grace)
+        session.exit_state = state
+        step.note(exit_code=state.exit_code)
+        # 143 is TERM itself: uvicorn ends its work and then dies of the signal that it was sent.
+        if state.exit_code not in (0, 143):
+            raise CellFailure(
+                Cause.ASSERTION,
+                "the server did not end cleanly"
+                + (f" within {grace:.0f} s of TERM" if state.exit_code == 137 else ""),
+                expected="exit code 0 or 143",
+                got=f"exit code {state.exit_code}",
+            )
+    with session.step(
+        "log", "The log shows no known sign of a broken image", phase="removal", limit=STOP_LIMIT, go_on=True
+    ) as step:
+        log = read_log(session)
+        step.note(bytes=len(log))
+        found = [one_line(match[0]) for signature in LOG_SIGNATURES if (match := re.search(signature, log))]
+        step.expect("known signs of a broken image in the log", [], found)
+
+
+def read_log(session: Session) -> str:
+    """The container's output so far, bounded."""
+    return session.engine.logs(_container(session), LOG_BYTES).decode("utf-8", "replace")
+
+
+def _container(session: Session) -> str:
+    if session.container is None:
+        raise RuntimeError("the scenario asked for the container before it was started")
+    return session.container

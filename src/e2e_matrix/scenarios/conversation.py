@@ -1,0 +1,294 @@
+"""A conversation from its creation to its deletion, as one reusable part of scenarios."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from e2e_matrix.agent_server import (
+    STREAM_ERRORS,
+    TERMINAL_STATUSES,
+    EventStream,
+    parse_version,
+)
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+from e2e_matrix.results import LlmCall, Tokens
+from e2e_matrix.scenarios import container
+from e2e_matrix.scenarios.base import Session, StepRecord
+from e2e_matrix.text import one_line
+
+WORKING_DIR = "/workspace"
+CREATE_LIMIT = 60.0
+TERMINAL_LIMIT = 120.0
+# The WebSocket tells at once; REST is asked as well, rarely while the socket lives, often when it does not.
+POLL_BESIDE_SOCKET = 2.0
+POLL_WITHOUT_SOCKET = 0.1
+# The error event follows the state "error" by a few milliseconds.
+ERROR_EVENT_PATIENCE = 1.0
+
+# Codes of ConversationErrorEvent that speak of the model's endpoint, not of the server.
+LLM_UNAVAILABLE_CODES = (
+    "LLMServiceUnavailableError",
+    "LLMAuthenticationError",
+    "LLMRateLimitError",
+    "LLMTimeoutError",
+)
+
+
+def run(session: Session, question: str, answer: str) -> None:
+    """Ask, wait for the end, check the answer and the bill, delete."""
+    begin = time.monotonic()
+    created_at, conversation = _create(session, question)
+    _wait_for_end(session, conversation)
+    session.phase(conversation=round(time.monotonic() - begin, 4))
+    _note_first_token(session, created_at)
+    _check_answer(session, conversation, answer)
+    _check_bill(session, conversation)
+    _delete(session, conversation)
+
+
+def _create(session: Session, question: str) -> tuple[float, str]:
+    llm = session.task.llm
+    model: dict[str, Any] = {"model": llm.model, "api_key": llm.api_key, "base_url": llm.base_url}
+    if llm.is_stand_in:
+        # The stand-in has no bad minutes: the default, 5 tries up to 64 s apart, would only hide a fault.
+        model |= {"num_retries": 1, "retry_min_wait": 1, "retry_max_wait": 1}
+    body = {
+        "conversation_id": str(uuid4()),
+        "agent": {"kind": "Agent", "llm": model, "tools": []},
+        "workspace": {"working_dir": WORKING_DIR},
+        "autotitle": False,  # its own call to the model is counted by some runs and not by others
+        "initial_message": {"role": "user", "content": [{"type": "text", "text": question}], "run": True},
+    }
+    with (
+        session.step(
+            "conversation", "A conversation is created", phase="conversation", limit=CREATE_LIMIT
+        ) as step,
+        container.transport(session, step),
+    ):
+        created_at = time.time()
+        reply = session.server.create_conversation(body)
+        step.expect(f"{reply.request} answers", 201, reply.status, detail=reply.text)
+        conversation = reply.field("id")
+        if not isinstance(conversation, str) or not conversation:
+            raise CellFailure(Cause.ASSERTION, f"{reply.request} gave no id", detail=reply.text)
+    return created_at, conversation
+
+
+def _wait_for_end(session: Session, conversation: str) -> None:
+    """Learn the terminal state from the WebSocket, or by asking where the socket does not tell."""
+    with session.step(
+        "finished", "The conversation reaches the state finished", phase="conversation", limit=TERMINAL_LIMIT
+    ) as step:
+        events = _Events(session, conversation)
+        with closing(events):
+            status = _terminal_status(session, step, conversation, events)
+            step.note(status=status, learned_from=events.source)
+            if status != "finished":
+                raise _conversation_failure(session, conversation, status, events)
+    # A broken event stream is a fault of its own, though the end was learned by asking: upstream 3857.
+    with session.step(
+        "events", "The events WebSocket stayed up and told the end", phase="conversation", limit=1, go_on=True
+    ) as step:
+        step.expect("the events WebSocket", "open until the end", events.broken or "open until the end")
+        step.note(events=events.count)
+
+
+class _Events:
+    """The events of one conversation for as long as the stream holds."""
+
+    def __init__(self, session: Session, conversation: str) -> None:
+        self.broken: str | None = None
+        self.error: str | None = None
+        self.count = 0
+        self.source = "websocket"
+        self._stream: EventStream | None = None
+        try:
+            self._stream = session.server.events(conversation, timeout=10.0 * session.task.slowness)
+        except STREAM_ERRORS as error:
+            self._break(error)
+
+    @property
+    def is_open(self) -> bool:
+        return self._stream is not None
+
+    def receive(self, timeout: float) -> str | None:
+        """The status that the next event tells; None where it tells none or none came in time (seconds)."""
+        if self._stream is None:
+            return None
+        try:
+            event = self._stream.receive(timeout)
+        except STREAM_ERRORS as error:
+            self._break(error)
+            return None
+        if event is None:
+            return None
+        self.count += 1
+        self.error = event.error or self.error
+        return event.status
+
+    def _break(self, error: BaseException) -> None:
+        self.broken = f"{type(error).__name__}: {one_line(str(error), 150)}"
+        self.close()
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def _terminal_status(session: Session, step: StepRecord, conversation: str, events: _Events) -> str:
+    next_poll = time.monotonic() + POLL_BESIDE_SOCKET
+    last = "unknown"
+    while True:
+        session.cancel.check()
+        container.check_running(session)
+        if not session.llm.is_alive():
+            raise CellFailure(
+                Cause.LLM_UNAVAILABLE, "the stand-in LLM stopped in the middle of the conversation"
+            )
+        if step.deadline.remaining() <= 0:
+            raise CellFailure(
+                step.deadline.cause,
+                f"the conversation reached no terminal state within {step.deadline.limit:.0f} s",
+                expected="finished",
+                got=last,
+            )
+        if events.is_open:
+            status = events.receive(timeout=0.1)
+            if status in TERMINAL_STATUSES:
+                return status
+            last = status or last
+            if time.monotonic() < next_poll:
+                continue
+        else:
+            session.exited.wait(POLL_WITHOUT_SOCKET)
+        next_poll = time.monotonic() + POLL_BESIDE_SOCKET
+        with container.transport(session, step):
+            reply = session.server.conversation(conversation)
+        status = reply.field("execution_status")
+        if reply.status == 200 and status in TERMINAL_STATUSES:
+            events.source = "polling"
+            return str(status)
+        last = one_line(str(status), 40) if reply.status == 200 else f"{reply.request}: {reply.status}"
+
+
+def _conversation_failure(session: Session, conversation: str, status: str, events: _Events) -> CellFailure:
+    patience = time.monotonic() + ERROR_EVENT_PATIENCE
+    while events.is_open and events.error is None and time.monotonic() < patience:
+        events.receive(timeout=0.1)
+    error = events.error or session.server.last_error(conversation)
+    told = one_line(error, 400) if error else "the server gave no reason"
+    cause = Cause.CONVERSATION_ERROR
+    if not session.llm.is_alive() or told.startswith(LLM_UNAVAILABLE_CODES):
+        cause = Cause.LLM_UNAVAILABLE
+    return CellFailure(
+        cause, f"the conversation ended as {status}: {told}", expected="finished", got=status, detail=error
+    )
+
+
+def _note_first_token(session: Session, created_at: float) -> None:
+    calls = session.llm.calls()
+    if calls:
+        first = min(call.received_at.timestamp() + call.first_byte_seconds for call in calls)
+        session.phase(first_token=round(max(0.0, first - created_at), 4))
+
+
+def _check_answer(session: Session, conversation: str, answer: str) -> None:
+    with container.check(session, "answer", f"The agent's answer contains {answer}") as step:
+        reply = session.server.final_response(conversation)
+        step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
+        told = reply.field("response")
+        # After a failure of the model this is 200 with "": only the content tells.
+        if not isinstance(told, str) or answer not in told:
+            raise CellFailure(
+                Cause.ASSERTION,
+                f"the answer does not contain {answer}",
+                expected=f"a text with {answer}",
+                got=repr(one_line(str(told), 200)),
+            )
+
+
+def _check_bill(session: Session, conversation: str) -> None:
+    with container.check(
+        session, "cost", "The server counts the cost and the tokens of what was served"
+    ) as step:
+        reply = session.server.conversation(conversation)
+        step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
+        metrics = reply.field("stats", "usage_to_metrics")
+        cost, tokens = _sum_metrics(metrics)
+        session.findings.tokens = tokens
+        # A provider whose price the server does not know is counted as 0: unknown, not free.
+        session.findings.cost_usd = cost if cost or session.task.llm.is_stand_in else None
+        step.note(
+            cost_usd=cost and format(cost, "f"),
+            prompt_tokens=tokens.prompt,
+            completion_tokens=tokens.completion,
+        )
+        calls = session.llm.calls()
+        if calls is None:
+            return
+        if cost is None or cost <= 0:
+            raise CellFailure(
+                Cause.ASSERTION, "the server counted no cost", expected="above zero", got=str(cost)
+            )
+        served = _served(calls)
+        step.expect("the tokens that the server counted, against those served", str(served), str(tokens))
+
+
+def _sum_metrics(metrics: Any) -> tuple[Decimal | None, Tokens]:
+    """Cost and tokens over all usages. The cost is None where the server gave none that is a number."""
+    cost: Decimal | None = None
+    prompt = completion = 0
+    for usage in metrics.values() if isinstance(metrics, dict) else ():
+        if not isinstance(usage, dict):
+            continue
+        amount = usage.get("accumulated_cost")
+        if isinstance(amount, int | Decimal) and not isinstance(amount, bool):
+            cost = (cost or Decimal(0)) + amount
+        counted = usage.get("accumulated_token_usage")
+        if isinstance(counted, dict):
+            prompt += _count(counted.get("prompt_tokens"))
+            completion += _count(counted.get("completion_tokens"))
+    return cost, Tokens(prompt=prompt, completion=completion, total=prompt + completion)
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _served(calls: list[LlmCall]) -> Tokens:
+    answered = [call for call in calls if call.status == 200]
+    prompt = sum(call.prompt_tokens for call in answered)
+    completion = sum(call.completion_tokens for call in answered)
+    return Tokens(prompt=prompt, completion=completion, total=prompt + completion)
+
+
+# The answer to a second DELETE became 404 somewhere between these two.
+SECOND_DELETE_400_UNTIL = (1, 43, 1)
+SECOND_DELETE_404_SINCE = (1, 58, 0)
+
+
+def _delete(session: Session, conversation: str) -> None:
+    with container.check(session, "delete", "The conversation can be deleted, and is gone") as step:
+        reply = session.server.delete_conversation(conversation)
+        step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
+        reply = session.server.conversation(conversation)
+        step.expect(f"{reply.request} after the deletion", 404, reply.status, detail=reply.text)
+        again = session.server.delete_conversation(conversation)
+        if again.status not in _second_delete(session):
+            allowed = " or ".join(map(str, _second_delete(session)))
+            step.expect("a second DELETE", allowed, again.status, detail=again.text)
+
+
+def _second_delete(session: Session) -> tuple[int, ...]:
+    version = parse_version(session.findings.server.version)
+    if version and version >= SECOND_DELETE_404_SINCE:
+        return (404,)
+    if version and version <= SECOND_DELETE_400_UNTIL:
+        return (400,)
+    return (400, 404)

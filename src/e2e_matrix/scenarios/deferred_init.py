@@ -1,0 +1,167 @@
+"""The deferred-init contract, from a dormant boot to a clean end.
+
+A warm-pool orchestrator boots the image with OH_DEFERRED_INIT=true, hands it its configuration later through
+POST /api/init, and runs conversations. Every step below is something that such an orchestrator relies on.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+from e2e_matrix.agent_server import INIT_HEADER, OPEN_ROUTES, SESSION_HEADER, Reply, parse_version
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+from e2e_matrix.scenarios import container, conversation
+from e2e_matrix.scenarios.base import Session, StepRecord
+from e2e_matrix.text import one_line
+
+NAME = "deferred-init"
+VERSION = "1"
+
+# Seconds on a native engine; an emulated cell gets them times its slowness.
+BOOT_LIMIT = 120.0
+INIT_LIMIT = 30.0
+
+CONVERSATIONS_PATH = "/workspace/conversations"
+SOCKET_GATED_SINCE = (1, 58, 0)
+HTTP_METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def run(session: Session) -> None:
+    """Drive one attempt through the whole contract."""
+    init_key = secrets.token_urlsafe(24)
+    session_key = secrets.token_urlsafe(24)
+    session.hide(init_key, session_key)
+    container.start(session, {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": init_key})
+    container.check_machine(session)
+    _wait_until_dormant(session)
+    container.describe_server(session)
+    _check_gate(session)
+    _check_refusals(session, init_key)
+    _initialise(session, init_key, session_key)
+    _check_second_init(session, init_key)
+    _check_session_keys(session, session_key)
+    conversation.run(session, question="Reply with just the number 42.", answer="42")
+    container.stop(session)
+
+
+def _wait_until_dormant(session: Session) -> None:
+    with session.step(
+        "dormant", "The server boots and says that it waits for init", phase="boot", limit=BOOT_LIMIT
+    ) as step:
+        reply = container.wait_for_answer(session, step, "/api/init")
+        if reply.status == 404:
+            raise CellFailure(
+                Cause.ASSERTION,
+                "the server is not in deferred-init mode: it ignored OH_DEFERRED_INIT",
+                expected="200 with state dormant",
+                got=f"404 from {reply.request}",
+            )
+        step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
+        step.expect("the state after boot", "dormant", reply.field("state"), detail=reply.text)
+    boot = sum(done.duration_seconds for done in session.findings.steps if done.phase == "boot")
+    session.phase(boot=round(boot, 4))
+
+
+def _check_gate(session: Session) -> None:
+    """Everything under /api but /api/init is shut, for every route that the server itself lists."""
+    with container.check(
+        session, "gate", "While dormant, every API route answers 503 and the open ones are open"
+    ) as step:
+        shut = [path for path in OPEN_ROUTES if session.server.get(path).status != 200]
+        step.expect("routes that must be open while dormant and are not", [], shut)
+        routes = list(_gated_routes(session.server.get("/openapi.json").field("paths")))
+        if not routes:
+            raise CellFailure(Cause.ASSERTION, "/openapi.json lists no route under /api")
+        step.note(gated_routes=len(routes))
+        wrong: list[str] = []
+        for method, path in routes:
+            session.cancel.check()
+            step.deadline.check()
+            reply = session.server.request(method, path, body=None if method == "GET" else {})
+            if reply.status != 503:
+                wrong.append(f"{one_line(reply.request, 100)}: {reply.status}")
+        if wrong:
+            raise CellFailure(
+                Cause.ASSERTION,
+                f"{len(wrong)} of {len(routes)} gated routes answer while the server is dormant",
+                expected="503 from each",
+                got="; ".join(wrong[:10]),
+            )
+        _check_gated_socket(session, step)
+
+
+def _check_gated_socket(session: Session, step: StepRecord) -> None:
+    """Older servers accept the socket and then crash on it: only since 1.58.0 is it refused."""
+    version = parse_version(session.findings.server.version)
+    if version and version >= SOCKET_GATED_SINCE:
+        status = session.server.events_handshake(str(uuid4()), 10.0 * session.task.slowness)
+        step.expect("the handshake of the events WebSocket", 403, status)
+
+
+def _gated_routes(paths: Any) -> Iterator[tuple[str, str]]:
+    for path, operations in paths.items() if isinstance(paths, dict) else ():
+        if not path.startswith("/api/") or path == "/api/init" or not isinstance(operations, dict):
+            continue
+        for method in operations:
+            if method in HTTP_METHODS:
+                yield method.upper(), path.replace("{", "").replace("}", "")
+
+
+def _check_refusals(session: Session, key: str) -> None:
+    """What must not initialise: each is refused, and the server stays dormant."""
+    server = session.server
+    with container.check(
+        session, "refusals", "Init is refused without the key, and with a body that is not right"
+    ) as step:
+        for what, expected, reply in (
+            ("without a key", 401, server.init(None, {})),
+            ("with a wrong key", 401, server.init(f"not-{key}", {})),
+            ("with a wrong key and a bad body", 401, server.init(f"not-{key}", content=b"{")),
+            ("with an unknown field", 422, server.init(key, {"no_such_field": 1})),
+            ("without a body", 422, server.init(key)),
+            ("with a body that is not JSON", 422, server.init(key, content=b"{")),
+        ):
+            step.expect(f"POST /api/init {what}", expected, reply.status, detail=reply.text)
+        step.expect("the state after refused inits", "dormant", server.init_state().field("state"))
+
+
+def _initialise(session: Session, init_key: str, session_key: str) -> None:
+    body = {"session_api_keys": [session_key], "conversations_path": CONVERSATIONS_PATH}
+    with (
+        session.step("init", "POST /api/init makes the server ready", phase="init", limit=INIT_LIMIT) as step,
+        container.transport(session, step),
+    ):
+        reply = session.server.request(
+            "POST", "/api/init", body=body, headers={INIT_HEADER: init_key}, timeout=step.deadline.remaining()
+        )
+        step.expect("POST /api/init answers", 200, reply.status, detail=reply.text)
+        step.expect("the state that POST /api/init answers", "ready", reply.field("state"), detail=reply.text)
+    session.phase(init=session.findings.steps[-1].duration_seconds)
+    session.server.session_key = session_key
+
+
+def _check_second_init(session: Session, init_key: str) -> None:
+    with container.check(session, "init-again", "A second init is refused") as step:
+        step.expect("the state after init", "ready", session.server.init_state().field("state"))
+        reply = session.server.init(init_key, {})
+        step.expect("a second POST /api/init", 400, reply.status, detail=reply.text)
+        reply = session.server.init(f"not-{init_key}", {})
+        step.expect("a second POST /api/init with a wrong key", 401, reply.status, detail=reply.text)
+
+
+def _check_session_keys(session: Session, session_key: str) -> None:
+    """1.29.0 took the keys and did not enforce them (upstream 3844)."""
+    path = "/api/conversations/search"
+    with container.check(session, "session-keys", "The session keys given at init are enforced") as step:
+        wrong = {SESSION_HEADER: f"not-{session_key}"}
+        replies: list[tuple[str, int, Reply]] = [
+            ("without a session key", 401, session.server.get(path, anonymous=True)),
+            ("with a wrong session key", 401, session.server.get(path, headers=wrong)),
+            ("with the session key", 200, session.server.get(path)),
+        ]
+        for what, expected, reply in replies:
+            step.expect(f"{reply.request} {what}", expected, reply.status, detail=reply.text)
