@@ -1,0 +1,136 @@
+"""Pulling one platform's image by digest, with the engine's errors raised and its progress added up.
+
+API: POST /images/create, a stream of JSON objects; one with ``error`` ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import urllib3
+from docker.auth import get_config_header, resolve_repository_name
+from docker.errors import APIError, DockerException, NotFound, StreamParseError
+from docker.utils import parse_repository_tag
+from docker.utils.json_stream import json_stream
+
+from e2e_matrix.engine import docker_streams
+from e2e_matrix.engine.base import ProgressCallback, PulledImage, PullProgress
+from e2e_matrix.engine.docker_connection import Clients
+from e2e_matrix.engine.docker_errors import pull_failure, sentence_of
+from e2e_matrix.engine.platforms import architecture, normal
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+
+_STALLED = 300.0  # seconds without any event: a large layer is verified in silence
+
+
+class Layers:
+    """Adds the layers' progress up; a layer's size is known once its download starts."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+        self._total: dict[str, int] = {}
+
+    def take(self, event: Mapping[str, Any]) -> PullProgress:
+        layer, status = str(event.get("id", "")), str(event.get("status", ""))
+        detail = event.get("progressDetail") or {}
+        if status == "Downloading" and detail.get("total"):
+            self._total[layer] = int(detail["total"])
+            self._done[layer] = int(detail.get("current", 0))
+        elif status in ("Verifying Checksum", "Download complete", "Extracting", "Pull complete"):
+            self._done[layer] = self._total.get(layer, 0)
+        return PullProgress(sum(self._done.values()), sum(self._total.values()), status)
+
+
+def pull(
+    clients: Clients, reference: str, platform: str, on_progress: ProgressCallback | None = None
+) -> PulledImage:
+    """See ``engine.base.Engine.pull``. An image that is there is not asked for again: a digest cannot change.
+
+    An exception from ``on_progress`` ends the pull and comes out of here.
+    """
+    with clients.borrow(f"look for {reference}") as client:
+        found = _inspect(client, reference)
+    present = found is not None and _platform(found) == normal(platform)
+    if not present:
+        _download(clients, reference, platform, on_progress)
+        with clients.borrow(f"look at {reference} after the pull") as client:
+            found = _inspect(client, reference)
+    if found is None:
+        raise pull_failure(reference, platform, "the engine reported success and has no such image")
+    if _platform(found) != normal(platform):
+        raise CellFailure(
+            Cause.PLATFORM_MISSING,
+            f"{reference} was pulled for {platform} and says that it is for {_platform(found)}",
+        )
+    return _describe(found, reference, platform, was_present=present)
+
+
+def _download(clients: Clients, reference: str, platform: str, on_progress: ProgressCallback | None) -> None:
+    repository, tag = parse_repository_tag(reference)
+    registry, _ = resolve_repository_name(repository)
+    layers = Layers()
+    with clients.borrow(f"pull {reference}", timeout=_STALLED) as client:
+        try:
+            credentials = get_config_header(client, registry)
+        except DockerException as error:
+            raise CellFailure(
+                Cause.REGISTRY_DENIED, f"the Docker credentials for {registry} cannot be read: {error}"
+            ) from error
+        try:
+            response = docker_streams.open_stream(
+                client,
+                "POST",
+                "/images/create",
+                params={"fromImage": repository, "tag": tag or "latest", "platform": platform},
+                headers={"X-Registry-Auth": credentials} if credentials else {},
+            )
+        except APIError as error:
+            raise pull_failure(reference, platform, sentence_of(error)) from error
+        with response:
+            try:
+                for event in _events(docker_streams.chunks(response)):
+                    if "error" in event:
+                        raise pull_failure(reference, platform, " ".join(str(event["error"]).split()))
+                    if on_progress is not None:
+                        on_progress(layers.take(event))
+            except urllib3.exceptions.ReadTimeoutError as error:
+                raise CellFailure(
+                    Cause.PULL_FAILED, f"the pull of {reference} made no progress for {_STALLED:.0f} s"
+                ) from error
+
+
+def _events(chunks: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from json_stream(chunks)
+    except StreamParseError as error:
+        raise ConnectionError("the engine's answer broke off in the middle of an event") from error
+
+
+def _inspect(client: Any, reference: str) -> Mapping[str, Any] | None:
+    try:
+        found: Mapping[str, Any] = client.inspect_image(reference)
+    except NotFound:
+        return None
+    return found
+
+
+def _platform(image: Mapping[str, Any]) -> str:
+    parts = (image.get("Os", ""), architecture(image.get("Architecture", "")), image.get("Variant", ""))
+    return normal("/".join(part for part in parts if part))
+
+
+def _describe(image: Mapping[str, Any], reference: str, platform: str, *, was_present: bool) -> PulledImage:
+    config = image.get("Config") or {}
+    return PulledImage(
+        reference=reference,
+        image_id=image["Id"],
+        size_bytes=int(image.get("Size") or 0),
+        platform=platform,
+        labels=dict(config.get("Labels") or {}),
+        environment=dict(entry.partition("=")[::2] for entry in config.get("Env") or ()),
+        user=config.get("User") or "",
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        was_present=was_present,
+    )
