@@ -126,7 +126,9 @@ class DockerEngine:
         if not found["State"]["Running"]:
             raise CellFailure(
                 Cause.CONTAINER_EXITED,
-                f"container {container[:12]} does not run: its port {port} leads nowhere",
+                f"the container does not run (exit code {found['State']['ExitCode']}): "
+                f"its port {port} leads nowhere",
+                detail=self.logs(container, 8192).decode(errors="replace") or None,
             )
         raise CellFailure(Cause.INTERNAL, f"port {port} of container {container[:12]} is not published")
 

@@ -1,7 +1,7 @@
 """What the Docker API and SDK say, as the causes that failures.py knows.
 
-Docker has no error codes: causes are read from its sentences, here and nowhere else. The sentences are Docker's
-own (20.10 to 29) and those of the registries that it quotes.
+Docker has no error codes: causes are read from its sentences, here and nowhere else. The sentences are
+its own (20.10 to 29) and those of the registries that it quotes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _PULL_CAUSES: tuple[tuple[str, Cause], ...] = (
     ),
     (
         r"connection refused|connection reset|no such host|server misbehaving|timeout|timed out"
-        r"|deadline exceeded|network is unreachable|no route to host|temporary failure in name resolution|proxyconnect|\bEOF\b",
+        r"|deadline exceeded|network is unreachable|no route to host|failure in name resolution"
+        r"|proxyconnect|\bEOF\b",
         Cause.REGISTRY_UNREACHABLE,
     ),
 )
@@ -50,7 +51,7 @@ _ANY_CAUSES: tuple[tuple[str, Cause], ...] = (
     (r"is not running", Cause.CONTAINER_EXITED),
 )
 
-# runc writes this to the container's own log: the kernel refused the program after the start was reported done.
+# runc writes this to the container's own log: the kernel refused the program after the start had succeeded.
 _REFUSED_BY_KERNEL = re.compile(
     r"^(?:exec (?P<program>/\S+): |standard_init_linux\.go:\d+: exec user process caused:? )"
     r"\"?(?P<why>exec format error|no such file or directory|permission denied)\"?$"

@@ -1,0 +1,429 @@
+"""An engine in memory, for tests of everything above the engine: see ``engine.base.Engine``.
+
+An image is a set of programs, and a program is a Python function that gets a ``FakeProcess`` and returns its
+exit code. Published ports are real ports on the loopback. tests/integration/test_engine_conformance.py holds
+this engine and Docker to the same behaviour.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+
+from e2e_matrix.engine.base import (
+    ContainerSpec,
+    ContainerSummary,
+    EngineInfo,
+    ExecResult,
+    ExitState,
+    PlatformProbe,
+    ProgressCallback,
+    PulledImage,
+    PullProgress,
+    Support,
+)
+from e2e_matrix.engine.platforms import normal
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+
+_MAX_EXEC_OUTPUT = 1 << 20  # bytes
+_KILLED = 128 + 9
+_MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+_JOIN = 5.0  # seconds that a program gets to notice that it was killed
+
+
+class _Ended(BaseException):
+    """Raised inside a program whose container was killed; no program catches it by accident."""
+
+
+class FakeProcess:
+    """What a program can do. Every method ends the program when its container was killed."""
+
+    def __init__(self, container: _Container, arguments: Sequence[str]) -> None:
+        self.spec = container.spec
+        self.arguments = tuple(arguments)
+        self.environment: Mapping[str, str] = {
+            **container.image.environment,
+            **container.spec.environment,
+        }
+        self.terminated = threading.Event()  # TERM came
+        self._container = container
+        self._output = bytearray()
+        self._to_log = False
+
+    def print(self, text: str | bytes) -> None:
+        """Write to the log (or, in an exec, to its output)."""
+        self._check()
+        data = text.encode() if isinstance(text, str) else text
+        if self._to_log:
+            self._container.log += data
+        else:
+            self._output += data[: _MAX_EXEC_OUTPUT - len(self._output)]
+
+    def wait_for_term(self, seconds: float | None = None) -> bool:
+        """Sleep until TERM comes or ``seconds`` are over; whether it came."""
+        self.terminated.wait(seconds)
+        self._check()
+        return self.terminated.is_set()
+
+    def sleep(self, seconds: float | None = None) -> None:
+        """Sleep, deaf to TERM."""
+        self._container.killed.wait(seconds)
+        self._check()
+
+    def use_memory(self, size_bytes: int) -> None:
+        """Over the container's limit the kernel's OOM killer ends it."""
+        limit = self.spec.resources.memory_bytes
+        if limit is not None and size_bytes > limit:
+            self._container.end(_KILLED, oom_killed=True)
+        self._check()
+
+    def listen(self, port: int) -> socket.socket:
+        """The listening socket behind a published port; it is closed with the container."""
+        self._check()
+        listening = self._container.sockets[port]
+        listening.listen()
+        return listening
+
+    def serve_http(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        """Answer HTTP on a published port from now on, in a thread of its own."""
+        listening = self.listen(port)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False)
+        server.socket.close()
+        server.socket = listening
+        self._container.serve(server)
+
+    def _check(self) -> None:
+        if self._container.killed.is_set():
+            raise _Ended
+
+
+Program = Callable[[FakeProcess], int]
+
+
+def _uname(process: FakeProcess) -> int:
+    process.print(_MACHINES.get(normal(process.spec.platform), "unknown") + "\n")
+    return 0
+
+
+@dataclass(frozen=True)
+class FakeImage:
+    """An image in the fake's registry. The first word of an entrypoint or an exec names the program."""
+
+    programs: Mapping[str, Program]
+    entrypoint: tuple[str, ...]
+    platform: str = "linux/amd64"
+    size_bytes: int = 1000
+    labels: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+
+    def program(self, name: str) -> Program | None:
+        return self.programs.get(name, _uname if name == "uname" else None)
+
+
+class FakeExitWatch:
+    """See ``engine.base.ExitWatch``."""
+
+    def __init__(self, container: _Container) -> None:
+        self.exited = threading.Event()
+        self._container = container
+        container.watch(self)
+
+    def close(self) -> None:
+        self._container.unwatch(self)
+
+
+class _Container:
+    def __init__(self, identity: str, spec: ContainerSpec, image: FakeImage) -> None:
+        self.id, self.spec, self.image = identity, spec, image
+        self.log = bytearray()
+        self.killed = threading.Event()
+        self.sockets: dict[int, socket.socket] = {}
+        self.state = ExitState(running=False, exit_code=None, oom_killed=False)
+        self.process: FakeProcess | None = None
+        self._ended = threading.Event()
+        self._lock = threading.RLock()
+        self._watches: list[FakeExitWatch] = []
+        self._servers: list[tuple[HTTPServer, threading.Thread]] = []
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        first, *rest = self.spec.entrypoint if self.spec.entrypoint is not None else self.image.entrypoint
+        program = self.image.program(first)
+        if program is None:
+            raise CellFailure(
+                Cause.NOT_STARTABLE,
+                f"{self.spec.image} cannot be started: {first} is not in it. "
+                "The program is missing from the image.",
+            )
+        for port in self.spec.ports:
+            self.sockets[port] = socket.socket()
+            self.sockets[port].bind(("127.0.0.1", 0))
+        self.process = FakeProcess(self, [*rest, *self.spec.command])
+        self.process._to_log = True
+        self.state = ExitState(running=True, exit_code=None, oom_killed=False)
+        self._thread = threading.Thread(target=self._run, args=(program, self.process), name=self.spec.name)
+        self._thread.start()
+
+    def _run(self, program: Program, process: FakeProcess) -> None:
+        try:
+            code = program(process)
+        except _Ended:
+            code = _KILLED
+        self.end(code)
+
+    def exec(self, command: Sequence[str], timeout: float) -> ExecResult:
+        program = self.image.program(command[0])
+        if program is None:
+            return ExecResult(127, f"{command[0]}: not found\n".encode())
+        process = FakeProcess(self, command[1:])
+        code: list[int] = []
+
+        def run() -> None:
+            try:
+                code.append(program(process))
+            except _Ended:
+                return
+
+        thread = threading.Thread(target=run, name=f"exec in {self.spec.name}", daemon=True)
+        thread.start()
+        thread.join(timeout)
+        shown = " ".join(command)
+        if thread.is_alive():
+            raise CellFailure(Cause.STEP_TIMEOUT, f"{shown!r} did not end within {timeout:g} s")
+        if not code:
+            raise CellFailure(Cause.CONTAINER_EXITED, f"the container ended while {shown!r} ran in it")
+        return ExecResult(code[0], bytes(process._output))
+
+    def serve(self, server: HTTPServer) -> None:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), name=f"http of {self.spec.name}")
+        with self._lock:
+            self._servers.append((server, thread))
+            thread.start()
+
+    def end(self, code: int, *, oom_killed: bool = False) -> None:
+        """The container ends; the first end counts."""
+        with self._lock:
+            if not self.state.running:
+                return
+            self.killed.set()
+            if self.process is not None:
+                self.process.terminated.set()
+            for server, thread in self._servers:
+                server.shutdown()
+                thread.join()
+                server.server_close()
+            for open_socket in self.sockets.values():
+                open_socket.close()
+            self.state = ExitState(running=False, exit_code=code, oom_killed=oom_killed)
+            self._ended.set()
+            for watch in self._watches:
+                watch.exited.set()
+
+    def stop(self, timeout: float) -> ExitState:
+        if self.process is not None and self.state.running:
+            self.process.terminated.set()
+            if not self._ended.wait(timeout):
+                self.end(_KILLED)
+            self.join()
+        return self.state
+
+    def join(self) -> None:
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN)
+
+    def watch(self, watch: FakeExitWatch) -> None:
+        with self._lock:
+            self._watches.append(watch)
+            if self._ended.is_set():
+                watch.exited.set()
+
+    def unwatch(self, watch: FakeExitWatch) -> None:
+        with self._lock:
+            if watch in self._watches:
+                self._watches.remove(watch)
+
+
+class FakeEngine:
+    """``images`` is what its registry holds, by reference; ``present`` are the ones that need no pull.
+
+    ``calls`` records what was asked, as (method, subject), for tests to look at.
+    """
+
+    def __init__(
+        self,
+        images: Mapping[str, FakeImage] | None = None,
+        *,
+        present: Sequence[str] = (),
+        support: Mapping[str, Support] | None = None,
+        gateway: str = "127.0.0.1",
+    ) -> None:
+        self.images = dict(images or {})
+        self.calls: deque[tuple[str, str]] = deque(maxlen=10_000)
+        self._present = set(present)
+        self._support = {"linux/amd64": Support.NATIVE, "linux/arm64": Support.EMULATED, **(support or {})}
+        self._gateway = gateway
+        self._containers: dict[str, _Container] = {}
+        self._failures: dict[str, deque[CellFailure]] = {}
+        self._lost = False
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+
+    def fail_next(self, method: str, failure: CellFailure) -> None:
+        """The next call of ``method`` raises ``failure``; several queue up."""
+        with self._lock:
+            self._failures.setdefault(method, deque()).append(failure)
+
+    def lose(self) -> None:
+        """The engine dies, and every container with it: all further calls raise ENGINE_LOST."""
+        self._lost = True
+        self._kill_all()
+
+    def info(self) -> EngineInfo:
+        self._called("info", "")
+        return EngineInfo(
+            "fake", "1", "0", "linux/amd64", "none", "none", "memory", "", 1, 1 << 30, "fake://"
+        )
+
+    def probe(self, platform: str) -> PlatformProbe:
+        self._called("probe", platform)
+        support = self._support.get(normal(platform), Support.UNSUPPORTED)
+        return PlatformProbe(platform, support, f"the fake engine was told so: {support}")
+
+    def pull(self, reference: str, platform: str, on_progress: ProgressCallback | None = None) -> PulledImage:
+        self._called("pull", reference)
+        image = self.images.get(reference)
+        if image is None:
+            raise CellFailure(Cause.PULL_FAILED, f"cannot pull {reference} for {platform}: manifest unknown")
+        if normal(image.platform) != normal(platform):
+            raise CellFailure(Cause.PLATFORM_MISSING, f"{reference} is for {image.platform}, not {platform}")
+        was_present = reference in self._present
+        if on_progress is not None and not was_present:
+            for done in (0, image.size_bytes // 2, image.size_bytes):
+                on_progress(PullProgress(done, image.size_bytes, "Downloading"))
+        self._present.add(reference)
+        return PulledImage(
+            reference=reference,
+            image_id=f"fake:{reference}",
+            size_bytes=image.size_bytes,
+            platform=platform,
+            labels=image.labels,
+            environment=image.environment,
+            user=image.user,
+            entrypoint=image.entrypoint,
+            was_present=was_present,
+        )
+
+    def create(self, spec: ContainerSpec) -> str:
+        self._called("create", spec.name)
+        image = self.images.get(spec.image)
+        if image is None or spec.image not in self._present:
+            raise CellFailure(Cause.PULL_FAILED, f"No such image: {spec.image}")
+        if normal(image.platform) != normal(spec.platform):
+            raise CellFailure(
+                Cause.PLATFORM_MISSING, f"{spec.image} is for {image.platform}, not {spec.platform}"
+            )
+        with self._lock:
+            if any(other.spec.name == spec.name for other in self._containers.values()):
+                raise CellFailure(Cause.INTERNAL, f"the name {spec.name} is in use")
+            identity = f"{next(self._numbers):064x}"
+            self._containers[identity] = _Container(identity, spec, image)
+        return identity
+
+    def start(self, container: str) -> None:
+        self._called("start", container)
+        self._find(container).start()
+
+    def address(self, container: str, port: int) -> str:
+        self._called("address", container)
+        found = self._find(container)
+        if not found.state.running:
+            raise CellFailure(
+                Cause.CONTAINER_EXITED, f"the container does not run: its port {port} leads nowhere"
+            )
+        if port not in found.sockets:
+            raise CellFailure(Cause.INTERNAL, f"port {port} is not published")
+        return f"http://127.0.0.1:{found.sockets[port].getsockname()[1]}"
+
+    def watch_exit(self, container: str) -> FakeExitWatch:
+        self._called("watch_exit", container)
+        return FakeExitWatch(self._find(container))
+
+    def state(self, container: str) -> ExitState:
+        self._called("state", container)
+        return self._find(container).state
+
+    def exec(self, container: str, command: Sequence[str], timeout: float = 30.0) -> ExecResult:
+        self._called("exec", container)
+        found = self._find(container)
+        if not found.state.running:
+            raise CellFailure(Cause.CONTAINER_EXITED, f"container {container[-12:]} is not running")
+        return found.exec(command, timeout)
+
+    def logs(self, container: str, max_bytes: int) -> bytes:
+        self._called("logs", container)
+        log = bytes(self._find(container).log)
+        return log[-max_bytes:] if max_bytes > 0 else b""
+
+    def stop(self, container: str, timeout: float) -> ExitState:
+        self._called("stop", container)
+        return self._find(container).stop(timeout)
+
+    def remove(self, container: str) -> None:
+        self._called("remove", container)
+        with self._lock:
+            found = self._containers.pop(container, None)
+        if found is not None:
+            found.end(_KILLED)
+            found.join()
+
+    def list(self, labels: Mapping[str, str | None]) -> Sequence[ContainerSummary]:
+        self._called("list", "")
+        with self._lock:
+            containers = list(self._containers.values())
+        return [
+            ContainerSummary(one.id, one.spec.name, dict(one.spec.labels), one.state.running)
+            for one in containers
+            if all(
+                name in one.spec.labels and value in (None, one.spec.labels[name])
+                for name, value in labels.items()
+            )
+        ]
+
+    def host_gateway(self) -> str:
+        self._called("host_gateway", "")
+        return self._gateway
+
+    def close(self) -> None:
+        """Ends whatever still runs, so that a test leaves no thread behind."""
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        with self._lock:
+            containers = list(self._containers.values())
+        for container in containers:
+            container.end(_KILLED)
+            container.join()
+
+    def _find(self, container: str) -> _Container:
+        with self._lock:
+            found = self._containers.get(container)
+        if found is None:
+            raise CellFailure(Cause.INTERNAL, f"No such container: {container}")
+        return found
+
+    def _called(self, method: str, subject: str) -> None:
+        self.calls.append((method, subject))
+        if self._lost:
+            raise CellFailure(Cause.ENGINE_LOST, "the fake engine was told to be lost")
+        with self._lock:
+            queued = self._failures.get(method)
+            failure = queued.popleft() if queued else None
+        if failure is not None:
+            raise failure
