@@ -1,0 +1,186 @@
+"""What stands on the screen when a run has ended: a table, what to do, the verdict, the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from e2e_matrix.failures import POLICIES, Outcome
+from e2e_matrix.results import Cell, Results, Step
+from e2e_matrix.terminal.screen import STYLES, Screen, outcome_words
+from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
+
+_WORST_FIRST = (
+    Outcome.FAILED,
+    Outcome.ERROR,
+    Outcome.CANCELLED,
+    Outcome.NOT_RUN,
+    Outcome.UNSUPPORTED,
+    Outcome.PASSED,
+)
+_NAMES_SHOWN = 8
+_DETAIL_LINES = 6
+_FILES = ("report.html", "report.md", "results.json")
+
+
+def show_summary(screen: Screen, results: Results, folder: str) -> None:
+    """Everything; the verdict and the files come last, where a person looks first."""
+    cells = sorted(results.cells, key=lambda cell: _WORST_FIRST.index(cell.outcome))
+    screen.line("")
+    _show_cells(screen, cells)
+    for group in _groups(cells):
+        screen.line("")
+        _show_failure(screen, group, folder)
+    screen.line("")
+    show_verdict(screen, results)
+    run = results.run
+    cost = format_money(run.totals.cost_usd)
+    if run.totals.cost_unknown_cells:
+        cost += f" (unknown for {_count(run.totals.cost_unknown_cells, 'cell')})"
+    model = one_line(f"{run.llm.model} ({run.llm.kind})", 100)
+    _show_field(screen, "took", f"{format_seconds(run.duration_seconds)}, {_count(run.workers, 'worker')}")
+    _show_field(screen, "cost", f"{cost}, {model}")
+    for label, name in zip(("report", "", ""), _FILES, strict=True):
+        _show_field(screen, label, one_line(str(Path(folder) / name), 1000))
+
+
+def show_verdict(screen: Screen, results: Results) -> None:
+    """One line: PASSED, FAILED, ERROR or CANCELLED, and why."""
+    run = results.run
+    style = STYLES[run.verdict] + ("" if "bold" in STYLES[run.verdict] else " bold")
+    words = outcome_words(run.verdict).upper()
+    screen.line((words, style), (f": {one_line(run.reason, 500)}", STYLES[run.verdict]))
+
+
+def _show_cells(screen: Screen, cells: Sequence[Cell]) -> None:
+    table = _table(screen, cells)
+    # A table squeezed below what its numbers need would cut digits off: then a list says it better.
+    if table.__rich_measure__(screen.console, screen.console.options).minimum <= screen.width:
+        screen.console.print(table)
+        return
+    for cell in cells:
+        seconds = format_seconds(cell.duration_seconds if cell.attempts else None)
+        words = [outcome_words(cell.outcome), seconds, _cost(cell), _kind(cell)]
+        screen.line(screen.mark(cell.outcome), f" {one_line(cell.id, 100)} ", ", ".join(words))
+
+
+def _table(screen: Screen, cells: Sequence[Cell]) -> Table:
+    table = Table(
+        box=box.ASCII if screen.only_ascii else box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0) if screen.width < 110 else (0, 2, 0, 0),
+        show_edge=False,
+        header_style="bold",
+        caption="seconds; a dash: not reached",
+        caption_justify="left",
+    )
+    table.add_column("cell", overflow="fold", min_width=14)
+    table.add_column("outcome", no_wrap=True)
+    for phase in (
+        "pull",
+        "boot",
+        "init",
+        "talk" if screen.width < 110 else "conversation",
+        "removal",
+        "total",
+    ):
+        table.add_column(phase, justify="right", no_wrap=True)
+    table.add_column("cost", justify="right", no_wrap=True)
+    table.add_column("run as", no_wrap=True)
+    for cell in cells:
+        phases = cell.phases
+        total = cell.duration_seconds if cell.attempts else None
+        seconds = (phases.pull, phases.boot, phases.init, phases.conversation, phases.removal, total)
+        table.add_row(
+            Text(one_line(cell.id, 100)),
+            Text.assemble(
+                screen.mark(cell.outcome), " ", (outcome_words(cell.outcome), STYLES[cell.outcome])
+            ),
+            *(Text(_bare_seconds(value)) for value in seconds),
+            Text(_cost(cell)),
+            Text(_kind(cell)),
+        )
+    return table
+
+
+def _bare_seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return NO_VALUE
+    return f"{seconds:.2f}" if seconds < 9.995 else f"{seconds:.1f}"
+
+
+def _cost(cell: Cell) -> str:
+    spent = cell.cost_usd is not None or cell.phases.conversation is not None
+    return format_money(cell.cost_usd) if spent else NO_VALUE
+
+
+def _kind(cell: Cell) -> str:
+    if cell.outcome is Outcome.UNSUPPORTED:
+        return NO_VALUE
+    return "emulated" if cell.emulated else "native"
+
+
+def _groups(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """Cells that did not pass: each failed one by itself, those that met the same trouble together."""
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        if cell.outcome is Outcome.FAILED:
+            groups[(cell.outcome, cell.id)] = [cell]
+        elif cell.outcome is not Outcome.PASSED:
+            groups.setdefault((cell.outcome, cell.cause or "", cell.message or ""), []).append(cell)
+    yield from groups.values()
+
+
+def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
+    cell = group[0]
+    style = STYLES[cell.outcome]
+    names = ", ".join(one_line(one.id, 100) for one in group[:_NAMES_SHOWN])
+    more = f" and {len(group) - _NAMES_SHOWN} more" if len(group) > _NAMES_SHOWN else ""
+    words = outcome_words(cell.outcome) + (f" in {len(group)} cells" if len(group) > 1 else "")
+    screen.line(screen.mark(cell.outcome), " ", (f"{words}: ", style), (names + more, "bold"))
+    policy = POLICIES[cell.cause] if cell.cause else None
+    if policy:
+        _show_field(screen, "what", policy.what)
+    step = failing_step(cell)
+    message = (step.message if step else None) or cell.message
+    if step:
+        _show_field(screen, "step", one_line(step.title))
+    if message:
+        _show_field(screen, "message", block(message, 600, _DETAIL_LINES))
+    if step and step.expected is not None:
+        _show_field(screen, "expected", one_line(step.expected, 300))
+    if step and step.got is not None:
+        _show_field(screen, "got", one_line(step.got, 300))
+    if step and step.detail:
+        _show_field(screen, "detail", block(step.detail, 600, _DETAIL_LINES))
+    if policy:
+        _show_field(screen, "do", policy.do)
+    if cell.attempts and cell.outcome is not Outcome.UNSUPPORTED:
+        where = one_line(str(Path(folder) / cell.attempts[-1].folder), 1000)
+        _show_field(screen, "files", where if len(group) == 1 else f"{where} (the first of them)")
+
+
+def failing_step(cell: Cell) -> Step | None:
+    """The first step that did not pass."""
+    return next((step for step in cell.steps if step.outcome in (Outcome.FAILED, Outcome.ERROR)), None)
+
+
+def _show_field(screen: Screen, label: str, value: str) -> None:
+    first, *rest = value.split("\n")
+    screen.line((f"  {label:<9}", "dim"), first)
+    for line in rest:
+        screen.line(" " * 11, line)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def total_cost(costs: Sequence[Decimal | None]) -> Decimal | None:
+    """The exact sum of the known costs; None when none is known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if known else None
