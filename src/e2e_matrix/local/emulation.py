@@ -85,6 +85,8 @@ def enable(machine: Machine, emulator: Emulator, say: Say) -> bool:
     if not register.exists():
         attempt("modprobe", "binfmt_misc")
         attempt("mount", "-t", "binfmt_misc", "binfmt_misc", _FOLDER)
+        if is_ready(machine, emulator):
+            return True
     try:
         if registration(machine, emulator) is not None:
             # Something registered it without F or switched it off; an entry's flags never change, so drop it.
