@@ -1,0 +1,141 @@
+"""The options that plan, run and demo share, and what they and matrix.yaml come to.
+
+Every option can also be given as a variable, ``--ref`` as E2E_MATRIX_REF. None of them has a default of its
+own: what is not given leaves the file's word standing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.matrix import load_matrix
+from e2e_matrix.plan import Plan, make_plan
+from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
+from e2e_matrix.units import parse_duration
+
+DEFAULT_FILE = "matrix.yaml"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _option(name: str, help: str, **attributes: Any) -> Callable[[Command], Command]:
+    variable = "E2E_MATRIX_" + name.split("/")[0].removeprefix("--").replace("-", "_").upper()
+    return click.option(name, envvar=variable, default=None, help=help, **attributes)
+
+
+_MATRIX_OPTIONS = (
+    _option("--matrix", f"What to test.  [default: {DEFAULT_FILE}]", metavar="FILE"),
+    _option("--ref", "Release, commit, branch or latest.", metavar="REF"),
+    _option("--image", "Image, with {ref} and the axes as fields.", metavar="TEMPLATE"),
+    _option("--only", "Cells to keep, such as 'python-*'; repeatable.", metavar="GLOB", multiple=True),
+    _option("--skip", "Cells to leave out; repeatable.", metavar="GLOB", multiple=True),
+)
+_RUN_OPTIONS = (
+    _option("--max-parallel", "Cells at a time.", metavar="N", type=click.IntRange(min=1)),
+    _option("--fail-fast/--no-fail-fast", "Cancel the rest when a cell fails."),
+    _option("--timeout", "Limit of one native cell, such as 10m.", metavar="DURATION"),
+    _option("--model", "A real model, as litellm names it.", metavar="NAME"),
+    _option("--base-url", "The real model's endpoint.", metavar="URL"),
+    _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
+)
+
+
+def matrix_options(command: Command) -> Command:
+    """--matrix, --ref, --image, --only, --skip."""
+    return _with(_MATRIX_OPTIONS, command)
+
+
+def run_options(command: Command) -> Command:
+    """--max-parallel, --fail-fast, --timeout, --model, --base-url, --reports."""
+    return _with(_RUN_OPTIONS, command)
+
+
+def _with(options: Iterable[Callable[[Command], Command]], command: Command) -> Command:
+    for option in reversed(tuple(options)):  # click lists them in the order in which they decorate from below
+        command = option(command)
+    return command
+
+
+def load(ctx: click.Context, defaults: Overrides | None = None) -> tuple[Settings, Plan]:
+    """The effective settings and the plan of a command with ``matrix_options`` and perhaps ``run_options``.
+
+    ``defaults`` override the file and the environment; the command line overrides them: what `demo` needs.
+    Raises BadInput with the problems of the options and of the file together.
+    """
+    given = _Given(ctx)
+    overrides = given.overrides()
+    problems = list(given.problems)
+    try:
+        matrix = load_matrix(given.text("matrix") or DEFAULT_FILE, os.environ)
+        settings = resolve(matrix, overrides.over(defaults or Overrides()), os.environ)
+        plan = make_plan(matrix, settings)
+    except BadInput as error:
+        raise BadInput([*problems, *error.problems]) from None
+    if problems:
+        raise BadInput(problems)
+    return settings, plan
+
+
+class _Given:
+    """What a person gave, on the command line or in a variable."""
+
+    def __init__(self, ctx: click.Context) -> None:
+        self.ctx = ctx
+        self.problems: list[Problem] = []
+
+    def overrides(self) -> Overrides:
+        return Overrides(
+            ref=self._filled("ref"),
+            image=self._filled("image"),
+            max_parallel=self._setting("max_parallel"),
+            fail_fast=self._setting("fail_fast"),
+            timeout=self._timeout(),
+            model=self._filled("model"),
+            base_url=self._filled("base_url"),
+            reports=self._filled("reports"),
+            only=self._globs("only"),
+            skip=self._globs("skip"),
+        )
+
+    def text(self, name: str) -> str | None:
+        return self.ctx.params.get(name)
+
+    def _setting(self, name: str) -> Setting[Any] | None:
+        value = self.ctx.params.get(name)
+        if value is None:
+            return None
+        option = "--" + name.replace("_", "-")
+        if self.ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+            return Setting(value, Source.ENVIRONMENT, f"E2E_MATRIX_{name.upper()}")
+        return Setting(value, Source.COMMAND_LINE, option)
+
+    def _filled(self, name: str) -> Setting[Any] | None:
+        setting = self._setting(name)
+        if setting and not setting.value.strip():
+            self.problems.append(
+                Problem(setting.place, 0, 0, "must not be empty", "give it a value, or leave it out")
+            )
+            return None
+        return setting
+
+    def _timeout(self) -> Setting[float] | None:
+        setting = self._filled("timeout")
+        if setting is None:
+            return None
+        try:
+            return Setting(parse_duration(setting.value), setting.source, setting.place)
+        except ValueError as error:
+            self.problems.append(Problem(setting.place, 0, 0, f"cannot be {setting.value!r}", str(error)))
+            return None
+
+    def _globs(self, name: str) -> Setting[tuple[str, ...]] | None:
+        setting = self._setting(name)
+        parts = ",".join(setting.value).split(",") if setting else []
+        globs = tuple(glob for part in parts if (glob := part.strip()))
+        return Setting(globs, setting.source, setting.place) if setting and globs else None

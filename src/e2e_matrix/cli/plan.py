@@ -1,0 +1,75 @@
+"""``e2e-matrix plan``: the cells that a run would have, without asking a container engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from e2e_matrix.cli.options import load, matrix_options
+from e2e_matrix.plan import Plan
+from e2e_matrix.settings import Settings, Source
+
+
+@click.command(name="plan")
+@matrix_options
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def command(ctx: click.Context, /, form: str, **_options: Any) -> None:
+    """Show the cells that a run would have; nothing is started or downloaded."""
+    settings, plan = load(ctx)
+    if form == "json":
+        click.echo(json.dumps(_as_json(settings, plan), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(_as_text(settings, plan)))
+
+
+def _as_json(settings: Settings, plan: Plan) -> dict[str, Any]:
+    return {
+        "matrix_file": settings.matrix_file,
+        "axes": plan.axes,
+        "settings": {name: value.model_dump(mode="json") for name, value in settings.sources().items()},
+        # Not what the containers' variables hold: it may come from a secret.
+        "cells": [
+            {
+                "id": cell.id,
+                "axes": cell.axes,
+                "platform": cell.platform,
+                "image": cell.image,
+                "arch_image": cell.arch_image,
+                "scenario": cell.scenario,
+                "model": cell.model,
+            }
+            for cell in plan.cells
+        ],
+    }
+
+
+def _as_text(settings: Settings, plan: Plan) -> Iterator[str]:
+    columns = ["cell", "platform", "image"]
+    rows = [[cell.id, cell.platform, cell.image] for cell in plan.cells]
+    if len({cell.model for cell in plan.cells}) > 1:
+        columns.append("model")
+        rows = [[*row, cell.model or ""] for row, cell in zip(rows, plan.cells, strict=True)]
+    yield from _table([columns, *rows])
+    yield ""
+    yield f"{len(plan.cells)} cell{'s' if len(plan.cells) != 1 else ''} from {settings.matrix_file}"
+    if chosen := [
+        [name, _shown(setting.value), setting.source]
+        for name, setting in settings.sources().items()
+        if setting.source != Source.DEFAULT
+    ]:
+        yield ""
+        yield from _table([["setting", "value", "source"], *chosen])
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value).strip('"')
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,103 @@
+"""What the parts of a matrix.yaml mean together: the checks that a shape alone cannot make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Container, Iterator
+
+from e2e_matrix.errors import Problem
+from e2e_matrix.matrix import Matrix
+from e2e_matrix.plan import MAX_CELLS, expand, idle_excludes, plan_cells
+from e2e_matrix.settings import Overrides, resolve
+from e2e_matrix.templates import FIELD_NAME, Template, did_you_mean
+
+# A template's own words, and what results.json calls the scenario of a cell.
+RESERVED_AXES = frozenset({"image", "scenario"})
+
+
+def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Container[str]) -> Iterator[Problem]:
+    """Everything wrong with a file of the right shape.
+
+    Keys in ``broken`` hold defaults in the place of what was reported already: nothing is said about them.
+    """
+    if "scenarios" not in broken:
+        yield from _scenarios(matrix, scenarios)
+    slips = [*_axes(matrix), *_entries(matrix, broken)]
+    yield from slips
+    if slips:  # the cells would only repeat them
+        return
+    axes, include, exclude = matrix.matrix.axes, matrix.matrix.include, matrix.matrix.exclude
+    idle = [
+        matrix.problem(("matrix", "exclude", index), "exclude: this matches no cell", _values_hint(matrix))
+        for index in idle_excludes(axes, exclude)
+    ]
+    yield from idle
+    if not expand(axes, include, exclude):
+        message = "exclude leaves no cell" if exclude else "has no axis: nothing to run"
+        hint = "remove an entry of exclude" if exclude else "add one, such as `variant: [python, java]`"
+        where = ("matrix", "exclude") if exclude else ("matrix",)
+        yield matrix.problem(where, message, hint, key=True)
+        return
+    _, problems = plan_cells(matrix, resolve(matrix, Overrides(), {}), broken)
+    yield from problems
+
+
+def _scenarios(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
+    if not matrix.scenarios:
+        yield matrix.problem(("scenarios",), "scenarios: must not be empty", f"known: {', '.join(known)}")
+    for name in matrix.scenarios:
+        if name not in known:
+            where = ("scenarios", name)
+            yield matrix.problem(where, f"unknown scenario {name!r}", did_you_mean(name, known), key=True)
+
+
+def _axes(matrix: Matrix) -> Iterator[Problem]:
+    axes = matrix.matrix.axes
+    for name, values in axes.items():
+        where = ("matrix", name)
+        if not FIELD_NAME.fullmatch(name):
+            hint = "begin with a letter; letters, digits, '_' and '-' may follow"
+            yield matrix.problem(where, f"{name!r} cannot name an axis", hint, key=True)
+        elif name in RESERVED_AXES:
+            yield matrix.problem(where, f"{name!r} is taken: it cannot name an axis", "rename it", key=True)
+        if not values:
+            yield matrix.problem(where, f"the axis {name} is empty", "add a value, or remove it", key=True)
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                yield matrix.problem((*where, index), f"{value!r} is in {name} twice", "remove one")
+    cells = math.prod(map(len, axes.values())) * max(1, len(matrix.scenarios))
+    if cells > MAX_CELLS:
+        message = f"the axes make {cells} cells; {MAX_CELLS} is the limit"
+        yield matrix.problem(("matrix",), message, "use fewer values, or several files", key=True)
+
+
+def _entries(matrix: Matrix, broken: Container[str]) -> Iterator[Problem]:
+    """Keys of include must be an axis or be used by a template; those of exclude must be an axis."""
+    axes = list(matrix.matrix.axes)
+    for index, entry in enumerate(matrix.matrix.exclude):
+        for name in entry:
+            if name not in axes:
+                where = ("matrix", "exclude", index, name)
+                yield matrix.problem(
+                    where, f"exclude: unknown axis {name!r}", did_you_mean(name, axes), key=True
+                )
+    if any(key in broken for key in ("image", "arch-image", "platform", "llm", "environment")):
+        return
+    known = list(dict.fromkeys([*axes, *_template_fields(matrix)]))
+    for index, entry in enumerate(matrix.matrix.include):
+        for name in entry:
+            if name not in known:
+                where = ("matrix", "include", index, name)
+                message = f"include: unknown axis {name!r}, and no template uses {{{name}}}"
+                yield matrix.problem(where, message, did_you_mean(name, known), key=True)
+
+
+def _template_fields(matrix: Matrix) -> Iterator[str]:
+    texts = [matrix.image, matrix.arch_image, matrix.platform, matrix.llm.model, *matrix.environment.values()]
+    for text in texts:
+        if text is not None:
+            yield from (field for field in Template.parse(text).fields if field not in RESERVED_AXES)
+
+
+def _values_hint(matrix: Matrix) -> str:
+    return "; ".join(f"{name} is {', '.join(values)}" for name, values in matrix.matrix.axes.items())

@@ -1,0 +1,262 @@
+"""YAML -> a plain tree that knows where everything was written.
+
+Nodes are composed, not constructed: a scalar keeps its source text (``1.10`` stays 1.10, ``no`` stays no)
+beside the value that YAML gives it, and every key and value keeps its line and column. What a file can do to
+its reader is bounded: size, depth, and the number of nodes that aliases unfold to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from e2e_matrix.errors import BadInput, Problem
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 20
+MAX_NODES = 10_000
+
+_TAG = "tag:yaml.org,2002:"
+_SCALAR_TAGS = frozenset(
+    _TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value")
+)
+_VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[^}:]*)(?::-(?P<default>[^}]*))?(?P<end>\}?)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+Location = tuple[str | int, ...]
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value. ``written`` is the text before ``${...}`` was replaced, and all that messages show: a
+    variable may hold a secret."""
+
+    text: str
+    value: str | int | float | bool
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
+Tree = dict[str, "Tree"] | list["Tree"] | Scalar | None
+
+
+@dataclass
+class Document:
+    """A file's tree, the place of every key and value in it, and the problems that left a tree to read."""
+
+    file: str
+    tree: Tree = None
+    keys: dict[Location, Place] = field(default_factory=dict)
+    values: dict[Location, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    broken: set[Location] = field(default_factory=set)
+
+    def problem(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> Problem:
+        """A Problem at the value (or the key) at ``where``, or at the nearest thing above that exists."""
+        for length in range(len(where), -1, -1):
+            table = self.keys if key and length == len(where) else self.values
+            if place := table.get(where[:length]):
+                return Problem(self.file, *place, message, hint)
+        return Problem(self.file, 1, 1, message, hint)
+
+    def report(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> None:
+        self.problems.append(self.problem(where, message, hint, key=key))
+        self.broken.add(where)
+
+
+def read_document(path: Path, environ: Mapping[str, str]) -> Document:
+    """The tree of ``path`` with ``${NAME}`` replaced from ``environ``. Raises BadInput if there is none."""
+    return _Reader(str(path), _read_text(path), environ).document()
+
+
+def _read_text(path: Path) -> str:
+    name = str(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _unusable(
+            name, "no such file", "name one with --matrix FILE; e2e-matrix comes with a matrix.yaml"
+        ) from None
+    except IsADirectoryError:
+        raise _unusable(
+            name, "is a folder", f"name the file in it: --matrix {path / 'matrix.yaml'}"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise _unusable(name, f"cannot be read: {reason}", "check its permissions") from None
+    if len(data) > MAX_BYTES:
+        raise _unusable(
+            name, f"is larger than {MAX_BYTES // 1024} KiB", "this is hardly a matrix file"
+        ) from None
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        message = f"not UTF-8: byte 0x{data[error.start]:02x}"
+        raise BadInput([Problem(name, line, column, message, "save the file as UTF-8")]) from None
+
+
+def _unusable(file: str, message: str, hint: str) -> BadInput:
+    return BadInput([Problem(file, 0, 0, message, hint)])
+
+
+def _place(mark: Any) -> Place:
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+class _Reader:
+    def __init__(self, file: str, text: str, environ: Mapping[str, str]) -> None:
+        self.file = file
+        self.text = text
+        self.environ = environ
+        self.found = Document(file)
+        self.resolver = yaml.SafeLoader("")
+        self.nodes = 0
+
+    def document(self) -> Document:
+        try:
+            self._check_shape()
+            node = yaml.compose(self.text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            raise BadInput([self._not_yaml(error)]) from None
+        if node is None:
+            raise self._stop(1, 1, "the file is empty", "copy the matrix.yaml that e2e-matrix comes with")
+        self.found.tree = self._tree(node, (), ())
+        return self.found
+
+    def _stop(self, line: int, column: int, message: str, hint: str) -> BadInput:
+        return BadInput([*self.found.problems, Problem(self.file, line, column, message, hint)])
+
+    def _check_shape(self) -> None:
+        """Depth and the number of documents, before anything recursive looks at the file."""
+        depth = documents = 0
+        for event in yaml.parse(self.text, Loader=yaml.SafeLoader):
+            line, column = _place(event.start_mark)
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+            if depth > MAX_DEPTH:
+                raise self._stop(line, column, f"nested more than {MAX_DEPTH} levels deep", "flatten it")
+            if documents > 1:
+                raise self._stop(
+                    line, column, "a second document", "remove the `---`: one file is one matrix"
+                )
+
+    def _not_yaml(self, error: yaml.YAMLError) -> Problem:
+        if isinstance(error, yaml.reader.ReaderError):  # knows an index, not a line
+            before = self.text[: int(error.position)]
+            line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+            message = f"not YAML: the control character U+{ord(self.text[int(error.position)]):04X}"
+            return Problem(
+                self.file, line, column, message, "remove it, or write it as an escape in double quotes"
+            )
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line, column = _place(mark)
+        problem = str(getattr(error, "problem", None) or error)
+        if "'\\t'" in problem:
+            return Problem(self.file, line, column, "not YAML: a tab", "indent with spaces")
+        context = getattr(error, "context", None)
+        message = f"not YAML: {f'{context}, ' if context else ''}{problem}"
+        return Problem(self.file, line, column, message, self._yaml_hint(line, problem))
+
+    def _yaml_hint(self, line: int, problem: str) -> str:
+        lines = self.text.splitlines()
+        if 0 < line <= len(lines) and ("${" in lines[line - 1] or re.search(r":\s*\{\w", lines[line - 1])):
+            return "put quotes around text with braces"
+        if "alias" in problem or "anchor" in problem:
+            return "write the value out; text that begins with * or & needs quotes"
+        return "check indentation and quotes on this line and the one before"
+
+    def _tree(self, node: yaml.Node, where: Location, above: tuple[int, ...]) -> Tree:
+        place = _place(node.start_mark)
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise self._stop(*place, f"unfolds to more than {MAX_NODES} values", "use fewer aliases (*name)")
+        if id(node) in above:
+            raise self._stop(*place, "an alias that contains itself", "write the value out")
+        self.found.values[where] = place
+        above = (*above, id(node))
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            return {key: self._tree(value, (*where, key), above) for key, value in self._entries(node, where)}
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            return [self._tree(item, (*where, index), above) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
+            return self._scalar(node, where)
+        self.found.report(where, f"the tag {node.tag.replace(_TAG, '!!')} means nothing here", "remove it")
+        return None
+
+    def _entries(self, node: yaml.MappingNode, where: Location) -> Iterator[tuple[str, yaml.Node]]:
+        for key_node, value in node.value:
+            place = _place(key_node.start_mark)
+            if not isinstance(key_node, yaml.ScalarNode):
+                hint = "put quotes around text with braces" if where else "write `key: value`"
+                self.found.problems.append(Problem(self.file, *place, "a key must be plain text", hint))
+                self.found.broken.add(where)
+            elif first := self.found.keys.get((*where, key_node.value)):
+                message = f"duplicate key {key_node.value!r}, first on line {first[0]}"
+                self.found.problems.append(Problem(self.file, *place, message, "remove one of the two"))
+                self.found.broken.add((*where, key_node.value))
+            else:
+                self.found.keys[(*where, key_node.value)] = place
+                yield key_node.value, value
+
+    def _scalar(self, node: yaml.ScalarNode, where: Location) -> Scalar | None:
+        text = self._expand(node.value, where)
+        tag = node.tag
+        if (
+            text != node.value and node.style is None
+        ):  # a variable may hold a number: read it as if it stood here
+            tag = self.resolver.resolve(  # type: ignore[no-untyped-call]
+                yaml.ScalarNode, text, (True, False)
+            )
+        if tag == _TAG + "null":
+            return None
+        return Scalar(text, self._value(tag, text), node.value)
+
+    def _value(self, tag: str, text: str) -> str | int | float | bool:
+        if tag not in (_TAG + "int", _TAG + "float", _TAG + "bool"):
+            return text
+        try:
+            value = self.resolver.construct_object(yaml.ScalarNode(tag, text))
+        except (ValueError, OverflowError):  # "0x_" looks like a number to PyYAML's pattern only
+            return text
+        return value if isinstance(value, int | float) else text
+
+    def _expand(self, text: str, where: Location) -> str:
+        def replace(match: re.Match[str]) -> str:
+            name, default = match["name"], match["default"]
+            if name is None:
+                return "${"
+            if not match["end"] or not _NAME.fullmatch(name):
+                self.found.report(
+                    where,
+                    f"broken variable {match[0]}",
+                    "write ${NAME} or ${NAME:-default}; $${ is a literal ${",
+                )
+                return ""
+            if value := self.environ.get(name):
+                return value
+            if default is not None:
+                return default
+            if name not in self.environ:
+                self.found.report(
+                    where,
+                    f"the variable {name} is not set",
+                    f"export {name}=..., or give a default: ${{{name}:-...}}",
+                )
+            return ""
+
+        return _VARIABLE.sub(replace, text)

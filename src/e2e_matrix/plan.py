@@ -1,0 +1,272 @@
+"""Axes, include, exclude, scenarios, --only and --skip -> cells.
+
+The rules of include and exclude are GitHub Actions' (docs.github.com, "Running variations of jobs in a
+workflow"), on text: 1.10 and "1.10" are the same value, 1.1 is another.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.registry.reference import parse_reference
+from e2e_matrix.templates import Template, did_you_mean, is_platform, tag_of_ref
+
+if TYPE_CHECKING:
+    from e2e_matrix.matrix import Matrix
+    from e2e_matrix.matrix_yaml import Location
+    from e2e_matrix.settings import Settings
+
+MAX_CELLS = 1000
+MAX_ID = 100
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One point of the matrix, as plain data. ``axes`` holds what include added, too."""
+
+    id: str
+    axes: dict[str, str]
+    image: str
+    arch_image: str | None
+    platform: str
+    scenario: str
+    scenario_settings: dict[str, Any]
+    model: str | None = None  # None: the stand-in
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run. ``axes``: every axis with the values that its cells have, in the order of the file."""
+
+    cells: tuple[PlannedCell, ...]
+    axes: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Selector:
+    """``selector(cell_id)``: whether --only and --skip leave the cell in. Globs; no --only is all of them."""
+
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+
+    def __call__(self, cell_id: str) -> bool:
+        return (not self.only or _matches(cell_id, self.only)) and not _matches(cell_id, self.skip)
+
+    def problems(self, cell_ids: Sequence[str]) -> Iterator[Problem]:
+        """A glob that matches nothing is a slip, and a selection of nothing tests nothing."""
+        hint = f"the cells are {', '.join(cell_ids)}"
+        for option, globs in (("--only", self.only), ("--skip", self.skip)):
+            for glob in globs:
+                if not any(_matches(cell_id, [glob]) for cell_id in cell_ids):
+                    yield Problem(option, 0, 0, f"{glob!r} matches no cell", hint)
+        if not any(map(self, cell_ids)):
+            yield Problem("", 0, 0, "--only and --skip leave no cell", hint)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One cell's values, before templates; ``include``: the index of the entry that appended it."""
+
+    values: dict[str, str]
+    include: int | None = None
+
+
+def make_plan(matrix: Matrix, settings: Settings) -> Plan:
+    """The selected cells, in the file's order. Raises BadInput with every problem."""
+    cells, problems = plan_cells(matrix, settings)
+    if problems:
+        raise BadInput(problems)
+    selector = Selector(settings.only, settings.skip)
+    if slips := list(selector.problems([cell.id for cell in cells])):
+        raise BadInput(slips)
+    return Plan(tuple(cell for cell in cells if selector(cell.id)), _axes_of(matrix, cells))
+
+
+def expand(
+    axes: Mapping[str, Sequence[str]],
+    include: Sequence[Mapping[str, str]] = (),
+    exclude: Sequence[Mapping[str, str]] = (),
+) -> list[Combination]:
+    """The combinations of the axes without the excluded ones, then each include in turn.
+
+    An include is merged into every original combination in which it changes no axis's value (what an earlier
+    include added may change); where there is none it becomes a combination of its own.
+    """
+    products = itertools.product(*axes.values()) if axes else ()
+    originals = [dict(zip(axes, values, strict=True)) for values in products]
+    kept = [values for values in originals if not any(_covers(entry, values) for entry in exclude)]
+    grown = [dict(values) for values in kept]
+    appended = []
+    for index, entry in enumerate(include):
+        fits = [
+            cell
+            for cell, values in zip(grown, kept, strict=True)
+            if all(values.get(name, value) == value for name, value in entry.items())
+        ]
+        for cell in fits:
+            cell.update(entry)
+        if not fits:
+            appended.append(Combination(dict(entry), index))
+    return [*map(Combination, grown), *appended]
+
+
+def idle_excludes(axes: Mapping[str, Sequence[str]], exclude: Sequence[Mapping[str, str]]) -> Iterator[int]:
+    """Indexes of the entries that match no combination, because an axis has no such value."""
+    for index, entry in enumerate(exclude):
+        if any(value not in axes.get(name, ()) for name, value in entry.items()):
+            yield index
+
+
+def _covers(entry: Mapping[str, str], values: Mapping[str, str]) -> bool:
+    return all(values.get(name) == value for name, value in entry.items())
+
+
+def plan_cells(
+    matrix: Matrix, settings: Settings, broken: Container[str] = frozenset()
+) -> tuple[list[PlannedCell], list[Problem]]:
+    """Every cell, and everything wrong with them; templates under a key in ``broken`` are left out."""
+    planner = _Planner(matrix, settings, broken)
+    cells = list(planner.cells())
+    return cells, list(dict.fromkeys(planner.problems))  # two scenarios of a cell have the same ones
+
+
+class _Planner:
+    def __init__(self, matrix: Matrix, settings: Settings, broken: Container[str]) -> None:
+        self.matrix = matrix
+        self.settings = settings
+        self.problems: list[Problem] = []
+        self.combinations = expand(matrix.matrix.axes, matrix.matrix.include, matrix.matrix.exclude)
+        texts = {
+            "image": settings.image,
+            "arch-image": settings.arch_image,
+            "platform": settings.platform,
+            "llm.model": settings.model,
+            **{f"environment.{name}": text for name, text in settings.environment.items()},
+        }
+        self.templates = {
+            name: template
+            for name, text in texts.items()
+            if text is not None and name.split(".")[0] not in broken and (template := self._parse(name, text))
+        }
+
+    def cells(self) -> Iterator[PlannedCell]:
+        ids: dict[str, str] = {}
+        for combination, scenario in itertools.product(self.combinations, self.settings.scenarios):
+            where = _written_at(combination)
+            shown = ", ".join(f"{name}: {value}" for name, value in combination.values.items())
+            cell_id = self._id(combination.values, scenario)
+            if not cell_id or len(cell_id) > MAX_ID:
+                message = f"the cell ({shown}) has no id of 1 to {MAX_ID} letters and digits"
+                hint = "an id is made of the axes' values: shorten or rename them"
+                self.problems.append(self.matrix.problem(where, message, hint))
+            elif other := ids.get(cell_id.casefold()):
+                message = f"two cells have the id {cell_id}: ({other}) and ({shown})"
+                hint = "an id is made of the axes' values: let them differ in letters, digits, '.' or '_'"
+                self.problems.append(self.matrix.problem(where, message, hint))
+            else:
+                ids[cell_id.casefold()] = (
+                    shown  # without case: on some file systems they would share a folder
+                )
+                yield self._cell(cell_id, combination, scenario, shown)
+
+    def _id(self, values: Mapping[str, str], scenario: str) -> str:
+        axes = self.matrix.matrix.axes or values
+        parts = [values[name] for name in axes if name in values]
+        if len(self.settings.scenarios) > 1:
+            parts.append(scenario)
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts)).strip("-._")
+
+    def _cell(self, cell_id: str, combination: Combination, scenario: str, shown: str) -> PlannedCell:
+        values = {"ref": self.settings.ref, **combination.values}
+        if "ref" in combination.values:
+            values["ref"] = tag_of_ref(values["ref"])
+            if self.settings.origins["ref"].place:
+                hint = "leave it out; --only and --skip choose cells"
+                self._report("ref", f"the matrix gives the cell ({shown}) its own ref", hint)
+        texts: dict[str, str] = {}
+        for name, template in self.templates.items():  # image first: arch-image may contain it
+            known = (
+                {**values, "image": texts["image"]} if name == "arch-image" and "image" in texts else values
+            )
+            if missing := [name for name in template.fields if name not in known]:
+                if "image" not in missing:  # its own problem is reported already
+                    message = f"the cell ({shown}) has no {missing[0]}, which {name} needs"
+                    where = _written_at(combination)
+                    self.problems.append(self.matrix.problem(where, message, f"add `{missing[0]}:` to it"))
+                continue
+            texts[name] = template.render(known)
+            self._check(name, texts[name], shown)
+        return PlannedCell(
+            id=cell_id,
+            axes=dict(combination.values),
+            image=texts.get("image", ""),
+            arch_image=texts.get("arch-image"),
+            platform=texts.get("platform", ""),
+            scenario=scenario,
+            scenario_settings=dict(self.settings.scenarios[scenario]),
+            model=texts.get("llm.model"),
+            environment={name: texts.get(f"environment.{name}", "") for name in self.settings.environment},
+        )
+
+    def _parse(self, name: str, text: str) -> Template | None:
+        known = ["ref", *dict.fromkeys(itertools.chain.from_iterable(c.values for c in self.combinations))]
+        if name == "arch-image":
+            known.append("image")
+        try:
+            template = Template.parse(text)
+        except ValueError as error:
+            self._report(name, str(error), "")
+            return None
+        unknown = [name for name in template.fields if name not in known]
+        for slip in unknown:
+            self._report(name, f"unknown field {{{slip}}} in {text!r}", did_you_mean(slip, known))
+        return None if unknown else template
+
+    def _check(self, name: str, text: str, shown: str) -> None:
+        if name in ("image", "arch-image"):
+            try:
+                parse_reference(text)
+            except BadInput as error:
+                for problem in error.problems:
+                    self._report(name, f"of the cell ({shown}): {problem.message}", problem.hint)
+        elif name == "platform" and not is_platform(text):
+            self._report(
+                name, f"of the cell ({shown}): {text!r} is no platform", "write os/arch, as linux/arm64"
+            )
+
+    def _report(self, name: str, message: str, hint: str) -> None:
+        """A problem of a template, where it was written: an option, a variable, or the file."""
+        where: Location = tuple(name.split(".", 1))
+        origin = self.settings.origins.get(name)
+        if origin and origin.place:
+            self.problems.append(Problem(origin.place, 0, 0, message, hint))
+        else:
+            self.problems.append(self.matrix.problem(where, f"{name}: {message}", hint))
+
+
+def _written_at(combination: Combination) -> Location:
+    return ("matrix",) if combination.include is None else ("matrix", "include", combination.include)
+
+
+def _axes_of(matrix: Matrix, cells: Iterable[PlannedCell]) -> dict[str, list[str]]:
+    """Values that only an include has come last; without axes, everything that the includes give is one."""
+    declared = matrix.matrix.axes
+    axes = {name: list(values) for name, values in declared.items()}
+    for cell in cells:
+        for name, value in cell.axes.items():
+            if not declared or name in declared:
+                values = axes.setdefault(name, [])
+                if value not in values:
+                    values.append(value)
+    return axes
+
+
+def _matches(cell_id: str, globs: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(cell_id, glob) for glob in globs)

@@ -1,0 +1,183 @@
+"""The effective settings of a run, and where each came from: command line > environment > file > default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from e2e_matrix.engine.base import Resources
+from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.matrix import Matrix
+from e2e_matrix.results import SettingValue
+from e2e_matrix.templates import is_http_url, tag_of_ref
+from e2e_matrix.units import format_duration, format_size
+
+T = TypeVar("T")
+
+
+class Source(StrEnum):
+    """Who said so."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """A value and its source; ``place`` names it for messages: ``--ref``, ``LLM_MODEL``; "" in the file."""
+
+    value: T
+    source: Source
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What takes the place of the file's settings; None: nothing does. Durations are seconds."""
+
+    ref: Setting[str] | None = None
+    image: Setting[str] | None = None
+    arch_image: Setting[str | None] | None = None
+    max_parallel: Setting[int | None] | None = None
+    fail_fast: Setting[bool] | None = None
+    timeout: Setting[float] | None = None
+    model: Setting[str | None] | None = None
+    base_url: Setting[str | None] | None = None
+    reports: Setting[str] | None = None
+    only: Setting[tuple[str, ...]] | None = None
+    skip: Setting[tuple[str, ...]] | None = None
+
+    def over(self, other: Overrides) -> Overrides:
+        """These where they are given, else the other's."""
+        return Overrides(
+            **{f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(Overrides)}
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run goes by. ``image``, ``arch_image``, ``platform``, ``model`` and ``environment``'s values are
+    templates here; each planned cell has them filled in."""
+
+    matrix_file: str
+    ref: str  # as upstream's tags write it: no v, branches slugged
+    image: str
+    arch_image: str | None
+    platform: str
+    max_parallel: int | None  # None: the engine's CPUs
+    fail_fast: bool
+    timeout: float  # seconds, one native cell
+    emulated_timeout_factor: float
+    resources: Resources
+    model: str | None  # None: the stand-in
+    base_url: str | None
+    api_key_env: str  # the name of the variable
+    environment: Mapping[str, str] = field(repr=False)  # values may come from secret variables
+    scenarios: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    reports: Path
+    only: tuple[str, ...]
+    skip: tuple[str, ...]
+    origins: Mapping[str, Setting[Any]] = field(repr=False)  # by field name, those with a source of their own
+
+    def sources(self) -> dict[str, SettingValue]:
+        """Every setting for the record, by its name in the file, without what could be a secret: the values of
+        the environment and of scenarios' settings, a URL's user and password."""
+        shown: dict[str, Any] = {
+            "ref": self.ref,
+            "image": self.image,
+            "arch-image": self.arch_image,
+            "platform": self.platform,
+            "scenarios": list(self.scenarios),
+            "max-parallel": self.max_parallel,
+            "fail-fast": self.fail_fast,
+            "timeout": format_duration(self.timeout),
+            "emulated-timeout-factor": self.emulated_timeout_factor,
+            "resources.memory": self.resources.memory_bytes and format_size(self.resources.memory_bytes),
+            "resources.cpus": self.resources.cpus,
+            "resources.pids": self.resources.pids,
+            "llm.model": self.model,
+            "llm.base-url": self.base_url and _without_password(self.base_url),
+            "llm.api-key-env": self.api_key_env,
+            "environment": list(self.environment),
+            "reports": str(self.reports),
+            "only": list(self.only),
+            "skip": list(self.skip),
+        }
+        return {
+            name: SettingValue(value=value, source=self.origins[name].source) for name, value in shown.items()
+        }
+
+
+def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) -> Settings:
+    """The file's settings with what overrides them; ``environ`` may hold LLM_MODEL and LLM_BASE_URL.
+
+    Raises BadInput for a base URL that is none.
+    """
+    origins: dict[str, Setting[Any]] = {}
+
+    def pick(name: str, value: T, *overriding: Setting[T] | None) -> T:
+        written = matrix.wrote(*name.split("."))
+        in_file = Setting(value, Source.FILE if written else Source.DEFAULT)
+        origins[name] = next((setting for setting in overriding if setting), in_file)
+        chosen: T = origins[name].value
+        return chosen
+
+    resources, llm = matrix.resources, matrix.llm
+    settings = Settings(
+        matrix_file=matrix.file,
+        ref=tag_of_ref(pick("ref", matrix.ref, overrides.ref)),
+        image=pick("image", matrix.image, overrides.image),
+        arch_image=pick("arch-image", matrix.arch_image, overrides.arch_image),
+        platform=pick("platform", matrix.platform),
+        max_parallel=pick("max-parallel", matrix.max_parallel, overrides.max_parallel),
+        fail_fast=pick("fail-fast", matrix.fail_fast, overrides.fail_fast),
+        timeout=pick("timeout", matrix.timeout, overrides.timeout),
+        emulated_timeout_factor=pick("emulated-timeout-factor", matrix.emulated_timeout_factor),
+        resources=Resources(
+            memory_bytes=pick("resources.memory", resources.memory),
+            cpus=pick("resources.cpus", resources.cpus),
+            pids=pick("resources.pids", resources.pids),
+        ),
+        model=pick("llm.model", llm.model, overrides.model, _variable(environ, "LLM_MODEL")),
+        base_url=pick("llm.base-url", llm.base_url, overrides.base_url, _variable(environ, "LLM_BASE_URL")),
+        api_key_env=pick("llm.api-key-env", llm.api_key_env),
+        environment=pick("environment", matrix.environment),
+        scenarios=pick("scenarios", matrix.scenarios),
+        reports=Path(pick("reports", matrix.reports, overrides.reports)),
+        only=pick("only", (), overrides.only),
+        skip=pick("skip", (), overrides.skip),
+        origins=origins,
+    )
+    if settings.base_url and not is_http_url(settings.base_url):
+        place = origins["llm.base-url"].place
+        raise BadInput(
+            [Problem(place, 0, 0, "must be an http:// or https:// URL", "such as https://host/v1")]
+        )
+    return settings
+
+
+def api_key(settings: Settings, environ: Mapping[str, str]) -> str | None:
+    """The key for the real model, None for the stand-in. Raises BadInput when the variable is not set."""
+    if settings.model is None:
+        return None
+    if key := environ.get(settings.api_key_env):
+        return key
+    message = f"not set, and the model {settings.model} needs a key"
+    hint = f"export {settings.api_key_env}=...; any text will do for an endpoint that wants none"
+    raise BadInput([Problem(settings.api_key_env, 0, 0, message, hint)])
+
+
+def _variable(environ: Mapping[str, str], name: str) -> Setting[str | None] | None:
+    value = environ.get(name)
+    return Setting(value, Source.ENVIRONMENT, name) if value else None
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))

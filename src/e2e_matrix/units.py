@@ -1,0 +1,61 @@
+"""Durations and sizes as people write them: ``10m``, ``1h30m``, ``4g``."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION_PARTS = (("h", 3600), ("m", 60), ("s", 1))
+_DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?) ?(k|m|g|t)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+#: The same rules for editors, in docs/matrix.schema.json.
+DURATION_PATTERN = r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[kKmMgGtT]([iI]?[bB])?$"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``90s``, ``10m`` or ``1h30m``. Raises ValueError, whose message says how to write one."""
+    written = text.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", written, re.ASCII):
+        raise ValueError(f"{written} has no unit: write {written}s for seconds or {written}m for minutes")
+    match = _DURATION.fullmatch(written)
+    if match is None:
+        raise ValueError("write a duration such as 90s, 10m or 1h30m")
+    numbers = (int(number or 0) for number in match.groups())
+    seconds = sum(number * unit for number, (_, unit) in zip(numbers, _DURATION_PARTS, strict=True))
+    if seconds == 0:
+        raise ValueError("a duration must be longer than 0s")
+    return float(seconds)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest way to write it so that parse_duration reads it back: 600 -> ``10m``."""
+    left, parts = round(seconds), []
+    for name, unit in _DURATION_PARTS:
+        number, left = divmod(left, unit)
+        if number:
+            parts.append(f"{number}{name}")
+    return "".join(parts) or "0s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes in ``4g``, ``512m`` or ``1.5GiB`` (powers of 1024, as Docker counts). Raises ValueError."""
+    written = text.strip()
+    match = _SIZE.fullmatch(written)
+    if match is None:
+        if re.fullmatch(r"\d+(\.\d+)?", written, re.ASCII):
+            raise ValueError(
+                f"{written} has no unit: write {written}m for mebibytes or {written}g for gibibytes"
+            )
+        raise ValueError("write a size such as 512m or 4g")
+    number, unit = match.groups()
+    return int(float(number) * _SIZE_UNITS[unit.lower()])
+
+
+def format_size(size: int) -> str:
+    """The largest unit that divides it: 4294967296 -> ``4g``; plain bytes where none does."""
+    for name in ("t", "g", "m", "k"):
+        if size and size % _SIZE_UNITS[name] == 0:
+            return f"{size // _SIZE_UNITS[name]}{name}"
+    return str(size)
