@@ -1,0 +1,29 @@
+"""``e2e-matrix run``: the matrix, on the images that matrix.yaml names."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from e2e_matrix.cli.options import load, matrix_options, run_options
+from e2e_matrix.launch import launch
+from e2e_matrix.terminal import make_progress
+
+
+@click.command("run")
+@matrix_options
+@run_options
+@click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
+@click.pass_context
+def command(ctx: click.Context, quiet: bool, **_: Any) -> int:
+    """Run the matrix and render its report.
+
+    Without a model (LLM_MODEL, --model) the stand-in LLM answers, which costs nothing.
+    """
+    settings, plan = load(ctx)
+    progress = make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty())
+    results = launch(settings, plan, ["e2e-matrix", *sys.argv[1:]], progress)
+    return results.run.exit_code

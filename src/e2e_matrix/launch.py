@@ -1,0 +1,71 @@
+"""Assembles what a run works with, and takes it all down again: `run` and `demo` end here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from types import FrameType
+
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import Engine
+from e2e_matrix.engine.docker import DockerEngine
+from e2e_matrix.failures import Cause
+from e2e_matrix.llm.source import LlmSource, ProviderSource, StandInSource
+from e2e_matrix.plan import Plan
+from e2e_matrix.progress import Progress
+from e2e_matrix.record import Job
+from e2e_matrix.registry import RegistryClient
+from e2e_matrix.results import Results
+from e2e_matrix.runner import Tools, run
+from e2e_matrix.settings import Settings, api_key
+
+
+def launch(settings: Settings, plan: Plan, command: Sequence[str], progress: Progress) -> Results:
+    """Run the plan on this machine's engine.
+
+    Raises ``EngineUnavailable``, ``BadInput`` (no key for the model, no image at all) or
+    ``InfrastructureError`` before the first cell; afterwards what goes wrong is in the results.
+    """
+    key = api_key(settings, os.environ)
+    cancel = Cancellation()
+    with ExitStack() as stack:
+        stack.callback(progress.close)
+        engine = stack.enter_context(closing(DockerEngine.connect()))
+        llm = stack.enter_context(closing(_llm(settings, key, engine)))
+        registry = stack.enter_context(RegistryClient())
+        stack.enter_context(cancelled_by_signals(cancel, progress))
+        tools = Tools(engine, llm, registry, progress, cancel)
+        results, _ = run(Job(plan, settings, command), tools)
+    return results
+
+
+def _llm(settings: Settings, key: str | None, engine: Engine) -> LlmSource:
+    if settings.model is None:
+        return StandInSource(engine)
+    return ProviderSource(settings.model, settings.base_url, key)
+
+
+@contextmanager
+def cancelled_by_signals(cancel: Cancellation, progress: Progress) -> Iterator[None]:
+    """The first SIGINT or SIGTERM asks the run to stop; the second ends it at once, still by label."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers; a library user cancels by the object
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if cancel.is_set:
+            raise KeyboardInterrupt
+        cancel.cancel(Cause.INTERRUPTED)
+        # Not from here: a handler may run while this very thread holds the terminal's lock.
+        notice = "stopping: containers are being removed, the report follows (again: at once)"
+        threading.Thread(target=progress.note, args=(notice,), daemon=True).start()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
