@@ -1,0 +1,326 @@
+"""What ``engine.base.Engine`` promises, asked of Docker and of the fake alike."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from e2e_matrix.engine.base import (
+    LABEL_OWNER,
+    LABEL_RUN,
+    ContainerSpec,
+    Engine,
+    PullProgress,
+    Resources,
+    Support,
+)
+from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+from support.engines import FAKE_IMAGE, World
+from support.tiny_image import PORT
+
+AMD64 = "linux/amd64"
+NO_IMAGE = "127.0.0.1:1/none@sha256:" + "0" * 64
+SEEN_WITHIN = 0.1  # seconds: the protocol's promise
+
+
+@pytest.fixture(params=["fake", "docker"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    engine: Engine
+    if request.param == "fake":
+        engine = FakeEngine({"registry.test/tiny@sha256:1": FAKE_IMAGE})
+        made = World(engine, "registry.test/tiny@sha256:1")
+        engine.pull(made.image, AMD64)
+    else:
+        engine = request.getfixturevalue("docker_engine")
+        made = World(engine, request.getfixturevalue("tiny"))
+    yield made
+    made.clean()
+    if request.param == "fake":
+        engine.close()
+
+
+def failure(world: World, call: object, *arguments: object) -> CellFailure:
+    with pytest.raises(CellFailure) as caught:
+        getattr(world.engine, str(call))(*arguments)
+    return caught.value
+
+
+def test_a_present_image_is_described_and_not_pulled_again(world: World) -> None:
+    progress: list[PullProgress] = []
+    pulled = world.engine.pull(world.image, AMD64, progress.append)
+    assert pulled.was_present
+    assert progress == []
+    assert pulled.reference == world.image
+    assert pulled.platform == AMD64
+    assert pulled.size_bytes > 0
+    assert pulled.labels == {"tiny": "yes"}
+    assert pulled.environment == {"PATH": "/bin", "GREETING": "hello"}
+    assert pulled.user == "1234"
+    assert pulled.entrypoint == ("/program",)
+
+
+def test_a_missing_image_is_a_pull_that_fails(world: World) -> None:
+    repository = world.image.partition("@")[0]
+    raised = failure(world, "pull", f"{repository}@sha256:{'0' * 64}", AMD64)
+    assert raised.cause is Cause.PULL_FAILED
+    assert repository in raised.message
+
+
+def test_another_platform_than_the_image_has_is_missing(world: World) -> None:
+    assert failure(world, "pull", world.image, "linux/arm64").cause is Cause.PLATFORM_MISSING
+
+
+def test_creating_from_an_image_that_is_not_there(world: World) -> None:
+    assert failure(world, "create", world.spec(image=NO_IMAGE)).cause is Cause.PULL_FAILED
+
+
+def test_creating_for_another_platform(world: World) -> None:
+    assert failure(world, "create", world.spec(platform="linux/arm64")).cause is Cause.PLATFORM_MISSING
+
+
+def test_a_created_container_has_not_ended(world: World) -> None:
+    state = world.engine.state(world.create("exit", "0"))
+    assert (state.running, state.exit_code) == (False, None)
+
+
+def test_a_published_port_answers_here(world: World) -> None:
+    container = world.start("serve", ports=(PORT,))
+    address = world.engine.address(container, PORT)
+    assert address.startswith("http://127.0.0.1:")
+    with httpx.Client(transport=httpx.HTTPTransport(retries=20), trust_env=False) as http:
+        assert _get(http, address) == "hello\n"
+    assert failure(world, "address", container, PORT + 1).cause is Cause.INTERNAL
+
+
+def _get(http: httpx.Client, address: str) -> str:
+    # Docker's proxy accepts before the server inside listens, and then resets
+    ends = time.monotonic() + 10
+    while True:
+        try:
+            return http.get(address).text
+        except httpx.TransportError:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+
+
+def test_the_address_of_a_container_that_ended(world: World) -> None:
+    container = world.finish("exit", "3", ports=(PORT,))
+    assert failure(world, "address", container, PORT).cause is Cause.CONTAINER_EXITED
+
+
+def test_an_exit_is_seen_at_once_and_its_code_kept(world: World) -> None:
+    container = world.start("deaf")
+    seen: list[float] = []
+    with world.watched(container) as ended:
+        assert not ended(0.2)
+
+        def see() -> None:
+            if ended(20):
+                seen.append(time.monotonic())
+
+        thread = threading.Thread(target=see)
+        thread.start()
+        state = world.engine.stop(container, 0)
+        stopped = time.monotonic()
+        thread.join()
+    assert seen[0] - stopped < SEEN_WITHIN
+    assert (state.running, state.exit_code, state.oom_killed) == (False, 137, False)
+
+
+def test_an_exit_by_itself_is_seen(world: World) -> None:
+    container = world.start("exit-after", "0.3", "7")
+    with world.watched(container) as ended:
+        assert ended(20)
+    state = world.engine.state(container)
+    assert (state.running, state.exit_code) == (False, 7)
+
+
+def test_an_exit_before_the_watch_is_seen(world: World) -> None:
+    container = world.finish("exit", "3")
+    with world.watched(container) as ended:
+        assert ended(1)
+
+
+def test_a_watch_of_a_container_that_starts_later(world: World) -> None:
+    container = world.create("exit", "0")
+    with world.watched(container) as ended:
+        assert not ended(0.2)
+        world.engine.start(container)
+        assert ended(20)
+
+
+def test_a_removed_container_ends_its_watch(world: World) -> None:
+    container = world.start("deaf")
+    with world.watched(container) as ended:
+        world.engine.remove(container)
+        assert ended(5)
+
+
+def test_closing_a_watch_leaves_no_thread_and_no_exit(world: World) -> None:
+    container = world.start("stay")
+    before = threading.active_count()
+    watch = world.engine.watch_exit(container)
+    watch.close()
+    watch.close()
+    assert threading.active_count() == before
+    assert not watch.exited.is_set()
+
+
+def test_memory_beyond_the_limit_is_told(world: World) -> None:
+    container = world.finish("eat", resources=Resources(memory_bytes=16 << 20, cpus=0.5, pids=20))
+    state = world.engine.state(container)
+    assert (state.exit_code, state.oom_killed) == (137, True)
+
+
+def test_a_program_that_is_missing(world: World) -> None:
+    container = world.create(entrypoint=("/nothing",))
+    raised = failure(world, "start", container)
+    assert raised.cause is Cause.NOT_STARTABLE
+    assert "/nothing" in raised.message
+    assert "missing" in raised.message
+
+
+def test_arguments_environment_and_the_image_s_own(world: World) -> None:
+    assert world.engine.logs(world.finish("environment"), 100) == b"hello"
+    assert world.engine.logs(world.finish("environment", environment={"GREETING": "hi"}), 100) == b"hi"
+    other = world.finish("1", "2", entrypoint=("/program", "print"))
+    assert sorted(world.engine.logs(other, 100).split()) == [b"1", b"2"]
+
+
+def test_a_log_has_both_streams_and_a_limit(world: World) -> None:
+    container = world.finish("print", "out", "err")
+    assert sorted(world.engine.logs(container, 1000).splitlines()) == [b"err", b"out"]
+    flood = world.finish("flood", "300000")
+    tail = world.engine.logs(flood, 100_000)
+    assert len(tail) == 100_000
+    assert tail.endswith(b"xx\nend\n")
+    assert world.engine.logs(flood, 4) == b"end\n"
+
+
+def test_the_log_of_a_running_container_is_not_followed(world: World) -> None:
+    container = world.start("print-and-stay", "there")
+    begin = time.monotonic()
+    while world.engine.logs(container, 100) != b"there\n":
+        assert time.monotonic() - begin < 10
+    begin = time.monotonic()
+    world.engine.logs(container, 100)
+    assert time.monotonic() - begin < 2
+
+
+def test_exec_gives_the_output_and_the_code(world: World) -> None:
+    container = world.start("stay")
+    result = world.engine.exec(container, ["/program", "print", "out", "err"])
+    assert (result.exit_code, sorted(result.output.splitlines())) == (0, [b"err", b"out"])
+    assert world.engine.exec(container, ["/program", "exit", "5"]).exit_code == 5
+    assert world.engine.exec(container, ["uname", "-m"]).output == b"x86_64\n"
+    assert world.engine.exec(container, ["/nothing"]).exit_code in (126, 127)
+
+
+def test_exec_drops_what_is_too_much(world: World) -> None:
+    container = world.start("stay")
+    result = world.engine.exec(container, ["/program", "flood", "1500000"])
+    assert result.exit_code == 0
+    assert result.output == b"x" * (1 << 20)
+
+
+def test_exec_ends_in_time(world: World) -> None:
+    container = world.start("stay")
+    begin = time.monotonic()
+    raised = failure(world, "exec", container, ["/program", "sleep", "20"], 0.3)
+    assert raised.cause is Cause.STEP_TIMEOUT
+    assert time.monotonic() - begin < 3
+
+
+def test_exec_in_a_container_that_ended(world: World) -> None:
+    container = world.finish("exit", "0")
+    assert failure(world, "exec", container, ["/program", "exit", "0"]).cause is Cause.CONTAINER_EXITED
+
+
+def test_stop_asks_before_it_kills(world: World) -> None:
+    polite, deaf = world.start("stay"), world.start("deaf")
+    _until_trapped(world, polite)
+    assert world.engine.stop(polite, 10).exit_code == 0
+    begin = time.monotonic()
+    assert world.engine.stop(deaf, 1).exit_code == 137
+    assert 0.9 < time.monotonic() - begin < 5
+    assert world.engine.stop(deaf, 1).exit_code == 137  # again is fine
+
+
+def _until_trapped(world: World, container: str) -> None:
+    # a shell that is the first process ignores TERM until its trap is set; an exec comes back after that
+    world.engine.exec(container, ["/program", "exit", "0"])
+
+
+def test_remove_is_idempotent_and_quick(world: World) -> None:
+    container = world.start("deaf")
+    begin = time.monotonic()
+    world.engine.remove(container)
+    world.engine.remove(container)
+    world.engine.remove("0" * 64)
+    assert time.monotonic() - begin < 10
+    assert world.engine.list({LABEL_RUN: world.run}) == []
+
+
+def test_removing_from_two_threads_at_once(world: World) -> None:
+    container = world.start("deaf")
+    raised: list[CellFailure] = []
+
+    def remove() -> None:
+        try:
+            world.engine.remove(container)
+        except CellFailure as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=remove) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    assert world.engine.list({LABEL_RUN: world.run}) == []
+
+
+def test_list_wants_every_label(world: World) -> None:
+    running, ended = world.start("stay"), world.finish("exit", "0")
+    found = {one.id: one for one in world.engine.list({LABEL_RUN: world.run, LABEL_OWNER: None})}
+    assert set(found) == {running, ended}
+    assert found[running].running
+    assert not found[ended].running
+    assert found[running].name == f"{world.run}-0"
+    assert found[running].labels[LABEL_RUN] == world.run
+    assert world.engine.list({LABEL_RUN: world.run, "no.such": None}) == []
+    assert world.engine.list({LABEL_RUN: "another"}) == []
+
+
+def test_an_unknown_container_is_a_failure_and_not_a_lost_engine(world: World) -> None:
+    for method, *rest in (
+        ("start",),
+        ("state",),
+        ("address", PORT),
+        ("watch_exit",),
+        ("logs", 10),
+        ("stop", 1.0),
+        ("exec", ["true"]),
+    ):
+        raised = failure(world, method, "0" * 64, *rest)
+        assert raised.cause is Cause.INTERNAL, method
+        assert "No such container" in raised.message
+
+
+def test_a_name_is_used_once(world: World) -> None:
+    spec: ContainerSpec = world.spec("stay", name=f"{world.run}-twice")
+    world.create(name=spec.name)
+    assert failure(world, "create", spec).cause is Cause.INTERNAL
+
+
+def test_probe_and_gateway(world: World) -> None:
+    assert world.engine.probe(AMD64).support is Support.NATIVE
+    assert world.engine.probe("linux/s390x").support is Support.UNSUPPORTED
+    assert world.engine.info().platform == AMD64
+    assert world.engine.host_gateway()
