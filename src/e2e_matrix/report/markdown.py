@@ -1,0 +1,211 @@
+"""GitHub-flavoured Markdown for a pull-request comment: the verdict, what broke, the table, the rest folded.
+
+What does not fit is left out in stages, from the longest down; a table or a block is never cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e_matrix.failures import Outcome
+from e2e_matrix.report.escape import code, excerpt, fact, fence, prose
+from e2e_matrix.report.view import Broken, CellView, Grid, NotTested, View, build
+from e2e_matrix.results import Results
+from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
+
+# GitHub takes 65,536 characters in a comment; bytes are never fewer than characters.
+BUDGET_BYTES = 60_000
+
+MARKS = {
+    Outcome.PASSED: "✅",
+    Outcome.FAILED: "❌",
+    Outcome.ERROR: "⚠️",
+    Outcome.UNSUPPORTED: "🚫",
+    Outcome.CANCELLED: "⏹️",
+    Outcome.NOT_RUN: "➖",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How much is told: lines of each excerpt, how many broken cells, and which parts."""
+
+    log_lines: int
+    broken: int
+    table: bool
+    tested: bool
+
+
+STAGES = (
+    Stage(log_lines=40, broken=1000, table=True, tested=True),
+    Stage(log_lines=0, broken=1000, table=True, tested=True),
+    Stage(log_lines=0, broken=1000, table=True, tested=False),
+    Stage(log_lines=0, broken=1000, table=False, tested=False),
+    Stage(log_lines=0, broken=20, table=False, tested=False),
+    Stage(log_lines=0, broken=0, table=False, tested=False),
+)
+
+
+def render(results: Results, folder: Path) -> str:
+    """The run as one comment."""
+    return compose(build(results), BUDGET_BYTES)
+
+
+def compose(view: View, budget: int) -> str:
+    """The fullest text of at most ``budget`` bytes; the last stage, of counts alone, where none fits."""
+    text = ""
+    for stage in STAGES:
+        text = _write(view, stage)
+        if len(text.encode()) <= budget:
+            break
+    return text
+
+
+def _write(view: View, stage: Stage) -> str:
+    parts = [_head(view)]
+    if view.broken and stage.broken:
+        parts.append("### What broke")
+        parts += [_broken(item, stage) for item in view.broken[: stage.broken]]
+        if len(view.broken) > stage.broken:
+            parts.append(f"… and {len(view.broken) - stage.broken} more: see report.html.")
+    parts += [_flaky(cell) for cell in view.flaky[: stage.broken]]
+    parts += [_not_tested(group) for group in view.not_tested[: stage.broken]]
+    if stage.table:
+        parts += [_table(grid) for grid in view.grids]
+    if stage.tested:
+        parts.append(_tested(view))
+    if stage != STAGES[0]:
+        parts.append("*Shortened to fit; report.html has everything.*")
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(view: View) -> str:
+    run, verdict = view.run, view.verdict
+    totals = run.totals
+    counts = [
+        f"{number} {outcome.value.replace('_', ' ')}"
+        for outcome in Outcome
+        if (number := getattr(totals, outcome.value))
+    ]
+    kinds = [f"{kind.cells} {'emulated' if kind.emulated else 'native'}" for kind in view.kinds]
+    unknown = f" + unknown for {totals.cost_unknown_cells}" if totals.cost_unknown_cells else ""
+    model = (
+        f"stand-in LLM, as {code(run.llm.model)}"
+        if run.llm.kind == "stand-in"
+        else f"model {code(run.llm.model)}"
+    )
+    facts = [
+        ", ".join(counts) or "no cells",
+        ", ".join(kinds),
+        format_seconds(run.duration_seconds),
+        f"cost {format_money(totals.cost_usd)}{unknown}",
+        model,
+    ]
+    line = " · ".join(text for text in facts if text)
+    title = f"## {MARKS[verdict.outcome]} {verdict.headline}: {verdict.summary}"
+    return f"{title}\n\n{prose(verdict.reason)}\n\n{line}"
+
+
+def _broken(item: Broken, stage: Stage) -> str:
+    cell = item.view.cell
+    where = f" at step {code(item.step.name)}" if item.step else ""
+    emulated = ", emulated" if cell.emulated else ""
+    said = [block(item.message, 1200, 6)]
+    if item.expected is not None:
+        said.append(f"expected: {block(item.expected, 600, 4)}")
+    if item.got is not None:
+        said.append(f"got:      {block(item.got, 600, 4)}")
+    parts = [
+        f"#### {MARKS[cell.outcome]} {code(cell.id)} {cell.outcome.value}{where}{emulated}",
+        fence("\n".join(said)),
+    ]
+    if item.do:
+        parts.append(f"**What to do:** {item.do}")
+    for title, text in (("What came with it", item.detail), ("The log around it", item.log)):
+        if text and stage.log_lines:
+            parts.append(_folded(title, fence(excerpt(text, stage.log_lines, 200))))
+    parts.append(f"Run just this again:\n\n{fence(one_line(item.view.again, 1000), 'sh')}")
+    return "\n\n".join(parts)
+
+
+def _flaky(view: CellView) -> str:
+    tries = len(view.cell.attempts)
+    return f"🔁 {code(view.cell.id)} is flaky: it passed only at attempt {tries}."
+
+
+def _not_tested(group: NotTested) -> str:
+    names = ", ".join(code(view.cell.id) for view in group.cells[:50])
+    more = f" and {len(group.cells) - 50} more" if len(group.cells) > 50 else ""
+    do = f" {group.do}" if group.do else ""
+    word = group.outcome.value.replace("_", " ")
+    return f"{MARKS[group.outcome]} **{word}:** {names}{more}: {prose(group.message)}.{do}"
+
+
+def _table(grid: Grid) -> str:
+    lines = []
+    if grid.group:
+        lines += [", ".join(f"**{prose(axis)}** {code(value)}" for axis, value in grid.group.items()), ""]
+    corner = " / ".join(prose(axis) for axis in (grid.row_axis, grid.column_axis) if axis)
+    lines.append(_line([corner, *(code(column) if column else "" for column in grid.columns)]))
+    lines.append(_line(["---"] * (len(grid.columns) + 1)))
+    lines += [
+        _line([code(row.label) if row.label else "", *("<br>".join(map(_slot, slot)) for slot in row.slots)])
+        for row in grid.rows
+    ]
+    return "\n".join(lines)
+
+
+def _slot(view: CellView) -> str:
+    cell = view.cell
+    marks = ["flaky"] * view.flaky + ["*emulated*"] * cell.emulated
+    words = ", ".join([cell.outcome.value.replace("_", " "), *marks])
+    if not cell.attempts:
+        return f"{MARKS[cell.outcome]} {words}"
+    cost = format_money(cell.cost_usd) if cell.cost_usd is not None else "cost unknown"
+    return f"{MARKS[cell.outcome]} {words}<br>{format_seconds(cell.duration_seconds)} · {cost}"
+
+
+def _tested(view: View) -> str:
+    run, engine = view.run, view.run.engine
+    images = [_line(["cell", "image", "digest", "size", "platform", "server"]), _line(["---"] * 6)]
+    images += [
+        _line(
+            [
+                code(cell.id),
+                code(cell.image.reference),
+                code(cell.image.digest) if cell.image.digest else "unknown",
+                format_bytes(cell.image.size_bytes),
+                f"{code(cell.platform)} {'*emulated*' if cell.emulated else 'native'}",
+                code(cell.server.version) if cell.server.version else "unknown",
+            ]
+        )
+        for cell in (view.cell for view in view.cells)
+    ]
+    facts = [
+        ("scenario", ", ".join(code(name) for name in view.scenarios)),
+        ("model", f"{code(run.llm.model)} ({prose(run.llm.kind)})"),
+        ("engine", code(f"{engine.name} {engine.version}, {engine.platform}, {engine.operating_system}")),
+        ("machine", f"{engine.cpus} CPUs, {format_bytes(engine.memory_bytes)}; {run.workers} workers"),
+        ("emulated CPU", code(run.emulated_cpu) if run.emulated_cpu else ""),
+        (
+            "settings",
+            ", ".join(code(f"{n}={fact(n, s.value)} ({s.source})") for n, s in run.settings.items()),
+        ),
+        ("matrix", code(run.matrix_file)),
+        (
+            "run",
+            f"{code(run.id)}, {run.started_at:%Y-%m-%d %H:%M:%S} UTC, e2e-matrix {code(run.program_version)}",
+        ),
+    ]
+    listed = "\n".join(f"- {name}: {value}" for name, value in facts if value)
+    return _folded("What was tested", "\n".join(images) + "\n\n" + listed)
+
+
+def _folded(title: str, body: str) -> str:
+    """``title`` is ours: nothing from outside may stand in a summary, where Markdown is not read."""
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def _line(columns: list[str]) -> str:
+    return f"| {' | '.join(columns)} |"

@@ -1,0 +1,287 @@
+"""What every report says, computed once from the results: formats only differ in how they write it.
+
+The order is the reader's: is it good to ship, what broke, the grid, where the time went, what was tested.
+Strings that came from outside are raw here; each format escapes them (see escape.py).
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.report.timeline import PhasePanel, Timeline, phase_panels, timeline
+from e2e_matrix.results import Attempt, Cell, Results, Run, Step
+
+RUN_COMMANDS = ("run", "demo")
+BROKEN = (Outcome.FAILED, Outcome.ERROR)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line and one colour (``outcome``), and why."""
+
+    outcome: Outcome
+    headline: str
+    summary: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell, with what several places of a report need to know about it."""
+
+    cell: Cell
+    anchor: str
+    again: str
+    flaky: bool
+
+    @property
+    def broken(self) -> bool:
+        return self.cell.outcome in BROKEN
+
+    @property
+    def last(self) -> Attempt | None:
+        return self.cell.attempts[-1] if self.cell.attempts else None
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A cell that failed or met an error: where, what it said, and what to do about it."""
+
+    view: CellView
+    step: Step | None
+    message: str
+    what: str | None
+    do: str | None
+    expected: str | None
+    got: str | None
+    detail: str | None
+    log: str | None
+
+
+@dataclass(frozen=True)
+class NotTested:
+    """Cells without a verdict of their own, for one and the same cause."""
+
+    outcome: Outcome
+    message: str
+    do: str | None
+    cells: list[CellView]
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    slots: list[list[CellView]]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The first two axes; ``group`` names one point of the further ones. An empty slot was not planned."""
+
+    group: dict[str, str]
+    row_axis: str
+    column_axis: str
+    columns: list[str]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Native or emulated cells: counted apart, never compared."""
+
+    emulated: bool
+    cells: int
+    passed: int
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything a format needs, in the order in which it is read."""
+
+    run: Run
+    verdict: Verdict
+    kinds: list[Kind]
+    broken: list[Broken]
+    flaky: list[CellView]
+    not_tested: list[NotTested]
+    grids: list[Grid]
+    timeline: Timeline
+    panels: list[PhasePanel]
+    cells: list[CellView]
+    scenarios: list[str] = field(default_factory=list)
+
+    @property
+    def model(self) -> str:
+        """Which model answered: nobody may take the stand-in for a real one."""
+        llm = self.run.llm
+        return f"stand-in, as {llm.model}" if llm.kind == "stand-in" else llm.model
+
+
+def build(results: Results) -> View:
+    """The view of a run. The same results give the same view: no clock, no environment."""
+    run = results.run
+    anchors = _anchors(results.cells)
+    cells = [
+        CellView(
+            cell=cell,
+            anchor=anchor,
+            again=command_for(run, cell.id),
+            flaky=cell.outcome is Outcome.PASSED
+            and any(attempt.outcome is not Outcome.PASSED for attempt in cell.attempts),
+        )
+        for cell, anchor in zip(results.cells, anchors, strict=True)
+    ]
+    anchored = [(view.cell, view.anchor) for view in cells]
+    # What is wrong with the product comes before what is wrong with the machine.
+    broken = sorted((view for view in cells if view.broken), key=lambda view: BROKEN.index(view.cell.outcome))
+    return View(
+        run=run,
+        verdict=_verdict(run),
+        kinds=_kinds(results.cells),
+        broken=[_broken(view) for view in broken],
+        flaky=[view for view in cells if view.flaky],
+        not_tested=_not_tested(cells),
+        grids=_grids(run, cells),
+        timeline=timeline(anchored, run.duration_seconds, run.workers),
+        panels=phase_panels(anchored),
+        cells=cells,
+        scenarios=list(dict.fromkeys(cell.scenario for cell in results.cells)),
+    )
+
+
+def command_for(run: Run, cell_id: str) -> str:
+    """The command that runs just this cell again, with the options that the run had."""
+    words = run.command[1:]
+    # Started as a module or by a path, the first words are not ours: begin at the command's name.
+    for index, word in enumerate(run.command):
+        if word in RUN_COMMANDS:
+            words = run.command[index:]
+            break
+    kept: list[str] = []
+    skip_value = False
+    for word in words:
+        if skip_value:
+            skip_value = False
+        elif word in {"--only", "--skip"}:
+            skip_value = True
+        elif not word.startswith(("--only=", "--skip=")):
+            kept.append(word)
+    return shlex.join(["e2e-matrix", *(kept or ["run"]), "--only", glob.escape(cell_id)])
+
+
+def _verdict(run: Run) -> Verdict:
+    totals = run.totals
+    match run.verdict:
+        case Outcome.PASSED if totals.passed == totals.cells:
+            headline = "Good to ship"
+        case Outcome.PASSED:
+            headline = "Good as far as it was tested"
+        case Outcome.FAILED:
+            headline = "Not good to ship"
+        case Outcome.CANCELLED:
+            headline = "No verdict: the run was stopped"
+        case _:
+            headline = "No verdict: the infrastructure failed"
+    return Verdict(
+        run.verdict, headline, f"{totals.passed} of {_count(totals.cells, 'cell')} passed", run.reason
+    )
+
+
+def _kinds(cells: Sequence[Cell]) -> list[Kind]:
+    kinds = []
+    for emulated in (False, True):
+        alike = [cell for cell in cells if cell.emulated is emulated]
+        if alike:
+            kinds.append(Kind(emulated, len(alike), sum(cell.outcome is Outcome.PASSED for cell in alike)))
+    return kinds
+
+
+def _broken(view: CellView) -> Broken:
+    cell = view.cell
+    step = next((step for step in cell.steps if step.outcome in BROKEN), None)
+    cause = cell.cause or (step.cause if step else None)
+    policy = POLICIES[cause] if cause else None
+    message = (
+        (step.message if step else None) or cell.message or (policy.what if policy else "no message was left")
+    )
+    log = view.last.log_excerpt if view.last else None
+    detail = step.detail if step else None
+    return Broken(
+        view=view,
+        step=step,
+        message=message,
+        what=policy.what if policy else None,
+        do=policy.do if policy else None,
+        expected=step.expected if step else None,
+        got=step.got if step else None,
+        detail=detail if detail != log else None,
+        log=log,
+    )
+
+
+def _not_tested(cells: Sequence[CellView]) -> list[NotTested]:
+    groups: dict[tuple[Outcome, Cause | None, str], list[CellView]] = {}
+    for view in cells:
+        cell = view.cell
+        if cell.outcome is not Outcome.PASSED and not view.broken:
+            what = POLICIES[cell.cause].what if cell.cause else cell.outcome.value
+            groups.setdefault((cell.outcome, cell.cause, cell.message or what), []).append(view)
+    return [
+        NotTested(outcome, message, POLICIES[cause].do if cause else None, alike)
+        for (outcome, cause, message), alike in groups.items()
+    ]
+
+
+def _grids(run: Run, cells: Sequence[CellView]) -> list[Grid]:
+    names = list(run.axes)
+    row_axis, column_axis = [*names[:2], "", ""][:2]
+    further = names[2:]
+    groups: dict[tuple[str, ...], list[CellView]] = {}
+    for view in cells:
+        groups.setdefault(tuple(view.cell.axes.get(axis, "") for axis in further), []).append(view)
+    rows, columns = _values(run, cells, row_axis), _values(run, cells, column_axis)
+    return [
+        Grid(
+            group=dict(zip(further, point, strict=True)),
+            row_axis=row_axis,
+            column_axis=column_axis,
+            columns=columns,
+            rows=[
+                Row(row, [_slot(alike, {row_axis: row, column_axis: column}) for column in columns])
+                for row in rows
+            ],
+        )
+        for point, alike in groups.items()
+    ]
+
+
+def _values(run: Run, cells: Sequence[CellView], axis: str) -> list[str]:
+    """The axis's values in their order, then what `include` added; "" where a cell has no such axis."""
+    used = dict.fromkeys(view.cell.axes.get(axis, "") for view in cells)
+    return [*run.axes.get(axis, []), *(value for value in used if value not in run.axes.get(axis, []))]
+
+
+def _slot(cells: Sequence[CellView], point: dict[str, str]) -> list[CellView]:
+    return [
+        view for view in cells if all(view.cell.axes.get(axis, "") == value for axis, value in point.items())
+    ]
+
+
+def _anchors(cells: Sequence[Cell]) -> list[str]:
+    taken: dict[str, int] = {}
+    anchors = []
+    for cell in cells:
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.id)[:80].strip("-") or "cell"
+        taken[slug] = taken.get(slug, 0) + 1
+        # A tilde is in no slug, so that a numbered one meets no other.
+        anchors.append(f"cell-{slug}" if taken[slug] == 1 else f"cell-{slug}~{taken[slug]}")
+    return anchors
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
