@@ -15,6 +15,7 @@ Files are written beside their place, synced and renamed: a reader sees the old 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import tempfile
@@ -119,24 +120,24 @@ def load(folder: Path) -> Results:
                 )
             ]
         ) from error
+    if problem := _other_version(path, text):
+        raise BadInput([problem])
     try:
-        results = Results.model_validate_json(text)
+        return Results.model_validate_json(text)
     except ValidationError as error:
         problems = [
             Problem(str(path), 0, 0, f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}")
             for item in error.errors()[:10]
         ]
         raise BadInput(problems) from error
-    if results.schema_version != SCHEMA_VERSION:
-        raise BadInput(
-            [
-                Problem(
-                    str(path),
-                    0,
-                    0,
-                    f"schema_version is {results.schema_version}; this program reads {SCHEMA_VERSION}",
-                    "Use the version of e2e-matrix that wrote it.",
-                )
-            ]
-        )
-    return results
+
+
+def _other_version(path: Path, text: bytes) -> Problem | None:
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        return None  # not ours at all: the models say what is wrong
+    if version == SCHEMA_VERSION:
+        return None
+    message = f"schema_version is {version}; this program reads {SCHEMA_VERSION}"
+    return Problem(str(path), 0, 0, message, "Use the version of e2e-matrix that wrote it.")
