@@ -7,7 +7,7 @@ from collections.abc import Collection, Container, Iterator
 
 from e2e_matrix.errors import Problem
 from e2e_matrix.matrix import Matrix
-from e2e_matrix.plan import MAX_CELLS, expand, idle_excludes, plan_cells
+from e2e_matrix.plan import MAX_CELLS, expand, idle_excludes, plan_cells, template_problems
 from e2e_matrix.settings import Overrides, resolve
 from e2e_matrix.templates import FIELD_NAME, Template, did_you_mean
 
@@ -22,10 +22,11 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Container[s
     """
     if "scenarios" not in broken:
         yield from _scenarios(matrix, scenarios)
-    slips = [*_axes(matrix), *_entries(matrix, broken)]
-    yield from slips
-    if slips:  # the cells would only repeat them
-        return
+    settings = resolve(matrix, Overrides(), {})
+    if slips := [*_axes(matrix), *_entries(matrix, broken)]:
+        yield from slips
+        yield from template_problems(matrix, settings, broken)
+        return  # the cells would only repeat the slips
     axes, include, exclude = matrix.matrix.axes, matrix.matrix.include, matrix.matrix.exclude
     idle = [
         matrix.problem(("matrix", "exclude", index), "exclude: this matches no cell", _values_hint(matrix))
@@ -38,7 +39,7 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Container[s
         where = ("matrix", "exclude") if exclude else ("matrix",)
         yield matrix.problem(where, message, hint, key=True)
         return
-    _, problems = plan_cells(matrix, resolve(matrix, Overrides(), {}), broken)
+    _, problems = plan_cells(matrix, settings, broken)
     yield from problems
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.text import one_line
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -64,8 +65,12 @@ class Document:
         for length in range(len(where), -1, -1):
             table = self.keys if key and length == len(where) else self.values
             if place := table.get(where[:length]):
-                return Problem(self.file, *place, message, hint)
-        return Problem(self.file, 1, 1, message, hint)
+                return self._problem(place, message, hint)
+        return self._problem((1, 1), message, hint)
+
+    def _problem(self, place: Place, message: str, hint: str) -> Problem:
+        # Names and values of the file stand in messages, and these go to a terminal.
+        return Problem(self.file, *place, one_line(message, 400), one_line(hint, 1000))
 
     def report(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> None:
         self.problems.append(self.problem(where, message, hint, key=key))
@@ -216,9 +221,7 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode, where: Location) -> Scalar | None:
         text = self._expand(node.value, where)
         tag = node.tag
-        if (
-            text != node.value and node.style is None
-        ):  # a variable may hold a number: read it as if it stood here
+        if text != node.value and node.style is None:  # a variable's number is one, as if it stood here
             tag = self.resolver.resolve(  # type: ignore[no-untyped-call]
                 yaml.ScalarNode, text, (True, False)
             )

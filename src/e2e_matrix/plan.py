@@ -137,12 +137,16 @@ def plan_cells(
     return cells, list(dict.fromkeys(planner.problems))  # two scenarios of a cell have the same ones
 
 
+def template_problems(matrix: Matrix, settings: Settings, broken: Container[str]) -> list[Problem]:
+    """What is wrong with the templates whatever the cells are."""
+    return _Planner(matrix, settings, broken).problems
+
+
 class _Planner:
     def __init__(self, matrix: Matrix, settings: Settings, broken: Container[str]) -> None:
         self.matrix = matrix
         self.settings = settings
         self.problems: list[Problem] = []
-        self.combinations = expand(matrix.matrix.axes, matrix.matrix.include, matrix.matrix.exclude)
         texts = {
             "image": settings.image,
             "arch-image": settings.arch_image,
@@ -157,8 +161,10 @@ class _Planner:
         }
 
     def cells(self) -> Iterator[PlannedCell]:
+        axes = self.matrix.matrix
+        combinations = expand(axes.axes, axes.include, axes.exclude)
         ids: dict[str, str] = {}
-        for combination, scenario in itertools.product(self.combinations, self.settings.scenarios):
+        for combination, scenario in itertools.product(combinations, self.settings.scenarios):
             where = _written_at(combination)
             shown = ", ".join(f"{name}: {value}" for name, value in combination.values.items())
             cell_id = self._id(combination.values, scenario)
@@ -216,7 +222,8 @@ class _Planner:
         )
 
     def _parse(self, name: str, text: str) -> Template | None:
-        known = ["ref", *dict.fromkeys(itertools.chain.from_iterable(c.values for c in self.combinations))]
+        axes = self.matrix.matrix
+        known = list(dict.fromkeys(["ref", *itertools.chain(axes.axes, *axes.include)]))
         if name == "arch-image":
             known.append("image")
         try:
@@ -226,7 +233,7 @@ class _Planner:
             return None
         unknown = [name for name in template.fields if name not in known]
         for slip in unknown:
-            self._report(name, f"unknown field {{{slip}}} in {text!r}", did_you_mean(slip, known))
+            self._report(name, f"unknown field {{{slip}}}", did_you_mean(slip, known))
         return None if unknown else template
 
     def _check(self, name: str, text: str, shown: str) -> None:

@@ -86,8 +86,8 @@ class Settings:
     origins: Mapping[str, Setting[Any]] = field(repr=False)  # by field name, those with a source of their own
 
     def sources(self) -> dict[str, SettingValue]:
-        """Every setting for the record, by its name in the file, without what could be a secret: the values of
-        the environment and of scenarios' settings, a URL's user and password."""
+        """Every setting for the record, by its name in the file, without what could be a secret: of the
+        environment and of scenarios only the names, and a URL without user, password and query."""
         shown: dict[str, Any] = {
             "ref": self.ref,
             "image": self.image,

@@ -6,7 +6,9 @@ import re
 
 _DURATION_PARTS = (("h", 3600), ("m", 60), ("s", 1))
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?) ?(k|m|g|t)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(k|m|g|t)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_LONGEST = 7 * 24 * 3600
 _SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 #: The same rules for editors, in docs/matrix.schema.json.
@@ -15,17 +17,16 @@ SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[kKmMgGtT]([iI]?[bB])?$"
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in ``90s``, ``10m`` or ``1h30m``. Raises ValueError, whose message says how to write one."""
+    """Seconds in ``90s``, ``10m`` or ``1h30m``. Raises ValueError; its message says how to write one."""
     written = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", written, re.ASCII):
-        raise ValueError(f"{written} has no unit: write {written}s for seconds or {written}m for minutes")
     match = _DURATION.fullmatch(written)
     if match is None:
-        raise ValueError("write a duration such as 90s, 10m or 1h30m")
+        missing = "the unit is missing: " if _NUMBER.fullmatch(written) else ""
+        raise ValueError(f"{missing}write a duration such as 90s, 10m or 1h30m")
     numbers = (int(number or 0) for number in match.groups())
     seconds = sum(number * unit for number, (_, unit) in zip(numbers, _DURATION_PARTS, strict=True))
-    if seconds == 0:
-        raise ValueError("a duration must be longer than 0s")
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"a duration is longer than 0s and at most {format_duration(_LONGEST)}")
     return float(seconds)
 
 
@@ -44,11 +45,8 @@ def parse_size(text: str) -> int:
     written = text.strip()
     match = _SIZE.fullmatch(written)
     if match is None:
-        if re.fullmatch(r"\d+(\.\d+)?", written, re.ASCII):
-            raise ValueError(
-                f"{written} has no unit: write {written}m for mebibytes or {written}g for gibibytes"
-            )
-        raise ValueError("write a size such as 512m or 4g")
+        missing = "the unit is missing: " if _NUMBER.fullmatch(written) else ""
+        raise ValueError(f"{missing}write a size such as 512m or 4g")
     number, unit = match.groups()
     return int(float(number) * _SIZE_UNITS[unit.lower()])
 

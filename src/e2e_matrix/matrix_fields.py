@@ -1,0 +1,177 @@
+"""What one value of matrix.yaml may be: annotated types, each with its messages and its JSON Schema.
+
+A value comes as a ``Scalar``, which knows its source text, or plain where a matrix is made in code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from e2e_matrix.matrix_yaml import Scalar
+from e2e_matrix.templates import Template, is_http_url
+from e2e_matrix.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
+
+_SMALLEST_MEMORY = 64 << 20
+_LARGEST_COUNT = 1_000_000
+_LARGEST_NUMBER = 1000
+
+Measure = TypeVar("Measure", int, float)
+
+
+def kind_of(value: object) -> str:
+    """How a message calls a value: as it was written where it is short, else by its kind."""
+    match value:
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case None:
+            return "nothing"
+        case Scalar():
+            return repr(value.written)
+    return repr(value)
+
+
+def _wrong(message: str, hint: str = "") -> PydanticCustomError:
+    # As a context and not as the template: pydantic would take braces in the message for its own.
+    return PydanticCustomError("unusable", "{message}", {"message": message, "hint": hint})
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Scalar) else value
+
+
+def _text(value: object) -> str:
+    """Any scalar, as it was written: a ref of 1.10 is not 1.1, and a variant called on is not true."""
+    if isinstance(value, Scalar):
+        return value.text
+    if isinstance(value, str):
+        return value
+    hint = (
+        "put quotes around text with braces" if isinstance(value, dict) else "write a value, or leave it out"
+    )
+    raise _wrong(f"must be text, not {kind_of(value)}", hint)
+
+
+def _filled(value: object) -> str:
+    text = _text(value)
+    if not text.strip():
+        raise _wrong("must not be empty", "write a value, or leave it out")
+    return text
+
+
+def _braces(value: object) -> str:
+    text = _text(value)
+    if "\0" in text:
+        raise _wrong("must not contain the character NUL")
+    try:
+        Template.parse(text)
+    except ValueError as error:
+        raise _wrong(str(error)) from None
+    return text
+
+
+def _template(value: object) -> str:
+    _filled(value)
+    return _braces(value)
+
+
+def _flag(value: object) -> bool:
+    plain = _plain(value)
+    if isinstance(plain, bool):
+        return plain
+    raise _wrong(f"must be true or false, not {kind_of(value)}")
+
+
+def _whole(value: object) -> int:
+    plain = _plain(value)
+    if isinstance(plain, int) and not isinstance(plain, bool) and 1 <= plain <= _LARGEST_COUNT:
+        return plain
+    raise _wrong(f"must be a whole number from 1 to {_LARGEST_COUNT}, not {kind_of(value)}")
+
+
+def _positive(value: object) -> float:
+    plain = _plain(value)
+    if isinstance(plain, int | float) and not isinstance(plain, bool) and 0 < plain <= _LARGEST_NUMBER:
+        return float(plain)
+    raise _wrong(f"must be a number above 0, {_LARGEST_NUMBER} at the most, not {kind_of(value)}")
+
+
+def _factor(value: object) -> float:
+    if (number := _positive(value)) >= 1:
+        return number
+    raise _wrong(f"must be at least 1, not {kind_of(value)}", "emulation is never faster than native")
+
+
+def _duration(value: object) -> float:
+    return _measured(value, parse_duration)
+
+
+def _memory(value: object) -> int:
+    if (size := _measured(value, parse_size)) >= _SMALLEST_MEMORY:
+        return size
+    raise _wrong(f"must be at least 64m, not {kind_of(value)}", "the server needs about 1g")
+
+
+def _measured(value: object, parse: Callable[[str], Measure]) -> Measure:
+    text = _text(value)
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise _wrong(f"cannot be {kind_of(value)}", str(error)) from None
+
+
+def _url(value: object) -> str:
+    text = _filled(value)
+    if not is_http_url(text):
+        raise _wrong("must be an http:// or https:// URL", "such as https://host/v1")
+    return text
+
+
+def _variable(value: object) -> str:
+    text = _filled(value)
+    if not text.isascii() or not text.isidentifier():
+        hint = "such as LLM_API_KEY: letters, digits and _; the value itself stays in it"
+        raise _wrong("must be the NAME of an environment variable", hint)
+    return text
+
+
+def _free(value: object) -> Any:
+    """A scenario's own setting: whatever YAML says, without the wrapping."""
+    if isinstance(value, dict):
+        return {key: _free(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_free(item) for item in value]
+    return _plain(value)
+
+
+_ANY_SCALAR = {"type": ["string", "number", "boolean"]}
+_NAME = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
+_COUNT = {"type": "integer", "minimum": 1, "maximum": _LARGEST_COUNT}
+_NUMBER = {"type": "number", "exclusiveMinimum": 0, "maximum": _LARGEST_NUMBER}
+_FACTOR = {"type": "number", "minimum": 1, "maximum": _LARGEST_NUMBER}
+_DURATION = {"type": "string", "pattern": DURATION_PATTERN}
+_SIZE = {"type": "string", "pattern": SIZE_PATTERN}
+_URL = {"type": "string", "pattern": "^https?://"}
+
+Filled = Annotated[str, BeforeValidator(_filled), WithJsonSchema(_ANY_SCALAR)]
+Braces = Annotated[str, BeforeValidator(_braces), WithJsonSchema(_ANY_SCALAR)]
+TemplateText = Annotated[str, BeforeValidator(_template), WithJsonSchema({"type": "string", "minLength": 1})]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Whole = Annotated[int, BeforeValidator(_whole), WithJsonSchema(_COUNT)]
+Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
+Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]
+Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION)]  # seconds
+Memory = Annotated[int, BeforeValidator(_memory), WithJsonSchema(_SIZE)]  # bytes
+Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL)]
+Variable = Annotated[str, BeforeValidator(_variable), WithJsonSchema(_NAME)]
+# `deferred-init:` with nothing below it is the scenario as it comes.
+ScenarioSettings = Annotated[
+    dict[str, Annotated[Any, BeforeValidator(_free)]],
+    BeforeValidator(lambda value: {} if value is None else value),
+    WithJsonSchema({"type": ["object", "null"]}),
+]
