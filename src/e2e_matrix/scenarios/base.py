@@ -191,14 +191,6 @@ class Session:
             self.findings.steps.append(step)
             self._progress.step_finished(self.task.cell, step)
 
-    def poll(self, deadline: Deadline, interval: float) -> Iterator[None]:
-        """Yield every ``interval`` seconds; raise at the deadline or when cancelled."""
-        while True:
-            self.cancel.check()
-            deadline.check()
-            yield
-            self.cancel.event.wait(max(0.0, min(interval, deadline.remaining())))
-
 
 def _finished(
     name: str,

@@ -1,0 +1,109 @@
+"""How steps are timed, recorded and ended."""
+
+import pytest
+
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause, Outcome
+from e2e_matrix.llm.source import ProviderSource
+from e2e_matrix.progress import Silent
+from e2e_matrix.scenarios.base import Deadline, Session
+from e2e_matrix.task import CellTask, LlmEndpoint
+
+
+def a_session(timeout: float = 60.0, slowness: float = 1.0, cancel: Cancellation | None = None) -> Session:
+    endpoint = LlmEndpoint("m", None, "secret-key", is_stand_in=False)
+    task = CellTask(
+        run_id="r",
+        cell="python-amd64",
+        attempt=1,
+        folder="/nonexistent",
+        image="i@sha256:0",
+        platform="linux/amd64",
+        emulated=False,
+        scenario="deferred-init",
+        timeout_seconds=timeout,
+        slowness=slowness,
+        llm=endpoint,
+        owner="o",
+        deadline="d",
+    )
+    ledger = ProviderSource("m", None, None).ledger(endpoint)
+    return Session(task, FakeEngine(), ledger, Silent(), cancel or Cancellation())
+
+
+def test_a_step_that_only_asserts_fails_and_lets_the_scenario_go_on() -> None:
+    session = a_session()
+    with session.step("gate", "t", phase="checks", limit=1, go_on=True) as step:
+        step.note(routes=3)
+        step.expect("GET /x", 503, 200, detail="body")
+    with session.step("next", "t", phase="checks", limit=1):
+        pass
+    failed, passed = session.findings.steps
+    assert (failed.outcome, failed.cause, failed.expected, failed.got) == (
+        Outcome.FAILED,
+        Cause.ASSERTION,
+        "503",
+        "200",
+    )
+    assert (failed.message, failed.detail, failed.facts) == ("GET /x", "body", {"routes": 3})
+    assert passed.outcome is Outcome.PASSED
+    assert session.findings.failure is not None
+    assert session.findings.failure.message == "GET /x"
+
+
+def test_what_the_infrastructure_did_ends_the_scenario_even_there() -> None:
+    session = a_session()
+    with (
+        pytest.raises(CellFailure, match="gone"),
+        session.step("gate", "t", phase="checks", limit=1, go_on=True),
+    ):
+        raise CellFailure(Cause.ENGINE_LOST, "gone")
+    assert session.findings.steps[0].outcome is Outcome.ERROR
+
+
+def test_the_first_failure_is_the_one_that_counts() -> None:
+    session = a_session()
+    for name in ("first", "second"):
+        with session.step(name, "t", phase="checks", limit=1, go_on=True) as step:
+            step.expect(name, 1, 2)
+    assert session.findings.failure is not None
+    assert session.findings.failure.message == "first"
+
+
+def test_a_failure_after_a_cancellation_is_the_cancellation() -> None:
+    cancel = Cancellation()
+    session = a_session(cancel=cancel)
+    with pytest.raises(CellFailure), session.step("dormant", "t", phase="boot", limit=1):
+        cancel.cancel(Cause.FAIL_FAST)
+        raise CellFailure(Cause.CONTAINER_EXITED, "because we stopped it")
+    assert session.findings.steps[0].cause is Cause.FAIL_FAST
+    with pytest.raises(CellFailure), session.step("next", "t", phase="boot", limit=1):
+        pass
+    assert len(session.findings.steps) == 1
+
+
+def test_a_steps_limit_is_stretched_for_an_emulated_cell_and_held_within_the_cells() -> None:
+    with a_session(slowness=6.0, timeout=1000).step("s", "t", phase="boot", limit=10) as step:
+        assert (step.deadline.limit, step.deadline.cause) == (60.0, Cause.STEP_TIMEOUT)
+    with a_session(timeout=5).step("s", "t", phase="boot", limit=10) as step:
+        assert (step.deadline.limit, step.deadline.cause) == (5, Cause.CELL_TIMEOUT)
+
+
+def test_a_deadline_that_is_over_says_what_took_too_long() -> None:
+    deadline = Deadline(0.0, Cause.STEP_TIMEOUT, "step dormant")
+    with pytest.raises(CellFailure, match="step dormant took longer than 0 s") as raised:
+        deadline.check()
+    assert raised.value.cause is Cause.STEP_TIMEOUT
+
+
+def test_text_from_the_server_is_bounded_and_made_safe_before_it_is_kept() -> None:
+    session = a_session()
+    with session.step("answer", "t", phase="checks", limit=1, go_on=True) as step:
+        step.expect("x" * 10_000, "a", "\x1b[31m\ud800" + "b" * 10_000, detail="c\x00" * 10_000)
+    [recorded] = session.findings.steps
+    assert max(len(recorded.message or ""), len(recorded.got or "")) <= 501
+    assert len(recorded.detail or "") <= 4001
+    assert "\x1b" not in recorded.model_dump_json()
+    assert "\\u001b" not in recorded.model_dump_json()
