@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e_matrix.engine.docker_connection import CONNECT_TIMEOUT, find, negotiate
+from e2e_matrix.engine import docker_connection
 from e2e_matrix.engine.docker_errors import find_os_error
 from e2e_matrix.errors import EngineUnavailable
 from e2e_matrix.local.machine import Machine
@@ -50,13 +51,26 @@ class Found:
 
 def look() -> Found:
     """Ask the engine that the docker command would use. Raises EngineUnavailable where that is unclear."""
-    endpoint = find()
+    endpoint = docker_connection.find()
     try:
-        version = negotiate(endpoint)
+        _try_socket(endpoint.address)
+        version = docker_connection.negotiate(endpoint)
     except EngineUnavailable as trouble:
         return Found(endpoint.address, trouble)
-    with closing(endpoint.client(version, CONNECT_TIMEOUT)) as client:
+    with closing(endpoint.client(version, docker_connection.CONNECT_TIMEOUT)) as client:
         return Found(endpoint.address, None, client.version().get("KernelVersion", ""))
+
+
+def _try_socket(address: str) -> None:
+    """Connect once without the SDK, which leaks a socket for every connection that is refused."""
+    if not address.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(docker_connection.CONNECT_TIMEOUT)
+        try:
+            connection.connect(address.removeprefix("unix://"))
+        except OSError as error:
+            raise docker_connection._unavailable(address, error) from error
 
 
 def start_by_hand(machine: Machine) -> list[str]:
