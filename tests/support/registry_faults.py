@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -43,9 +45,9 @@ def digest_of(body: bytes) -> str:
 
 
 class FaultServer:
-    """Listens on ``address`` and a free port; records every request."""
+    """Listens on ``address`` and a free port; records every request. TLS with a ``certificate``."""
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", certificate: Path | None = None) -> None:
         self.seen: list[Seen] = []
         self.closing = threading.Event()
         self._replies: dict[str, list[Reply]] = {}
@@ -54,7 +56,11 @@ class FaultServer:
         self._server.daemon_threads = False  # joined when it closes: nothing may outlive the test
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self.host = f"{address}:{self._server.server_address[1]}"
-        self.url = f"http://{self.host}"
+        self.url = f"{'https' if certificate else 'http'}://{self.host}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def __enter__(self) -> FaultServer:
         self._thread.start()

@@ -53,10 +53,15 @@ def resolve_all(
     Raises BadInput, before anything is asked, with every reference that is none.
     """
     references = _parse_all(requests)
-    run = _Resolution(client, references, cancel or threading.Event())
+    stop = cancel or threading.Event()
+    run = _Resolution(client, references, stop)
     distinct = list(dict.fromkeys(requests))
     with concurrent.futures.ThreadPoolExecutor(_WORKERS, "resolve") as pool:
-        return dict(zip(distinct, pool.map(run.outcome, distinct), strict=True))
+        try:
+            return dict(zip(distinct, pool.map(run.outcome, distinct), strict=True))
+        except KeyboardInterrupt:
+            stop.set()  # or leaving the pool would wait for every request still to come
+            raise
 
 
 def _parse_all(requests: Sequence[ImageRequest]) -> dict[str, Reference]:

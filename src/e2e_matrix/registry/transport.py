@@ -90,6 +90,7 @@ class Transport:
         self._sleep: Sleep = sleep or (lambda seconds, cancel: cancel.wait(seconds))
         self._lock = threading.Lock()
         self._clients: dict[bool, httpx.Client] = {}
+        self._certificates: ssl.SSLContext | None = None
         self._closed = False
 
     def close(self) -> None:
@@ -184,8 +185,9 @@ class Transport:
             if self._closed:
                 raise CellFailure(Cause.INTERRUPTED, "the registry client is closed")
             if loopback not in self._clients:
+                self._certificates = self._certificates or _certificates()
                 self._clients[loopback] = httpx.Client(
-                    verify=_certificates(),
+                    verify=self._certificates,
                     trust_env=not loopback,
                     max_redirects=_MOST_REDIRECTS,
                 )
