@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from e2e_matrix.errors import InfrastructureError
-from e2e_matrix.llm import StandIn
+from e2e_matrix.llm import StandIn, standin, wire
 from e2e_matrix.llm.standin import MAX_BODY_BYTES
 
 PROMPT = "Reply with just the number 42."
@@ -23,8 +24,8 @@ INPUT = {"model": "gpt-5.5", "input": PROMPT}
 
 @pytest.fixture
 def llm() -> Iterator[StandIn]:
-    with StandIn("127.0.0.1") as standin:
-        yield standin
+    with StandIn("127.0.0.1") as running:
+        yield running
 
 
 @pytest.fixture
@@ -139,6 +140,47 @@ def test_a_caller_that_hangs_up_is_logged_and_harms_nobody(llm: StandIn, client:
             pass
     assert [call.status for call in llm.calls("rude")] == [499]
     assert client.post("/chat/completions", json=CHAT).status_code == 200
+
+
+def test_tokens_of_an_answer_that_nobody_took_do_not_count(
+    llm: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung_up = threading.Event()
+
+    def slowly(exchange: wire.Exchange) -> Iterator[wire.Event]:
+        yield None, {"first": True}
+        assert hung_up.wait(10)
+        for number in range(100_000):  # more than the sockets' buffers take
+            yield None, {"number": number}
+
+    route = standin._Route("input", wire.response, slowly, b"")
+    monkeypatch.setattr(standin, "_ROUTES", {"/v1/responses": route})
+    headers = {"Authorization": f"Bearer {llm.issue_key('rude')}"}
+    url = f"{llm.base_url()}/responses"
+    with httpx.stream("POST", url, json=INPUT | {"stream": True}, headers=headers) as answer:
+        assert "first" in next(answer.iter_lines())
+    hung_up.set()
+    [call] = llm.calls("rude")
+    assert (call.status, call.streamed, call.prompt_tokens, call.completion_tokens) == (499, True, 0, 0)
+
+
+def test_a_call_that_is_being_answered_is_waited_for(llm: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    def slowly(exchange: wire.Exchange) -> wire.Json:
+        asked.set()
+        time.sleep(0.2)  # the time that an answer takes is what is tested
+        return wire.response(exchange)
+
+    route = standin._Route("input", slowly, wire.response_events, b"")
+    monkeypatch.setattr(standin, "_ROUTES", {"/v1/responses": route})
+    headers = {"Authorization": f"Bearer {llm.issue_key('cell')}"}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.post, f"{llm.base_url()}/responses", json=INPUT, headers=headers)
+        assert asked.wait(10)
+        [call] = llm.calls("cell")
+        assert call.duration_seconds >= 0.2
+        assert answer.result(timeout=10).status_code == 200
 
 
 def test_stop_hangs_up_and_frees_the_port() -> None:

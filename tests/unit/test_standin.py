@@ -17,6 +17,7 @@ def _chat(**changed: object) -> bytes:
 def test_a_number_that_is_asked_for_is_answered() -> None:
     assert wire.answer_to("Reply with just the number 42.") == "42"
     assert wire.answer_to("Be quick: reply with only the number -7.5, nothing else") == "-7.5"
+    assert wire.answer_to("Reply with just the number 1. No: reply with just the number 2.") == "2"
     assert wire.answer_to("What is 42?") == wire.OTHER_ANSWER
 
 

@@ -25,6 +25,7 @@ STYLES: Mapping[Outcome, str] = {
     Outcome.CANCELLED: "yellow",
     Outcome.NOT_RUN: "dim",
 }
+_PLAIN_LETTERS = str.maketrans("–…", "-~")
 _MARKS = {
     Outcome.PASSED: "✓+",
     Outcome.FAILED: "✗x",
@@ -109,6 +110,8 @@ class _Sink(io.TextIOBase):
 
     def write(self, text: str) -> int:
         if not self._gone:
+            if not self._encoding.startswith("utf"):
+                text = text.translate(_PLAIN_LETTERS)
             safe = text.encode(self._encoding, "replace").decode(self._encoding)
             try:
                 self._stream.write(safe)

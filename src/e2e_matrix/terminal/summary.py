@@ -7,6 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from rich import box
+from rich.cells import cell_len
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -23,8 +25,11 @@ _WORST_FIRST = (
     Outcome.UNSUPPORTED,
     Outcome.PASSED,
 )
+_PHASES = ("pull", "boot", "init", "conversation", "removal", "total")
 _NAMES_SHOWN = 8
 _DETAIL_LINES = 6
+_INDENT = 11
+_SHORTEST_ID = 14
 _FILES = ("report.html", "report.md", "results.json")
 
 
@@ -46,7 +51,7 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     _show_field(screen, "took", f"{format_seconds(run.duration_seconds)}, {_count(run.workers, 'worker')}")
     _show_field(screen, "cost", f"{cost}, {model}")
     for label, name in zip(("report", "", ""), _FILES, strict=True):
-        _show_field(screen, label, one_line(str(Path(folder) / name), 1000))
+        _show_field(screen, label, one_line(str(Path(folder) / name), 1000), whole=True)
 
 
 def show_verdict(screen: Screen, results: Results) -> None:
@@ -58,59 +63,62 @@ def show_verdict(screen: Screen, results: Results) -> None:
 
 
 def _show_cells(screen: Screen, cells: Sequence[Cell]) -> None:
-    table = _table(screen, cells)
-    # A table squeezed below what its numbers need would cut digits off: then a list says it better.
-    if table.__rich_measure__(screen.console, screen.console.options).minimum <= screen.width:
-        screen.console.print(table)
-        return
+    # Only ids may be folded: in a table squeezed further numbers lose digits, and a list says it better.
+    longest = max((cell_len(one_line(cell.id, 100)) for cell in cells), default=0)
+    unbounded = screen.console.options.update(width=10_000)
+    for table in (_table(screen, cells, roomy=True), _table(screen, cells, roomy=False)):
+        natural = Measurement.get(screen.console, unbounded, table).maximum
+        room_for_ids = screen.width - natural + longest
+        if room_for_ids >= min(longest, _SHORTEST_ID):
+            table.columns[0].max_width = room_for_ids
+            screen.console.print(table)
+            return
     for cell in cells:
-        seconds = format_seconds(cell.duration_seconds if cell.attempts else None)
-        words = [outcome_words(cell.outcome), seconds, _cost(cell), _kind(cell)]
-        screen.line(screen.mark(cell.outcome), f" {one_line(cell.id, 100)} ", ", ".join(words))
+        *phases, total = _seconds(cell)
+        words = [outcome_words(cell.outcome), f"{total} s", _cost(cell), _kind(cell)]
+        screen.line(screen.mark(cell.outcome), f" {one_line(cell.id, 100)}")
+        screen.line("  ", ", ".join(words))
+        if cell.attempts:
+            screen.line(
+                "  ", ", ".join(f"{name} {text}" for name, text in zip(_PHASES, phases, strict=False))
+            )
 
 
-def _table(screen: Screen, cells: Sequence[Cell]) -> Table:
+def _table(screen: Screen, cells: Sequence[Cell], roomy: bool) -> Table:
     table = Table(
-        box=box.ASCII if screen.only_ascii else box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0) if screen.width < 110 else (0, 2, 0, 0),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1 if roomy else 0, 0, 0),
+        pad_edge=False,
         show_edge=False,
         header_style="bold",
         caption="seconds; a dash: not reached",
         caption_justify="left",
     )
-    table.add_column("cell", overflow="fold", min_width=14)
+    table.add_column("cell", overflow="fold")
     table.add_column("outcome", no_wrap=True)
-    for phase in (
-        "pull",
-        "boot",
-        "init",
-        "talk" if screen.width < 110 else "conversation",
-        "removal",
-        "total",
-    ):
+    for phase in _PHASES if roomy else ("pull", "boot", "init", "talk", "stop", "total"):
         table.add_column(phase, justify="right", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
     table.add_column("run as", no_wrap=True)
     for cell in cells:
-        phases = cell.phases
-        total = cell.duration_seconds if cell.attempts else None
-        seconds = (phases.pull, phases.boot, phases.init, phases.conversation, phases.removal, total)
         table.add_row(
             Text(one_line(cell.id, 100)),
             Text.assemble(
                 screen.mark(cell.outcome), " ", (outcome_words(cell.outcome), STYLES[cell.outcome])
             ),
-            *(Text(_bare_seconds(value)) for value in seconds),
+            *(Text(text) for text in _seconds(cell)),
             Text(_cost(cell)),
             Text(_kind(cell)),
         )
     return table
 
 
-def _bare_seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return NO_VALUE
-    return f"{seconds:.2f}" if seconds < 9.995 else f"{seconds:.1f}"
+def _seconds(cell: Cell) -> list[str]:
+    """In the order of _PHASES, without the unit."""
+    phases = cell.phases
+    total = cell.duration_seconds if cell.attempts else None
+    values = (phases.pull, phases.boot, phases.init, phases.conversation, phases.removal, total)
+    return [NO_VALUE if value is None else f"{value:.{2 if value < 9.995 else 1}f}" for value in values]
 
 
 def _cost(cell: Cell) -> str:
@@ -161,7 +169,7 @@ def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
         _show_field(screen, "do", policy.do)
     if cell.attempts and cell.outcome is not Outcome.UNSUPPORTED:
         where = one_line(str(Path(folder) / cell.attempts[-1].folder), 1000)
-        _show_field(screen, "files", where if len(group) == 1 else f"{where} (the first of them)")
+        _show_field(screen, "files", where, whole=True)
 
 
 def failing_step(cell: Cell) -> Step | None:
@@ -169,11 +177,15 @@ def failing_step(cell: Cell) -> Step | None:
     return next((step for step in cell.steps if step.outcome in (Outcome.FAILED, Outcome.ERROR)), None)
 
 
-def _show_field(screen: Screen, label: str, value: str) -> None:
-    first, *rest = value.split("\n")
-    screen.line((f"  {label:<9}", "dim"), first)
-    for line in rest:
-        screen.line(" " * 11, line)
+def _show_field(screen: Screen, label: str, value: str, whole: bool = False) -> None:
+    """A label and its text, wrapped beside it; ``whole`` is for paths, which are copied."""
+    room = screen.width - _INDENT
+    for line in value.split("\n"):
+        wraps = screen.console.is_terminal and not whole and room > 20
+        for part in Text(line).wrap(screen.console, room) if wraps else [Text(line)]:
+            part.rstrip()
+            screen.line((f"  {label:<{_INDENT - 2}}", "dim"), part)
+            label = ""
 
 
 def _count(number: int, noun: str) -> str:
