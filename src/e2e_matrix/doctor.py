@@ -107,8 +107,8 @@ def check_python(subject: Subject) -> Iterator[Check]:
 
 def check_engine(subject: Subject) -> Iterator[Check]:
     if subject.engine is None:
-        message, _, fix = str(subject.trouble).partition("\n")
-        yield Check("engine", Status.FAIL, message, fix)
+        message, *fix = str(subject.trouble).splitlines()
+        yield Check("engine", Status.FAIL, message, "\n".join(line.strip() for line in fix))
         return
     info = subject.engine.info()
     yield Check(
