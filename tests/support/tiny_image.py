@@ -85,7 +85,7 @@ def push(
     root: bytes | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> str:
-    """Push the image; its reference, ``host/repository@sha256:...``. ``config`` overrides the OCI config's."""
+    """Push the image; its reference, ``host/repository@sha256:...``. ``config`` overrides."""
     content = root if root is not None else root_tar()
     system, _, architecture = platform.partition("/")
     image = {

@@ -24,6 +24,7 @@ from docker.errors import DockerException
 from docker.utils import version_lt
 
 from e2e_matrix.engine.docker_errors import engine_errors, find_os_error, innermost
+from e2e_matrix.engine.docker_unix import UnixAdapter
 from e2e_matrix.errors import CellFailure, EngineUnavailable
 from e2e_matrix.failures import Cause
 
@@ -40,7 +41,11 @@ class Endpoint:
     tls: Any = field(default=False, repr=False)
 
     def client(self, api_version: str, timeout: float) -> APIClient:
-        return APIClient(base_url=self.address, tls=self.tls, version=api_version, timeout=timeout)
+        client = APIClient(base_url=self.address, tls=self.tls, version=api_version, timeout=timeout)
+        where = docker.utils.parse_host(self.address)
+        if where.startswith("http+unix://"):
+            client.mount("http+docker://", UnixAdapter(where, timeout))
+        return client
 
 
 def find(address: str | None = None, environment: Mapping[str, str] = os.environ) -> Endpoint:

@@ -1,0 +1,84 @@
+"""A unix socket that forwards to the real engine's, and can be cut: an engine that dies and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class EngineProxy:
+    def __init__(self, path: Path, upstream: str = "/var/run/docker.sock") -> None:
+        self.address = f"unix://{path}"
+        self._path, self._upstream = path, upstream
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._listening: socket.socket | None = None
+        self._threads: list[threading.Thread] = []
+        self.listen()
+
+    def listen(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(self._path))
+        self._listening.listen()
+        self._spawn(self._accept, self._listening)
+
+    def cut(self) -> None:
+        """Close every connection and listen no more; the socket's file stays, as after a crash."""
+        with self._lock:
+            ending = [*self._open, *([self._listening] if self._listening else [])]
+            self._listening = None
+        for one in ending:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def _accept(self, listening: socket.socket) -> None:
+        with listening:
+            while True:
+                try:
+                    client, _ = listening.accept()
+                except OSError:
+                    return
+                engine = socket.socket(socket.AF_UNIX)
+                engine.connect(self._upstream)
+                with self._lock:
+                    self._open |= {client, engine}
+                self._spawn(self._serve, client, engine)
+
+    def _serve(self, client: socket.socket, engine: socket.socket) -> None:
+        with client, engine:
+            back = threading.Thread(target=self._pump, args=(engine, client))
+            back.start()
+            self._pump(client, engine)
+            back.join()
+            with self._lock:
+                self._open -= {client, engine}
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def _spawn(self, target: object, *arguments: socket.socket) -> None:
+        assert callable(target)
+        thread = threading.Thread(target=target, args=arguments)
+        self._threads.append(thread)
+        thread.start()
+
+
+@contextlib.contextmanager
+def engine_proxy(path: Path) -> Iterator[EngineProxy]:
+    proxy = EngineProxy(path)
+    try:
+        yield proxy
+    finally:
+        proxy.cut()
