@@ -1,8 +1,8 @@
 """Text from outside, made harmless in HTML and in GitHub's Markdown.
 
 ``text.py`` removes what no page may hold (escape sequences, controls, bidi overrides); here the markup of
-each format is taken care of. Markdown has two ways: ``code`` and ``fence`` for what a server, a model or a log
-wrote, since GitHub neither links, mentions nor closes anything inside code; ``prose`` for short sentences.
+each format is taken care of. Markdown has two ways: ``code`` and ``fence`` for what a server, a model or a
+log wrote, since GitHub neither links, mentions nor closes anything in code; ``prose`` for short sentences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EXCERPT_LINES = 80
 EXCERPT_WIDTH = 400
 # Breaks a word for GitHub's filters, which look at the rendered text, and shows nothing to a person.
 _BREAK = "&#8203;"
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$^=:])")
+_MARKUP = re.compile(r"([\\`*_\[\]()#!|~$])|^([-+=]|\d+(?=[.)]))")
 _LINKS = re.compile(
     r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bGH)(?=-\d)", re.IGNORECASE
 )
@@ -86,7 +86,12 @@ def fence(text: str, language: str = "text") -> str:
 def _inert(part: str) -> str:
     # The entity first: nothing after it may make a new one.
     part = part.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKUP.sub(r"\\\1", part)
+    return _MARKUP.sub(_escaped, part)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    # A number that would begin a list is told apart after it, by what cannot be seen.
+    return f"{found[0]}{_BREAK}" if found[0].isdigit() else f"\\{found[0]}"
 
 
 def _longest_run(text: str) -> int:

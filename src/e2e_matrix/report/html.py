@@ -22,7 +22,7 @@ from e2e_matrix.report.view import build
 from e2e_matrix.results import Attempt, Results
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
 
-# With more cells than this, those that passed are folded.
+# With more cells than this, or with some that broke, those that did not are folded.
 OPEN_CELLS = 12
 _MOST_CHARACTERS = 60_000
 _ICON = (
@@ -54,7 +54,7 @@ def render(results: Results, folder: Path) -> str:
             style=Markup(style),
             policy=f"default-src 'none'; style-src 'sha256-{digest}'; {_POLICY}",
             icon="data:image/svg+xml," + quote(_ICON.format(fill=fill, path=path)),
-            open_cells=len(view.cells) <= OPEN_CELLS,
+            open_cells=len(view.cells) <= OPEN_CELLS and not view.broken,
         )
     )
 

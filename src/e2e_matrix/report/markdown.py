@@ -158,12 +158,13 @@ def _table(grid: Grid) -> str:
 
 def _slot(view: CellView) -> str:
     cell = view.cell
-    marks = ["flaky"] * view.flaky + ["*emulated*"] * cell.emulated
+    marks = ["flaky"] * view.flaky + ["*emulated*"] * (
+        cell.emulated and cell.outcome is not Outcome.UNSUPPORTED
+    )
     words = ", ".join([cell.outcome.value.replace("_", " "), *marks])
     if not cell.attempts:
         return f"{MARKS[cell.outcome]} {words}"
-    cost = format_money(cell.cost_usd) if cell.cost_usd is not None else "cost unknown"
-    return f"{MARKS[cell.outcome]} {words}<br>{format_seconds(cell.duration_seconds)} · {cost}"
+    return f"{MARKS[cell.outcome]} {words}<br>{format_seconds(cell.duration_seconds)} · {view.cost}"
 
 
 def _tested(view: View) -> str:

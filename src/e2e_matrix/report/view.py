@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, Step
+from e2e_matrix.text import format_money
 
 RUN_COMMANDS = ("run", "demo")
 BROKEN = (Outcome.FAILED, Outcome.ERROR)
@@ -42,6 +43,13 @@ class CellView:
     @property
     def broken(self) -> bool:
         return self.cell.outcome in BROKEN
+
+    @property
+    def cost(self) -> str:
+        """What the cell cost; one that never came to talk to a model has none, which is not unknown."""
+        if self.cell.cost_usd is None and not any(step.phase == "conversation" for step in self.cell.steps):
+            return "no conversation"
+        return format_money(self.cell.cost_usd) if self.cell.cost_usd is not None else "cost unknown"
 
     @property
     def last(self) -> Attempt | None:
@@ -195,7 +203,10 @@ def _verdict(run: Run) -> Verdict:
 def _kinds(cells: Sequence[Cell]) -> list[Kind]:
     kinds = []
     for emulated in (False, True):
-        alike = [cell for cell in cells if cell.emulated is emulated]
+        # A platform that the engine cannot run is neither.
+        alike = [
+            cell for cell in cells if cell.emulated is emulated and cell.outcome is not Outcome.UNSUPPORTED
+        ]
         if alike:
             kinds.append(Kind(emulated, len(alike), sum(cell.outcome is Outcome.PASSED for cell in alike)))
     return kinds

@@ -1,0 +1,218 @@
+"""The page, as far as it can be judged without a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from e2e_matrix.failures import Outcome
+from e2e_matrix.report.html import render
+from e2e_matrix.results import Results
+from support import report_samples as samples
+
+FOLDER = Path("unused")
+VOID = {"meta", "link", "br", "col"}
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes; refuses one that is not closed where it should be."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+@pytest.mark.parametrize(
+    "results", [samples.six_passed(), samples.broken(), samples.hostile(), samples.large(24)]
+)
+def test_the_page_is_whole_asks_for_nothing_and_runs_nothing(results: Results) -> None:
+    page = Page(render(results, FOLDER))
+    names = {tag for tag, _ in page.tags}
+    assert not names & {
+        "script",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "base",
+        "image",
+        "audio",
+        "video",
+    }
+    identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(identities) == len(set(identities))
+    for tag, attributes in page.tags:
+        assert not [
+            name for name in attributes if name.startswith("on") or name in {"style", "src", "srcdoc"}
+        ]
+        target = attributes.get("href", "#main")
+        if target.startswith("#"):
+            assert target[1:] in identities
+        else:
+            assert tag == "link" or not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|/", target)
+
+
+def test_the_policy_allows_this_style_and_nothing_else() -> None:
+    html = render(samples.six_passed(), FOLDER)
+    style = html.split("<style>", 1)[1].split("</style>", 1)[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    (policy,) = [
+        attributes["content"]
+        for tag, attributes in Page(html).tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        f"style-src 'sha256-{digest}'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    assert "url(http" not in style
+    assert "@import" not in style
+
+
+def test_the_page_answers_in_the_reader_s_order() -> None:
+    html = render(samples.broken(), FOLDER)
+    text = Page(html).text
+    order = [
+        "Not good to ship 2 of 7 cells passed",
+        "2 of 7 cells failed: the product is wrong in java-amd64 and java-arm64.",
+        "$0.0000336 and unknown for 1",
+        "anthropic/claude-sonnet-4-5 a real one",
+        "What broke",
+        "the conversation ended in error: LLMAuthenticationError",
+        "Expected",
+        "execution_status finished",
+        "Got",
+        "execution_status error",
+        "The log around it",
+        "litellm.AuthenticationError",
+        "What to do",
+        "check the model and its key first",
+        "e2e-matrix run --ref 1.58.2 --only java-amd64",
+        "passed only at attempt 2",
+        "says how to add emulation",
+        "The grid",
+        "not planned",
+        "Where the time went",
+        "Phases, native",
+        "Phases, emulated",
+        "Each cell",
+        "What was tested",
+        "Docker Engine 20.10.24+dfsg1, API 1.41",
+        "neoverse-n1",
+    ]
+    # Some words come again later: each is looked for after the one before it.
+    at = text.index("OpenHands agent-server images, end to end")
+    for part in order:
+        at = text.index(part, at)
+
+
+def test_a_cell_shows_everything_that_is_known_about_it() -> None:
+    html = render(samples.six_passed(), FOLDER)
+    inside = html.split('id="cell-java-arm64"')[1].split("</article>")[0]
+    text = Page(f"<div{inside}</div>").text
+    known = [
+        "passed", "emulated", "51.6 s", "$0.0000168", "The server boots and says that it is dormant",
+        "ghcr.io/openhands/agent-server:3f1c2ab-java", samples.digest("java-arm64"), samples.digest("java"),
+        "359 MB compressed, 1.04 GB on disk", "linux/arm64", "3f1c2ab-java-arm64 is the same image",
+        "docker pull --platform linux/arm64 ghcr.io/openhands/agent-server@" + samples.digest("java-arm64"),
+        "1.58.2", samples.SHA, "aarch64", "96 in, 4 out, 100 in all", "/v1/chat/completions",
+        "server.log", "e2e-matrix run --ref 1.58.2 --only java-arm64",
+    ]  # fmt: skip
+    for part in known:
+        assert part in text
+    assert 'href="cells/java-arm64/attempt-1/server.log"' in html
+
+
+def test_the_stand_in_is_never_taken_for_a_model() -> None:
+    assert "Stand-in as openai/gpt-4o; nothing was billed" in Page(render(samples.six_passed(), FOLDER)).text
+
+
+def test_settings_name_their_sources() -> None:
+    text = Page(render(samples.six_passed(), FOLDER)).text
+    assert re.search(r"ref ?1\.58\.2 ?command line", text)
+    assert re.search(r"timeout ?10m ?file", text)
+
+
+def test_emulated_cells_are_marked_in_words_everywhere() -> None:
+    results = samples.six_passed()
+    emulated = render(results, FOLDER).count(">emulated<")
+    native = samples.run([cell.model_copy(update={"emulated": False}) for cell in results.cells])
+    # Each of the three is marked in the grid, the timeline, its own part and the table of images.
+    assert emulated - render(native, FOLDER).count(">emulated<") == 4 * 3
+
+
+def test_the_same_results_give_the_same_bytes() -> None:
+    results = samples.broken()
+    again = Results.model_validate_json(results.model_dump_json())
+    assert render(results, FOLDER) == render(again, Path("elsewhere"))
+
+
+def test_nothing_moves_or_hides_what_stands_beside_it() -> None:
+    assert not set(render(samples.hostile(), FOLDER)) & {"\x00", "\x1b", "\u202e", "\u202c"}
+
+
+def test_a_flood_in_a_log_does_not_become_a_flood_in_the_page() -> None:
+    assert len(render(samples.hostile(), FOLDER)) < 200_000
+
+
+def test_a_log_that_cannot_be_there_is_not_linked() -> None:
+    html = render(samples.broken(), FOLDER)
+    assert "cells/golang-amd64/attempt-1/server.log" not in html
+    assert "cells/java-amd64/attempt-1/server.log" in html
+
+
+def test_a_run_without_cells_is_a_page_too() -> None:
+    assert "No cell was planned." in render(samples.run([], verdict=Outcome.CANCELLED), FOLDER)
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+@settings(max_examples=15, deadline=None)
+def test_any_text_leaves_the_page_as_it_is(message: str, name: str) -> None:
+    def shape(text: str) -> list[str]:
+        cells = samples.broken().cells
+        cells[2] = cells[2].model_copy(
+            update={
+                "message": f"m{text}",
+                "steps": [step.model_copy(update={"message": f"m{text}"}) for step in cells[2].steps],
+                "server": cells[2].server.model_copy(
+                    update={"version": f"v{name}", "build_git_ref": f"r{name}"}
+                ),
+            }
+        )
+        return [tag for tag, _ in Page(render(samples.run(cells), FOLDER)).tags]
+
+    assert shape(message) == shape("")
