@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.registry.reference import parse_reference
-from e2e_matrix.templates import Template, did_you_mean, is_platform, tag_of_ref
+from e2e_matrix.templates import Template, did_you_mean, is_image_reference, is_platform, tag_of_ref
 
 if TYPE_CHECKING:
     from e2e_matrix.matrix import Matrix
@@ -177,9 +176,8 @@ class _Planner:
                 hint = "an id is made of the axes' values: let them differ in letters, digits, '.' or '_'"
                 self.problems.append(self.matrix.problem(where, message, hint))
             else:
-                ids[cell_id.casefold()] = (
-                    shown  # without case: on some file systems they would share a folder
-                )
+                # Without case: on some file systems the two would share a folder.
+                ids[cell_id.casefold()] = shown
                 yield self._cell(cell_id, combination, scenario, shown)
 
     def _id(self, values: Mapping[str, str], scenario: str) -> str:
@@ -198,17 +196,15 @@ class _Planner:
                 self._report("ref", f"the matrix gives the cell ({shown}) its own ref", hint)
         texts: dict[str, str] = {}
         for name, template in self.templates.items():  # image first: arch-image may contain it
-            known = (
-                {**values, "image": texts["image"]} if name == "arch-image" and "image" in texts else values
-            )
-            if missing := [name for name in template.fields if name not in known]:
-                if "image" not in missing:  # its own problem is reported already
-                    message = f"the cell ({shown}) has no {missing[0]}, which {name} needs"
-                    where = _written_at(combination)
-                    self.problems.append(self.matrix.problem(where, message, f"add `{missing[0]}:` to it"))
-                continue
-            texts[name] = template.render(known)
-            self._check(name, texts[name], shown)
+            known = {**values, **texts} if name == "arch-image" else values
+            missing = [field_name for field_name in template.fields if field_name not in known]
+            if not missing:
+                texts[name] = template.render(known)
+                self._check(name, texts[name], shown)
+            elif "image" not in missing:  # without an image its own problem is there already
+                message = f"the cell ({shown}) has no {missing[0]}, which {name} needs"
+                where = _written_at(combination)
+                self.problems.append(self.matrix.problem(where, message, f"add `{missing[0]}:` to it"))
         return PlannedCell(
             id=cell_id,
             axes=dict(combination.values),
@@ -237,12 +233,9 @@ class _Planner:
         return None if unknown else template
 
     def _check(self, name: str, text: str, shown: str) -> None:
-        if name in ("image", "arch-image"):
-            try:
-                parse_reference(text)
-            except BadInput as error:
-                for problem in error.problems:
-                    self._report(name, f"of the cell ({shown}): {problem.message}", problem.hint)
+        if name in ("image", "arch-image") and not is_image_reference(text):
+            message = f"of the cell ({shown}): {text!r} is no image reference"
+            self._report(name, message, "write registry/repository:tag; only tags may have capitals")
         elif name == "platform" and not is_platform(text):
             self._report(
                 name, f"of the cell ({shown}): {text!r} is no platform", "write os/arch, as linux/arm64"
@@ -250,12 +243,15 @@ class _Planner:
 
     def _report(self, name: str, message: str, hint: str) -> None:
         """A problem of a template, where it was written: an option, a variable, or the file."""
-        where: Location = tuple(name.split(".", 1))
+        path = name.split(".", 1)
         origin = self.settings.origins.get(name)
         if origin and origin.place:
             self.problems.append(Problem(origin.place, 0, 0, message, hint))
-        else:
-            self.problems.append(self.matrix.problem(where, f"{name}: {message}", hint))
+        elif self.matrix.wrote(*path):
+            self.problems.append(self.matrix.problem(tuple(path), f"{name}: {message}", hint))
+        else:  # the default does not suit the axes
+            problem = self.matrix.problem(("matrix",), f"the default {name}: {message}", hint, key=True)
+            self.problems.append(problem)
 
 
 def _written_at(combination: Combination) -> Location:

@@ -76,7 +76,7 @@ class Settings:
     emulated_timeout_factor: float
     resources: Resources
     model: str | None  # None: the stand-in
-    base_url: str | None
+    base_url: str | None = field(repr=False)  # it may hold a password
     api_key_env: str  # the name of the variable
     environment: Mapping[str, str] = field(repr=False)  # values may come from secret variables
     scenarios: Mapping[str, Mapping[str, Any]] = field(repr=False)

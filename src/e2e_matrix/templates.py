@@ -15,6 +15,14 @@ from urllib.parse import urlsplit
 
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
 
+# [host[:port]/]path[:tag][@digest], the grammar of distribution/reference. The registry package reads
+# references for good; it also loads Docker's credential code, which a plan must do without.
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+)
+_LONGEST_REFERENCE = 512
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?")
 _RELEASE = re.compile(r"v([0-9]+(?:\.[0-9]+){0,2}|[0-9]+\.[0-9]+\.[0-9]+[-.a-z][A-Za-z0-9.-]*)")
 
@@ -45,6 +53,11 @@ class Template:
         return "".join(
             literal + (values[field] if field is not None else "") for literal, field in self._parts
         )
+
+
+def is_image_reference(text: str) -> bool:
+    """Whether a registry can be asked for it."""
+    return len(text) <= _LONGEST_REFERENCE and _REFERENCE.fullmatch(text) is not None
 
 
 def is_platform(text: str) -> bool:

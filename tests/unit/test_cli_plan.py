@@ -1,0 +1,132 @@
+"""``e2e-matrix plan`` as a person runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from e2e_matrix.cli import program
+from e2e_matrix.errors import BadInput
+from support.matrix_files import write
+
+MATRIX = "matrix: {variant: [python, java], arch: [amd64, arm64]}\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("LLM_MODEL", "LLM_BASE_URL", "E2E_MATRIX_REF", "E2E_MATRIX_ONLY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def plan(*arguments: str) -> Result:
+    return CliRunner().invoke(program, ["plan", *arguments], auto_envvar_prefix="E2E_MATRIX")
+
+
+def as_json(*arguments: str) -> dict[str, dict[str, dict[str, str]]]:
+    result = plan("--format", "json", *arguments)
+    assert result.exit_code == 0, result.output
+    answer: dict[str, dict[str, dict[str, str]]] = json.loads(result.stdout)
+    return answer
+
+
+def refusal(*arguments: str) -> str:
+    result = plan(*arguments)
+    assert isinstance(result.exception, BadInput), result.output
+    assert result.exception.exit_code == 2
+    return str(result.exception)
+
+
+def test_the_text_is_an_aligned_table_and_what_was_set(tmp_path: Path) -> None:
+    write(tmp_path, MATRIX + "timeout: 5m\n")
+    result = plan("--ref", "v1.58.2", "--skip", "*-arm64")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "cell          platform     image",
+        "python-amd64  linux/amd64  ghcr.io/openhands/agent-server:1.58.2-python",
+        "java-amd64    linux/amd64  ghcr.io/openhands/agent-server:1.58.2-java",
+        "",
+        "2 cells from matrix.yaml",
+        "",
+        "setting  value    source",
+        "ref      1.58.2   command line",
+        "timeout  5m       file",
+        "skip     *-arm64  command line",
+    ]
+
+
+def test_json_has_the_cells_and_every_setting_with_its_source(tmp_path: Path) -> None:
+    write(tmp_path, MATRIX)
+    answer = as_json("--only", "python-amd64, java-arm64", "--only", "java-amd64")
+    assert [cell["id"] for cell in answer["cells"]] == ["python-amd64", "java-amd64", "java-arm64"]  # type: ignore[index]
+    assert answer["settings"]["timeout"] == {"value": "10m", "source": "default"}
+    assert answer["settings"]["only"]["source"] == "command line"
+
+
+@pytest.mark.parametrize("variable", ["E2E_MATRIX_REF", "E2E_MATRIX_PLAN_REF"])
+def test_a_variable_is_told_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    write(tmp_path, MATRIX + "ref: main\n")
+    monkeypatch.setenv(variable, "1.0.0")
+    assert as_json()["settings"]["ref"] == {"value": "1.0.0", "source": "environment"}
+    assert as_json("--ref", "2.0.0")["settings"]["ref"] == {"value": "2.0.0", "source": "command line"}
+
+
+def test_an_empty_variable_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, MATRIX + "ref: main\n")
+    monkeypatch.setenv("E2E_MATRIX_REF", "")
+    monkeypatch.setenv("E2E_MATRIX_ONLY", "")
+    assert as_json()["settings"]["ref"]["source"] == "file"
+
+
+def test_options_that_are_not_given_leave_the_file_alone(tmp_path: Path) -> None:
+    write(tmp_path, MATRIX + "ref: main\nimage: 'x:{ref}-{variant}'\nfail-fast: true\n")
+    settings = as_json()["settings"]
+    assert {settings[name]["source"] for name in ("ref", "image", "fail-fast")} == {"file"}
+
+
+def test_problems_of_options_and_file_come_together(tmp_path: Path) -> None:
+    write(tmp_path, MATRIX + "timeout: 5\n")
+    assert refusal("--ref", " ").splitlines()[::2] == [
+        "--ref: must not be empty",
+        "matrix.yaml:2:10: timeout: cannot be '5'",
+    ]
+
+
+def test_a_glob_that_matches_nothing_lists_the_cells(tmp_path: Path) -> None:
+    write(tmp_path, MATRIX)
+    assert "the cells are python-amd64, python-arm64, java-amd64, java-arm64" in refusal("--only", "rust-*")
+
+
+def test_no_file_says_how_to_name_one() -> None:
+    assert refusal().startswith("matrix.yaml: no such file\n")
+
+
+def test_secrets_in_the_environment_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "sk-12345")
+    write(tmp_path, MATRIX + "environment: {TOKEN: '${TOKEN}'}\n")
+    for result in (plan(), plan("--format", "json")):
+        assert result.exit_code == 0
+        assert "sk-12345" not in result.output
+
+
+def test_the_program_plans_without_dockers_sdk_and_refuses_with_exit_code_2(tmp_path: Path) -> None:
+    path = write(tmp_path, MATRIX)
+    code = (
+        "import sys; from e2e_matrix.cli import main\n"
+        "try: main()\n"
+        "finally: print('docker' in sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "plan", "--matrix", str(path)]
+    planned = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stderr == "False\n"
+    path.write_text("matrix: []\n", encoding="utf-8")
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert f"{path}:1:9: matrix: must be a mapping" in refused.stderr

@@ -1,0 +1,240 @@
+"""What matrix.yaml may say, and what a person is told when it says something else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.matrix import load_matrix
+from support.matrix_files import SCENARIOS, load, problem, problems
+
+ROOT = Path(__file__).parents[2]
+MATRIX = "matrix: {variant: [python], arch: [amd64]}\n"
+
+
+def test_the_committed_file_says_what_the_defaults_are(tmp_path: Path) -> None:
+    committed = load_matrix(ROOT / "matrix.yaml", {}).model_dump()
+    bare = load(tmp_path, "matrix: {variant: [python, java, golang], arch: [amd64, arm64]}").model_dump()
+    assert committed == {**bare, "arch_image": "{image}-{arch}"}
+
+
+def test_values_keep_their_source_text(tmp_path: Path) -> None:
+    text = """\
+        matrix: {variant: [1.10, on, no, 0x1F, 1_000, 2024-01-01, "null"], arch: [amd64]}
+        ref: 1.10
+        environment: {A: 1.0, B: true, C: ""}
+        """
+    matrix = load(tmp_path, text)
+    assert matrix.matrix.axes["variant"] == ["1.10", "on", "no", "0x1F", "1_000", "2024-01-01", "null"]
+    assert matrix.ref == "1.10"
+    assert matrix.environment == {"A": "1.0", "B": "true", "C": ""}
+
+
+def test_numbers_durations_and_sizes_are_read(tmp_path: Path) -> None:
+    text = """\
+        timeout: 1h30m
+        emulated-timeout-factor: 2.5
+        max-parallel: 4
+        fail-fast: true
+        resources: {memory: 512m, cpus: 1.5, pids: null}
+        scenarios: {deferred-init: , other: {rounds: 3, deep: [on, 1.5, {a: null}]}}
+        """
+    matrix = load(tmp_path, MATRIX + "\n".join(line.strip() for line in text.splitlines()))
+    assert (matrix.timeout, matrix.emulated_timeout_factor, matrix.max_parallel) == (5400, 2.5, 4)
+    assert matrix.fail_fast is True
+    resources = matrix.resources
+    assert (resources.memory, resources.cpus, resources.pids) == (512 << 20, 1.5, None)
+    assert matrix.scenarios == {
+        "deferred-init": {},
+        "other": {"rounds": 3, "deep": [True, 1.5, {"a": None}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("timout: 10m", "2:1 unknown key 'timout' | did you mean 'timeout'?"),
+        ("max_parallel: 2", "2:1 unknown key 'max_parallel' | did you mean 'max-parallel'?"),
+        ("zzz: 1", "2:1 unknown key 'zzz' | known here: image, arch-image, ref,"),
+        ("timeout: 10", "2:10 timeout: cannot be '10' | the unit is missing"),
+        ("timeout: 1:30", "2:10 timeout: cannot be '1:30' | write a duration such as"),
+        ("timeout: soon", "2:10 timeout: cannot be 'soon' | write a duration such as"),
+        ("timeout:", "2:9 timeout: must be text, not nothing | write a value, or leave it out"),
+        ("ref: [a]", "2:6 ref: must be text, not a list"),
+        ("ref: ''", "2:6 ref: must not be empty"),
+        ("fail-fast: maybe", "2:12 fail-fast: must be true or false, not 'maybe'"),
+        ("max-parallel: 0", "2:15 max-parallel: must be a whole number from 1"),
+        ("max-parallel: true", "2:15 max-parallel: must be a whole number from 1"),
+        ("emulated-timeout-factor: 0.5", "2:26 emulated-timeout-factor: must be at least 1"),
+        ("emulated-timeout-factor: .nan", "2:26 emulated-timeout-factor: must be a number above 0"),
+        ("resources: 4g", "2:12 resources: must be a mapping, not '4g'"),
+        ("resources: {memory: 4}", "2:21 memory: cannot be '4' | the unit is missing"),
+        ("resources: {memory: 4m}", "2:21 memory: must be at least 64m"),
+        ("resources: {cpu: 2}", "2:13 unknown key 'cpu' | did you mean 'cpus'?"),
+        ("llm: {base-url: host}", "2:17 base-url: must be an http:// or https:// URL"),
+        ("llm: {base-url: 'http://[x'}", "2:17 base-url: must be an http:// or https:// URL"),
+        ("llm: {api-key-env: sk-1}", "2:20 api-key-env: must be the NAME of an environment variable"),
+        ("environment: {A-B: c}", "2:15 A-B: must be the NAME of an environment variable"),
+        ('environment: {A: "\\0"}', "2:18 A: must not contain the character NUL"),
+        ("scenarios: {}", "2:12 scenarios: must not be empty | known: deferred-init, other"),
+        (
+            "scenarios: {defered-init: }",
+            "2:13 unknown scenario 'defered-init' | did you mean 'deferred-init'?",
+        ),
+        ("scenarios: [deferred-init]", "2:12 scenarios: must be a mapping, not a list"),
+        ("image: 'x:{varaint}'", "2:8 image: unknown field {varaint} | did you mean 'variant'?"),
+        ("image: 'x:{variant'", "2:8 image: braces do not pair"),
+        ("image: 'x:{variant}}'", "2:8 image: braces do not pair"),
+        ("image: 'x:{}'", "2:8 image: {} is no field"),
+        ("image: 'x:{variant!r}'", "2:8 image: {variant} is no field"),
+        ("image: 'x:{variant.__class__}'", "2:8 image: {variant.__class__} is no field"),
+        (
+            "image: 'X:{variant}'",
+            "2:8 image: of the cell (variant: python, arch: amd64): 'X:python' is no image reference",
+        ),
+        ("image: 'x:{image}'", "2:8 image: unknown field {image}"),
+        ("arch-image: 'x:a b'", "2:13 arch-image: of the cell (variant: python, arch: amd64)"),
+        (
+            "platform: '{arch}'",
+            "2:11 platform: of the cell (variant: python, arch: amd64): 'amd64' is no platform",
+        ),
+        ("llm: {model: '{mdoel}'}", "2:14 llm.model: unknown field {mdoel}"),
+        ("environment: {A: '{\"b\": 1}'}", '2:18 A: {"b"} is no field'),
+    ],
+)
+def test_one_wrong_line_is_one_message_at_its_place(tmp_path: Path, line: str, expected: str) -> None:
+    assert problem(tmp_path, MATRIX + line + "\n").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ("{}", "1:1 has no axis: nothing to run"),
+        ("[a]", "1:9 matrix: must be a mapping, not a list"),
+        ("{variant: [], arch: [a]}", "1:10 the axis variant is empty | add a value"),
+        ("{variant: a, arch: [a]}", "1:19 variant: must be a list, not 'a' | write [one, two]"),
+        ("{variant: [a, ~], arch: [a]}", "1:23 entry 2: must be text, not nothing"),
+        ("{variant: [[a]], arch: [a]}", "1:20 entry 1: must be text, not a list"),
+        ("{variant: [a, 'a'], arch: [a]}", "1:23 'a' is in variant twice | remove one"),
+        ("{variant: [a], arch: [a], 'a b': [c]}", "1:35 'a b' cannot name an axis"),
+        ("{variant: [a], arch: [a], image: [c]}", "1:35 'image' is taken"),
+        (
+            "{x: [a-b, a], variant: [c, b-c], arch: [d]}",
+            "1:9 two cells have the id a-b-c-d: (x: a-b, variant: c, arch: d) and (",
+        ),
+        ("{variant: [a, A], arch: [a]}", "1:9 two cells have the id A-a"),
+        ("{variant: ['+'], arch: ['+']}", "1:9 the cell (variant: +, arch: +) has no id"),
+        (
+            "{variant: [a], arch: [a], exlude: {a: b}}",
+            "1:43 exlude: must be a list, not a mapping | did you mean 'exclude'",
+        ),
+        (
+            "{variant: [a], arch: [a], exclude: [{arch: b}]}",
+            "1:45 exclude: this matches no cell | variant is a; arch is a",
+        ),
+        ("{variant: [a], arch: [a], exclude: [{arch: a}]}", "1:35 exclude leaves no cell"),
+        (
+            "{variant: [a], arch: [a], exclude: [{arhc: a}]}",
+            "1:46 exclude: unknown axis 'arhc' | did you mean 'arch'?",
+        ),
+        ("{variant: [a], arch: [a], exclude: [{}]}", "1:45 entry 1: must not be empty"),
+        (
+            "{variant: [a], arch: [a], include: [{vairant: b}]}",
+            "1:46 include: unknown axis 'vairant', and no template uses",
+        ),
+        (
+            "{variant: [a], arch: [a], include: [{variant: b}]}",
+            "1:45 the cell (variant: b) has no arch, which platform needs",
+        ),
+        (
+            "{variant: [a], arch: [a], include: [{variant: b, arch: c}, {variant: b, arch: c}]}",
+            "1:68 two cells have the id b-c",
+        ),
+    ],
+)
+def test_a_matrix_that_makes_no_sense_is_refused_at_its_place(
+    tmp_path: Path, matrix: str, expected: str
+) -> None:
+    assert problem(tmp_path, f"matrix: {matrix}\n").startswith(expected)
+
+
+def test_too_many_cells_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    axes = ", ".join(f"a{n}: [{', '.join(map(str, range(100)))}]" for n in range(10))
+    assert "make 100000000000000000000 cells; 1000 is the limit" in problem(
+        tmp_path, f"matrix: {{variant: [a], arch: [a], {axes}}}"
+    )
+
+
+def test_a_file_without_a_matrix_is_told_so(tmp_path: Path) -> None:
+    assert problem(tmp_path, "ref: main\n").startswith("1:1 has no matrix | add `matrix:`")
+
+
+@pytest.mark.parametrize("key", ["api-key", "api_key", "token"])
+def test_a_key_in_the_file_is_refused_without_repeating_it(tmp_path: Path, key: str) -> None:
+    found = problem(tmp_path, MATRIX + f"llm: {{{key}: sk-12345}}\n")
+    assert found.startswith("2:7 a secret is never written into the file")
+    assert "api-key-env" in found
+    assert "sk-12345" not in found
+
+
+def test_every_problem_is_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = """\
+        imagee: x
+        image: "ghcr.io/x:{varaint}"
+        timeout: 10
+        matrix:
+          variant: [a, a]
+          arch: []
+          exclude:
+            - arhc: b
+        scenarios: {deffered-init: }
+        environment:
+          A-B: c
+          T: ${NOPE}
+        max-parallel: 1
+        max-parallel: 2
+        """
+    places = [found.split(" ")[0] for found in problems(tmp_path, text)]
+    assert places == ["1:1", "2:8", "3:10", "5:16", "6:3", "8:7", "9:13", "11:3", "12:6", "14:1"]
+
+
+def test_nothing_is_said_twice_about_what_could_not_be_read(tmp_path: Path) -> None:
+    text = "matrix: {variant: ['${NOPE}'], arch: [amd64], exclude: [{variant: x}]}\nplatform: [a]\n"
+    assert [found[:5] for found in problems(tmp_path, text)] == ["1:20 ", "2:11 "]
+
+
+TEXT = (ROOT / "matrix.yaml").read_text(encoding="utf-8")
+PIECES = st.sampled_from(
+    (
+        *("\n", "  ", "\t", ":", "- ", "{", "}", "[", "]", "&a ", "*a", "!!int ", "${X", "${HOME}", "'", "#"),
+        *("? ", "%", "0x_", "null", "1e999", "\0", "\x85", "---\n", "<<: ", "matrix", "include:", ">", "|"),
+        "9" * 5000,
+    )
+)
+MUTATIONS = st.lists(
+    st.tuples(st.integers(0, len(TEXT)), st.integers(0, 40), PIECES.map(str.encode) | st.binary(max_size=3)),
+    max_size=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(mutations=MUTATIONS)
+def test_whatever_the_bytes_there_is_a_matrix_or_problems_with_places(tmp_path: Path, mutations: Any) -> None:
+    data = TEXT.encode()
+    for start, length, piece in mutations:
+        data = data[:start] + piece + data[start + length :]
+    path = tmp_path / "matrix.yaml"
+    path.write_bytes(data)
+    problems: tuple[Problem, ...] = ()
+    try:
+        matrix = load_matrix(path, {"HOME": "/root"}, SCENARIOS)
+    except BadInput as error:
+        problems = error.problems
+    else:
+        assert matrix.matrix.axes or matrix.matrix.include
+        return
+    assert problems
+    assert all(problem.line >= 1 and problem.column >= 1 and problem.message for problem in problems)

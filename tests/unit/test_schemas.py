@@ -1,0 +1,49 @@
+"""The committed JSON Schemas are those of the models, and say the same as the program."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from e2e_matrix.schemas import schemas, write
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["matrix.schema.json", "results.schema.json"])
+def test_the_committed_schema_is_current(name: str) -> None:
+    hint = "run `python -m e2e_matrix.schemas` and commit docs/"
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == schemas()[name], hint
+
+
+def test_writing_makes_every_schema_valid(tmp_path: Path) -> None:
+    paths = write(tmp_path / "docs")
+    assert [path.name for path in paths] == list(schemas())
+    for path in paths:
+        jsonschema.Draft202012Validator.check_schema(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def matrix_schema() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(yaml.safe_load(schemas()["matrix.schema.json"]))
+
+
+def test_the_committed_matrix_fits_the_schema() -> None:
+    matrix_schema().validate(yaml.safe_load((ROOT / "matrix.yaml").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ref: a",
+        "matrix: {variant: []}",
+        "matrix: {variant: [a]}\ntimout: 10m",
+        "matrix: {variant: [a]}\ntimeout: 10",
+        "matrix: {variant: [a]}\nresources: {memory: 4}",
+        "matrix: {variant: [a]}\nenvironment: {A-B: c}",
+        "matrix: {variant: [a]}\nllm: {api-key: x}",
+        "matrix: {variant: [a], include: [{}]}",
+    ],
+)
+def test_an_editor_sees_what_the_program_would_refuse(text: str) -> None:
+    assert not matrix_schema().is_valid(yaml.safe_load(text))

@@ -1,0 +1,91 @@
+"""Every setting has one value and one source: command line > environment > file > default."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from e2e_matrix.engine.base import Resources
+from e2e_matrix.errors import BadInput
+from e2e_matrix.settings import Overrides, Setting, Settings, Source, api_key, resolve
+from support.matrix_files import load
+
+MATRIX = "matrix: {variant: [python], arch: [amd64]}\n"
+
+
+def settings_of(
+    folder: Path, text: str = "", overrides: Overrides | None = None, environ: dict[str, str] | None = None
+) -> Settings:
+    return resolve(load(folder, MATRIX + text), overrides or Overrides(), environ or {})
+
+
+def test_without_anything_the_defaults_stand(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    assert settings.resources == Resources(memory_bytes=4 << 30, cpus=2.0, pids=512)
+    assert (settings.timeout, settings.max_parallel, settings.fail_fast) == (600.0, None, False)
+    assert (settings.model, settings.reports) == (None, Path("reports"))
+    assert {setting.source for setting in settings.sources().values()} == {"default"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environ", "value", "source"),
+    [
+        (Overrides(), {}, "from-file", "file"),
+        (Overrides(), {"LLM_MODEL": "from-environ"}, "from-environ", "environment"),
+        (Overrides(), {"LLM_MODEL": ""}, "from-file", "file"),
+        (Overrides(model=Setting("typed", Source.COMMAND_LINE)), {"LLM_MODEL": "e"}, "typed", "command line"),
+        (Overrides(model=Setting(None, Source.DEFAULT)), {"LLM_MODEL": "e"}, None, "default"),
+    ],
+)
+def test_the_nearest_word_wins_and_is_named(
+    tmp_path: Path, overrides: Overrides, environ: dict[str, str], value: str | None, source: str
+) -> None:
+    settings = settings_of(tmp_path, "llm: {model: from-file}\n", overrides, environ)
+    assert settings.model == value
+    assert settings.sources()["llm.model"].model_dump() == {"value": value, "source": source}
+
+
+def test_the_file_counts_where_it_repeats_the_default(tmp_path: Path) -> None:
+    sources = settings_of(tmp_path, "timeout: 10m\nresources: {cpus: 2}\n").sources()
+    assert (sources["timeout"].value, sources["timeout"].source) == ("10m", "file")
+    assert sources["resources.cpus"].source == "file"
+    assert sources["resources.memory"].model_dump() == {"value": "4g", "source": "default"}
+
+
+def test_what_is_over_wins_and_the_rest_stays() -> None:
+    typed = Overrides(
+        ref=Setting("typed", Source.COMMAND_LINE), fail_fast=Setting(False, Source.COMMAND_LINE)
+    )
+    demo = Overrides(ref=Setting("demo", Source.DEFAULT), image=Setting("x:{ref}", Source.DEFAULT))
+    both = typed.over(demo)
+    assert both.ref == typed.ref
+    assert both.fail_fast == typed.fail_fast
+    assert both.image == demo.image
+
+
+def test_no_secret_reaches_the_record(tmp_path: Path) -> None:
+    text = """\
+llm: {model: m, base-url: "https://user:sk-secret@host/v1?key=sk-secret"}
+environment: {TOKEN: "${TOKEN}"}
+scenarios: {other: {password: "${TOKEN}"}}
+"""
+    matrix = load(tmp_path, MATRIX + text, {"TOKEN": "sk-secret"})
+    settings = resolve(matrix, Overrides(), {"LLM_API_KEY": "sk-secret"})
+    assert settings.environment == {"TOKEN": "sk-secret"}
+    record = json.dumps({name: value.model_dump() for name, value in settings.sources().items()})
+    assert "sk-secret" not in record + repr(settings)
+    assert settings.sources()["llm.base-url"].value == "https://host/v1"
+    assert settings.sources()["environment"].value == ["TOKEN"]
+
+
+def test_a_base_url_of_the_environment_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="LLM_BASE_URL: must be an http:// or https:// URL"):
+        settings_of(tmp_path, environ={"LLM_BASE_URL": "localhost:8000"})
+
+
+def test_a_real_model_needs_the_key_that_the_file_names(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "llm: {model: m, api-key-env: MY_KEY}\n")
+    assert api_key(settings, {"MY_KEY": "sk-1"}) == "sk-1"
+    with pytest.raises(BadInput, match=r"MY_KEY: not set, and the model m needs a key\n +export MY_KEY="):
+        api_key(settings, {"LLM_API_KEY": "sk-1"})
+    assert api_key(settings_of(tmp_path), {"LLM_API_KEY": "sk-1"}) is None

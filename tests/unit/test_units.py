@@ -1,0 +1,48 @@
+import pytest
+
+from e2e_matrix.units import format_duration, format_size, parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h1m1s", 3661), (" 168h ", 604800)]
+)
+def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "0s", "-1m", "1.5m", "10 m", "30m1h", "169h", "ten", "٣m", "1d"])
+def test_what_is_no_duration_is_refused_with_an_example_or_a_limit(text: str) -> None:
+    with pytest.raises(ValueError, match=r"10m|168h"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["10", "1.5"])
+def test_a_bare_number_is_refused_because_of_its_unit(text: str) -> None:
+    with pytest.raises(ValueError, match="unit is missing"):
+        parse_duration(text)
+    with pytest.raises(ValueError, match="unit is missing"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("seconds", [1, 59, 60, 3600, 5400, 604800])
+def test_a_duration_reads_back_as_it_was_written(seconds: int) -> None:
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4g", 4 << 30), ("512M", 512 << 20), ("1.5GiB", 3 << 29), ("64 kb", 64 << 10)]
+)
+def test_sizes_are_powers_of_1024(text: str, size: int) -> None:
+    assert parse_size(text) == size
+    assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "g", "4x", "-1g", "1e3m", "four"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="512m or 4g"):
+        parse_size(text)
+
+
+def test_a_size_that_no_unit_divides_is_shown_in_bytes() -> None:
+    assert format_size(1025) == "1025"
+    assert format_size(0) == "0"
