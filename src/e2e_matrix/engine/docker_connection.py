@@ -82,12 +82,12 @@ def negotiate(endpoint: Endpoint) -> str:
     try:
         answer = client.version(api_version=False)
         newest, oldest = answer["ApiVersion"], answer.get("MinAPIVersion") or answer["ApiVersion"]
-    except (OSError, urllib3.exceptions.HTTPError, DockerException) as error:
-        raise _unavailable(endpoint.address, error) from error
     except (KeyError, TypeError, ValueError) as error:
         raise EngineUnavailable(
             f"what answers at {endpoint.address} is not a container engine", "Check DOCKER_HOST."
         ) from error
+    except (OSError, urllib3.exceptions.HTTPError, DockerException) as error:
+        raise _unavailable(endpoint.address, error) from error
     finally:
         client.close()
     if version_lt(newest, OLDEST_API):

@@ -14,7 +14,7 @@ from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixH
 _ONLY = "engine"
 
 
-class _Connection(UnixHTTPConnection):
+class _Connection(UnixHTTPConnection):  # type: ignore[misc] # the SDK has no types
     def connect(self) -> None:
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -26,17 +26,17 @@ class _Connection(UnixHTTPConnection):
         self.sock = opened
 
 
-class _Pool(UnixHTTPConnectionPool):
+class _Pool(UnixHTTPConnectionPool):  # type: ignore[misc] # the SDK has no types
     def _new_conn(self) -> _Connection:
         return _Connection(self.base_url, self.socket_path, self.timeout)
 
 
-class UnixAdapter(UnixHTTPAdapter):
+class UnixAdapter(UnixHTTPAdapter):  # type: ignore[misc] # the SDK has no types
     """For docker.transport.UnixHTTPAdapter; its address is in the form of docker.utils.parse_host."""
 
     def get_connection(self, url: str, proxies: Any = None) -> _Pool:
         with self.pools.lock:
-            pool = self.pools.get(_ONLY)
+            pool: _Pool | None = self.pools.get(_ONLY)
             if pool is None:
                 pool = _Pool(_ONLY, self.socket_path, self.timeout, maxsize=self.max_pool_size)
                 self.pools[_ONLY] = pool
