@@ -57,7 +57,9 @@ class Step(Model):
 
     name: str
     title: str = Field(description="What the step shows, as one short sentence for a person")
-    phase: str = Field(description="The phase its time belongs to: pull, boot, init, conversation or removal")
+    phase: str = Field(
+        description="The phase its time belongs to: pull, boot, checks, init, conversation or removal"
+    )
     outcome: Outcome
     start_seconds: Seconds
     duration_seconds: Seconds
@@ -187,7 +189,9 @@ class Totals(Model):
     unsupported: int = 0
     cancelled: int = 0
     not_run: int = 0
-    cost_usd: Money | None = Field(None, description="Exact sum; null when no cell knows its cost")
+    cost_usd: Money | None = Field(
+        None, description="Exact sum of what is known; null when conversations were held and none knows"
+    )
     cost_unknown_cells: int = Field(0, description="Cells that ran a conversation and do not know its cost")
 
 

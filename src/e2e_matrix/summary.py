@@ -76,6 +76,10 @@ def _image(planned: PlannedCell, image: ResolvedImage | None, last: Attempt | No
 def totals_of(cells: Sequence[Cell]) -> Totals:
     count = {outcome: sum(cell.outcome is outcome for cell in cells) for outcome in Outcome}
     known = [cell.cost_usd for cell in cells if cell.cost_usd is not None]
+    # A conversation that was created may have cost something, told or not.
+    unknown = sum(
+        cell.cost_usd is None and any(step.name == "conversation" for step in cell.steps) for cell in cells
+    )
     return Totals(
         cells=len(cells),
         passed=count[Outcome.PASSED],
@@ -84,12 +88,8 @@ def totals_of(cells: Sequence[Cell]) -> Totals:
         unsupported=count[Outcome.UNSUPPORTED],
         cancelled=count[Outcome.CANCELLED],
         not_run=count[Outcome.NOT_RUN],
-        cost_usd=sum(known, Decimal(0)) if known else None,
-        # A conversation that was created may have cost something, told or not.
-        cost_unknown_cells=sum(
-            cell.cost_usd is None and any(step.name == "conversation" for step in cell.steps)
-            for cell in cells
-        ),
+        cost_usd=sum(known, Decimal(0)) if known or not unknown else None,
+        cost_unknown_cells=unknown,
     )
 
 

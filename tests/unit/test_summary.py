@@ -20,6 +20,10 @@ def test_a_cost_that_nobody_told_is_counted_and_not_taken_for_zero() -> None:
     assert totals.cost_unknown_cells == 1
 
 
+def test_a_run_that_held_no_conversation_cost_nothing() -> None:
+    assert totals_of([a_cell("a", Cause.PLATFORM_UNSUPPORTED, steps=[])]).cost_usd == Decimal(0)
+
+
 @pytest.mark.parametrize(
     ("counts", "verdict", "exit_code"),
     [

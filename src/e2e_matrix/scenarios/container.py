@@ -35,6 +35,7 @@ EMULATED_CPU = "cortex-a72"
 # Seconds on a native engine; an emulated cell gets them times its slowness.
 START_LIMIT = 60.0
 CHECK_LIMIT = 60.0
+REQUEST_LIMIT = 30.0
 STOP_LIMIT = 30.0
 STOP_GRACE = 10.0
 POLL_SECONDS = 0.05
@@ -83,7 +84,8 @@ def start(session: Session, environment: Mapping[str, str]) -> None:
         session.container = session.engine.create(spec)
         session.engine.start(session.container)
         session.watch = session.engine.watch_exit(session.container)
-        session.server = AgentServer(session.engine.address(session.container, PORT))
+        address = session.engine.address(session.container, PORT)
+        session.server = AgentServer(address, REQUEST_LIMIT * task.slowness)
 
 
 def check_machine(session: Session) -> None:
