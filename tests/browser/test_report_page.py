@@ -1,0 +1,140 @@
+"""The report in a real browser: quiet, whole, and readable wherever it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from browser.conftest import Reader
+from e2e_matrix.results import Results
+from support import report_samples as samples
+
+SAMPLES = [samples.six_passed, samples.broken, samples.hostile]
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_the_page_asks_for_nothing_and_complains_of_nothing(
+    reader: Reader, sample: Callable[[], Results]
+) -> None:
+    opened = reader.read(sample())
+    opened.page.wait_for_load_state("networkidle")
+    outside = [url for url in opened.requests if not url.startswith(("data:", "file:"))]
+    assert outside == []
+    assert len([url for url in opened.requests if url.startswith("file:")]) == 1
+    assert opened.complaints == []
+
+
+def test_nothing_that_a_server_wrote_runs(reader: Reader) -> None:
+    opened = reader.read(samples.hostile())
+    page = opened.page
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("typeof window.pwned") == "undefined"
+    assert page.locator("script, img, iframe, [onload], [onerror]").count() == 0
+    assert page.locator("pre").first.inner_text().startswith("<script>window.pwned=1")
+    assert page.locator("h2").all_inner_texts() == [
+        "What broke", "The grid", "Where the time went", "Each cell", "What was tested",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES, lambda: samples.large(18)])
+@pytest.mark.parametrize("width", [360, 800])
+def test_nothing_is_wider_than_the_window(reader: Reader, sample: Callable[[], Results], width: int) -> None:
+    page = reader.read(sample(), width=width).page
+    assert page.evaluate(OVERFLOW) == 0
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert page.evaluate(OVERFLOW) == 0
+
+
+def test_dark_and_light_follow_the_system_and_can_be_read(reader: Reader) -> None:
+    grounds = {}
+    for colors in ("light", "dark"):
+        page = reader.read(samples.broken(), colors=colors).page
+        grounds[colors] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        weak = page.evaluate(WEAK_TEXT)
+        assert weak == []
+    assert grounds["light"] != grounds["dark"]
+
+
+def test_the_grid_leads_to_the_cell_without_javascript(reader: Reader) -> None:
+    page = reader.read(samples.broken(), scripts=False).page
+    page.locator(".grid a.slot", has_text="11.6 s").click()
+    assert unquote(urlsplit(page.url).fragment) == "cell-java-amd64"
+    cell = page.locator("#cell-java-amd64")
+    assert cell.locator("summary h3").first.is_visible()
+    box = cell.bounding_box()
+    assert box is not None
+    assert box["y"] < 900
+
+
+def test_a_folded_cell_opens_when_it_is_linked_to(reader: Reader) -> None:
+    page = reader.read(samples.broken(), scripts=False).page
+    steps = page.locator("#cell-python-arm64 .steps")
+    assert not steps.is_visible()
+    page.locator(".grid a.slot", has_text="51.6 s").click()
+    assert steps.is_visible()
+
+
+def test_the_keyboard_reaches_every_cell_and_shows_where_it_is(reader: Reader) -> None:
+    page = reader.read(samples.six_passed(), scripts=False).page
+    reached: list[str] = []
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").inner_text() == "Skip to the report"
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        if "slot" in (focused.get_attribute("class") or ""):
+            reached.append(focused.get_attribute("href") or "")
+    assert len(reached) == 6
+    page.locator(".grid a.slot").nth(3).focus()
+    page.keyboard.press("Enter")
+    assert page.url.endswith(reached[3])
+
+
+def test_a_screen_reader_gets_the_timeline_and_the_grid_in_words(reader: Reader) -> None:
+    page = reader.read(samples.six_passed()).page
+    assert page.get_by_role("group", name="Worker 1: 3 attempts").count() == 1
+    assert (
+        page.get_by_role("link", name="java-arm64, emulated: passed, from 23.0 s to 1 min 15 s").count() == 1
+    )
+    assert page.get_by_role("columnheader", name="arm64").count() == 1
+    assert page.get_by_role("rowheader", name="golang", exact=True).count() == 1
+    assert page.get_by_role("link", name="passed emulated 51.6 s $0.0000168").count() == 3
+    assert page.get_by_role("heading", level=1).inner_text().startswith("Good to ship")
+
+
+@pytest.mark.parametrize("colors", ["light", "dark"])
+def test_on_paper_everything_is_unfolded_and_light(reader: Reader, colors: str) -> None:
+    page = reader.read(samples.broken(), colors="dark" if colors == "dark" else "light", width=720).page
+    page.emulate_media(media="print")
+    assert page.locator("#cell-python-arm64 .steps").is_visible()
+    assert not page.locator("nav").is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate(WEAK_TEXT) == []
+    assert page.pdf()[:5] == b"%PDF-"
+
+
+# WCAG 2.2, 1.4.3: text of normal size needs 4.5 to 1 against what lies behind it.
+WEAK_TEXT = """() => {
+  const rgba = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length === 3 ? [...n, 1] : n }
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0)
+  const behind = node => {
+    for (let at = node; at; at = at.parentElement) {
+      const color = rgba(getComputedStyle(at).backgroundColor)
+      if (color[3] === 1) return color
+    }
+    return [255, 255, 255, 1]
+  }
+  const weak = []
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some(part => part.nodeType === 3 && part.data.trim())
+    if (!own || node.closest("svg") || !node.checkVisibility()) continue
+    const [a, b] = [light(rgba(getComputedStyle(node).color)), light(behind(node))].sort((x, y) => y - x)
+    if ((a + 0.05) / (b + 0.05) < 4.5) weak.push(node.outerHTML.slice(0, 120))
+  }
+  return weak
+}"""
