@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2e_matrix.failures import Outcome
-from e2e_matrix.report.html import render
+from e2e_matrix.report.html import _environment, render
 from e2e_matrix.results import Results
 from support import report_samples as samples
 
@@ -216,3 +216,8 @@ def test_any_text_leaves_the_page_as_it_is(message: str, name: str) -> None:
         return [tag for tag, _ in Page(render(samples.run(cells), FOLDER)).tags]
 
     assert shape(message) == shape("")
+
+
+def test_what_a_template_forgets_to_clean_is_cleaned_all_the_same() -> None:
+    shown = _environment().from_string("{{ text }}").render(text="\u202e<b>\x1b[1mtext")
+    assert shown == "&lt;b&gt;text"
