@@ -103,8 +103,7 @@ def _head(view: View) -> str:
         model,
     ]
     line = " · ".join(text for text in facts if text)
-    title = f"## {MARKS[verdict.outcome]} {verdict.headline}: {verdict.summary}"
-    return f"{title}\n\n{prose(verdict.reason)}\n\n{line}"
+    return f"## {MARKS[verdict.outcome]} {verdict.headline}\n\n{prose(verdict.reason)}\n\n{line}"
 
 
 def _broken(item: Broken, stage: Stage) -> str:
@@ -116,6 +115,7 @@ def _broken(item: Broken, stage: Stage) -> str:
         said.append(f"expected: {block(item.expected, 600, 4)}")
     if item.got is not None:
         said.append(f"got:      {block(item.got, 600, 4)}")
+    said += [f"also at {step.name}: {one_line(step.message or step.title, 300)}" for step in item.also[:10]]
     parts = [
         f"#### {MARKS[cell.outcome]} {code(cell.id)} {cell.outcome.value}{where}{emulated}",
         fence("\n".join(said)),

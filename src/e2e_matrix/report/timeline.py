@@ -14,7 +14,7 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.results import Attempt, Cell
 from e2e_matrix.text import format_seconds
 
-PHASES = ("pull", "boot", "init", "conversation", "removal")
+PHASES = ("pull", "boot", "checks", "init", "conversation", "removal")
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _MOST_TICKS = 7
 
@@ -106,7 +106,7 @@ def segments(attempt: Attempt, whole: float) -> list[Segment]:
     if not attempt.steps:
         at = 0.0
         for phase in PHASES:
-            spent = getattr(attempt.phases, phase)
+            spent = _spent(attempt, phase)
             if spent:
                 stretches.append((phase, at, at + spent))
                 at += spent
@@ -164,7 +164,7 @@ def phase_panels(cells: Iterable[tuple[Cell, str]]) -> list[PhasePanel]:
                 anchor=anchor,
                 outcome=attempt.outcome,
                 segments=segments(attempt, whole),
-                seconds={phase: getattr(attempt.phases, phase) for phase in PHASES},
+                seconds={phase: _spent(attempt, phase) for phase in PHASES},
                 first_token=attempt.phases.first_token,
                 total=attempt.duration_seconds,
             )
@@ -173,6 +173,13 @@ def phase_panels(cells: Iterable[tuple[Cell, str]]) -> list[PhasePanel]:
         if rows:
             panels.append(PhasePanel(emulated, rows))
     return panels
+
+
+def _spent(attempt: Attempt, phase: str) -> float | None:
+    """What results.json says, else the sum of the phase's steps; None where the attempt did not get there."""
+    told: float | None = getattr(attempt.phases, phase, None)
+    steps = [step.duration_seconds for step in attempt.steps if step.phase == phase]
+    return told if told is not None else sum(steps) if steps else None
 
 
 def _ticks(whole: float) -> list[Tick]:

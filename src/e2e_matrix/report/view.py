@@ -27,7 +27,6 @@ class Verdict:
 
     outcome: Outcome
     headline: str
-    summary: str
     reason: str
 
 
@@ -58,10 +57,14 @@ class CellView:
 
 @dataclass(frozen=True)
 class Broken:
-    """A cell that failed or met an error: where, what it said, and what to do about it."""
+    """A cell that failed or met an error: where, what it said, and what to do about it.
+
+    ``step`` is the first that broke; ``also`` are the later ones, where the scenario could go on.
+    """
 
     view: CellView
     step: Step | None
+    also: list[Step]
     message: str
     what: str | None
     do: str | None
@@ -193,11 +196,11 @@ def _verdict(run: Run) -> Verdict:
             headline = "Not good to ship"
         case Outcome.CANCELLED:
             headline = "No verdict: the run was stopped"
+        case Outcome.NOT_RUN:
+            headline = "No verdict: the run has not finished"
         case _:
             headline = "No verdict: the infrastructure failed"
-    return Verdict(
-        run.verdict, headline, f"{totals.passed} of {_count(totals.cells, 'cell')} passed", run.reason
-    )
+    return Verdict(run.verdict, headline, run.reason)
 
 
 def _kinds(cells: Sequence[Cell]) -> list[Kind]:
@@ -214,7 +217,8 @@ def _kinds(cells: Sequence[Cell]) -> list[Kind]:
 
 def _broken(view: CellView) -> Broken:
     cell = view.cell
-    step = next((step for step in cell.steps if step.outcome in BROKEN), None)
+    steps = [step for step in cell.steps if step.outcome in BROKEN]
+    step = steps[0] if steps else None
     cause = cell.cause or (step.cause if step else None)
     policy = POLICIES[cause] if cause else None
     message = (
@@ -225,6 +229,7 @@ def _broken(view: CellView) -> Broken:
     return Broken(
         view=view,
         step=step,
+        also=steps[1:],
         message=message,
         what=policy.what if policy else None,
         do=policy.do if policy else None,
@@ -292,7 +297,3 @@ def _anchors(cells: Sequence[Cell]) -> list[str]:
         # A tilde is in no slug, so that a numbered one meets no other.
         anchors.append(f"cell-{slug}" if taken[slug] == 1 else f"cell-{slug}~{taken[slug]}")
     return anchors
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
