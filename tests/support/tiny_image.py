@@ -47,9 +47,10 @@ def busybox() -> bytes:
     if not kept.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(
-                ["apt-get", "download", "busybox-static"], cwd=folder, check=True, capture_output=True
+            fetching = subprocess.run(
+                ["apt-get", "download", "busybox-static"], cwd=folder, check=False, capture_output=True
             )
+            assert fetching.returncode == 0, f"apt-get update may help: {fetching.stderr.decode()}"
             package = next(Path(folder).glob("busybox-static*.deb"))
             subprocess.run(["dpkg-deb", "-x", package, f"{folder}/tree"], check=True)
             fetched = Path(folder, "tree/bin/busybox")
