@@ -39,6 +39,7 @@ class Cause(StrEnum):
     PULL_FAILED = "pull-failed"
     DISK_FULL = "disk-full"
     ENGINE_LOST = "engine-lost"
+    ENGINE_REFUSED = "engine-refused"
     EMULATOR_CRASHED = "emulator-crashed"
     LLM_UNAVAILABLE = "llm-unavailable"
     PLATFORM_UNSUPPORTED = "platform-unsupported"
@@ -143,6 +144,11 @@ POLICIES: dict[Cause, Policy] = {
         "the container engine stopped answering",
         "Look at the engine's own log, start it again, then run the matrix again.",
         aborts_run=True,
+    ),
+    Cause.ENGINE_REFUSED: Policy(
+        _INFRA,
+        "the container engine did not do what it was asked",
+        "The message is the engine's own; look at its log, and whether somebody removed the container.",
     ),
     Cause.EMULATOR_CRASHED: Policy(
         _INFRA,

@@ -95,7 +95,7 @@ def test_a_published_port_answers_here(world: World) -> None:
     assert address.startswith("http://127.0.0.1:")
     with httpx.Client(transport=httpx.HTTPTransport(retries=20), trust_env=False) as http:
         assert _get(http, address) == "hello\n"
-    assert failure(world, "address", container, PORT + 1).cause is Cause.INTERNAL
+    assert failure(world, "address", container, PORT + 1).cause is Cause.ENGINE_REFUSED
 
 
 def _get(http: httpx.Client, address: str) -> str:
@@ -309,14 +309,14 @@ def test_an_unknown_container_is_a_failure_and_not_a_lost_engine(world: World) -
         ("exec", ["true"]),
     ):
         raised = failure(world, method, "0" * 64, *rest)
-        assert raised.cause is Cause.INTERNAL, method
+        assert raised.cause is Cause.ENGINE_REFUSED, method
         assert "No such container" in raised.message
 
 
 def test_a_name_is_used_once(world: World) -> None:
     spec: ContainerSpec = world.spec("stay", name=f"{world.run}-twice")
     world.create(name=spec.name)
-    assert failure(world, "create", spec).cause is Cause.INTERNAL
+    assert failure(world, "create", spec).cause is Cause.ENGINE_REFUSED
 
 
 def test_probe_and_gateway(world: World) -> None:

@@ -119,13 +119,13 @@ def _api_error(status: int, explanation: str, kind: type[APIError] = APIError) -
         (_api_error(500, "mkdir: no space left on device"), Cause.DISK_FULL, "no space"),
         (_api_error(409, "Container x is not running"), Cause.CONTAINER_EXITED, "not running"),
         (_api_error(404, "No such image: x", NotFound), Cause.PULL_FAILED, "No such image"),
-        (_api_error(404, "No such container: x", NotFound), Cause.INTERNAL, "No such container"),
-        (_api_error(500, "it\nbroke"), Cause.INTERNAL, "the engine could not do it: it broke"),
+        (_api_error(404, "No such container: x", NotFound), Cause.ENGINE_REFUSED, "No such container"),
+        (_api_error(500, "it\nbroke"), Cause.ENGINE_REFUSED, "the engine could not do it: it broke"),
         (requests.ConnectionError("gone"), Cause.ENGINE_LOST, "stopped answering when asked to do it: gone"),
         (requests.ReadTimeout("slow"), Cause.ENGINE_LOST, "slow"),
         (urllib3.exceptions.ProtocolError("cut"), Cause.ENGINE_LOST, "cut"),
         (BrokenPipeError(32, "Broken pipe"), Cause.ENGINE_LOST, "Broken pipe"),
-        (DockerException("odd"), Cause.INTERNAL, "odd"),
+        (DockerException("odd"), Cause.ENGINE_REFUSED, "odd"),
     ],
 )
 def test_nothing_of_the_sdk_leaves(error: Exception, cause: Cause, words: str) -> None:

@@ -100,7 +100,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class ExitState:
-    """How a container ended; ``exit_code`` is None while it runs."""
+    """How a container ended; ``exit_code`` is None before it starts and while it runs."""
 
     running: bool
     exit_code: int | None
@@ -123,7 +123,11 @@ class ContainerSummary:
 
 
 class ExitWatch(Protocol):
-    """Knows within 100 ms that a container ended. ``close()`` ends the watch; it is idempotent."""
+    """Knows that a container ended as soon as the engine tells it.
+
+    Also set when the container was removed, or the engine has been out of reach for 10 s. ``close()`` ends the
+    watch; it is idempotent.
+    """
 
     exited: threading.Event
 
@@ -143,7 +147,10 @@ class Engine(Protocol):
         ...
 
     def pull(self, reference: str, platform: str, on_progress: ProgressCallback | None = None) -> PulledImage:
-        """Pull ``repo@sha256:child``; what the engine reports as an error is raised, never skipped."""
+        """Pull ``repo@sha256:child``; what the engine reports as an error is raised, never skipped.
+
+        An exception that ``on_progress`` raises ends the pull.
+        """
         ...
 
     def create(self, spec: ContainerSpec) -> str:

@@ -130,7 +130,7 @@ class DockerEngine:
                 f"its port {port} leads nowhere",
                 detail=self.logs(container, 8192).decode(errors="replace") or None,
             )
-        raise CellFailure(Cause.INTERNAL, f"port {port} of container {container[:12]} is not published")
+        raise CellFailure(Cause.ENGINE_REFUSED, f"port {port} of container {container[:12]} is not published")
 
     def watch_exit(self, container: str) -> DockerExitWatch:
         return DockerExitWatch(self._clients, container)

@@ -86,7 +86,7 @@ def engine_errors(address: str, doing: str) -> Iterator[None]:
         ) from error
     except (DockerException, ValueError) as error:
         raise CellFailure(
-            Cause.INTERNAL, f"the engine could not {doing}: {str(error)[:_MAX_SENTENCE]}"
+            Cause.ENGINE_REFUSED, f"the engine could not {doing}: {str(error)[:_MAX_SENTENCE]}"
         ) from error
 
 
@@ -94,7 +94,7 @@ def refusal(error: APIError, doing: str) -> CellFailure:
     """The failure for an HTTP error status of the API."""
     sentence = sentence_of(error)
     return CellFailure(
-        _cause(sentence, _ANY_CAUSES, Cause.INTERNAL), f"the engine could not {doing}: {sentence}"
+        _cause(sentence, _ANY_CAUSES, Cause.ENGINE_REFUSED), f"the engine could not {doing}: {sentence}"
     )
 
 

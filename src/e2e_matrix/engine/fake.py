@@ -331,7 +331,7 @@ class FakeEngine:
             )
         with self._lock:
             if any(other.spec.name == spec.name for other in self._containers.values()):
-                raise CellFailure(Cause.INTERNAL, f"the name {spec.name} is in use")
+                raise CellFailure(Cause.ENGINE_REFUSED, f"the name {spec.name} is in use")
             identity = f"{next(self._numbers):064x}"
             self._containers[identity] = _Container(identity, spec, image)
         return identity
@@ -348,7 +348,7 @@ class FakeEngine:
                 Cause.CONTAINER_EXITED, f"the container does not run: its port {port} leads nowhere"
             )
         if port not in found.sockets:
-            raise CellFailure(Cause.INTERNAL, f"port {port} is not published")
+            raise CellFailure(Cause.ENGINE_REFUSED, f"port {port} is not published")
         return f"http://127.0.0.1:{found.sockets[port].getsockname()[1]}"
 
     def watch_exit(self, container: str) -> FakeExitWatch:
@@ -415,7 +415,7 @@ class FakeEngine:
         with self._lock:
             found = self._containers.get(container)
         if found is None:
-            raise CellFailure(Cause.INTERNAL, f"No such container: {container}")
+            raise CellFailure(Cause.ENGINE_REFUSED, f"No such container: {container}")
         return found
 
     def _called(self, method: str, subject: str) -> None:

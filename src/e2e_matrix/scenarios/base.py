@@ -22,7 +22,7 @@ from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.progress import Progress
 from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
 from e2e_matrix.task import CellTask
-from e2e_matrix.text import block
+from e2e_matrix.text import block, one_line
 
 # Longest text of a message, of what was expected or got, and of a detail, in results.json.
 SHORT, LONG = 500, 4_000
@@ -65,7 +65,10 @@ class StepRecord:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def note(self, **facts: Any) -> None:
-        self.facts.update(facts)
+        """Keep what was learned; text is made safe, for it may come from the server."""
+        self.facts |= {
+            name: one_line(fact) if isinstance(fact, str) else fact for name, fact in facts.items()
+        }
 
     def expect(self, what: str, expected: object, got: object, *, detail: str | None = None) -> None:
         """Fail the step unless ``got`` equals ``expected``."""

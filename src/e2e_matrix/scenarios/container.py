@@ -149,6 +149,10 @@ def ended(session: Session, state: ExitState) -> CellFailure:
             f"the container was killed for its memory (exit code {state.exit_code})",
             detail=last,
         )
+    if "exec " in state.error:
+        # A binary of another platform, or none: some engines only say so once the container has "started".
+        message = f"the image's command cannot be run: {one_line(state.error)}"
+        return CellFailure(Cause.NOT_STARTABLE, message, detail=last)
     why = f": {one_line(state.error)}" if state.error else ""
     return CellFailure(
         Cause.CONTAINER_EXITED,
