@@ -3,8 +3,8 @@
 Two things satisfy ``Engine``: ``engine.docker.DockerEngine`` and the in-memory ``engine.fake.FakeEngine``;
 tests/integration/test_engine_conformance.py holds both to the same behaviour.
 
-Errors: every method raises ``CellFailure`` with a cause that failures.py knows (ENGINE_LOST when the engine stops
-answering, PULL_FAILED, REGISTRY_DENIED, DISK_FULL, NOT_STARTABLE, PLATFORM_MISSING) and nothing of the SDK's.
+Errors: every method raises ``CellFailure`` with a cause that failures.py knows (ENGINE_LOST when the engine
+stops answering, PULL_FAILED, REGISTRY_DENIED, DISK_FULL, NOT_STARTABLE, ...) and nothing of the SDK's.
 Times are seconds, sizes are bytes.
 """
 
@@ -125,8 +125,8 @@ class ContainerSummary:
 class ExitWatch(Protocol):
     """Knows that a container ended as soon as the engine tells it.
 
-    Also set when the container was removed, or the engine has been out of reach for 10 s. ``close()`` ends the
-    watch; it is idempotent.
+    Also set when the container was removed, or the engine has been out of reach for 10 s. ``close()`` ends
+    the watch; it is idempotent.
     """
 
     exited: threading.Event
@@ -188,7 +188,7 @@ class Engine(Protocol):
         ...
 
     def host_gateway(self) -> str:
-        """The engine host's address as containers see it, to bind a server to; "" when it is not this host."""
+        """The engine host's address as containers see it, to bind a server to; "" where that is another."""
         ...
 
     def close(self) -> None: ...
