@@ -1,8 +1,8 @@
 """matrix.yaml -> Matrix: the models, and every problem of a file at once.
 
 ``load_matrix`` reads in three passes, each working on what the one before could make sense of: YAML
-(matrix_yaml.py), the shape (below), what the parts mean together (matrix_checks.py). Axes,
-include, exclude, max-parallel and fail-fast have the names and the meaning of GitHub Actions' ``strategy``.
+(matrix_yaml.py), the shape (below), what the parts mean together (matrix_checks.py). Axes, include, exclude,
+max-parallel and fail-fast have the names and the meaning of GitHub Actions' ``strategy``.
 """
 
 from __future__ import annotations
@@ -12,14 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from e2e_matrix.errors import BadInput, Problem
@@ -44,7 +37,6 @@ from e2e_matrix.templates import did_you_mean
 # Words under which people write a key into a file.
 _SECRET_KEYS = frozenset({"api-key", "api_key", "apikey", "apiKey", "key", "token", "secret", "password"})
 
-
 Combination = Annotated[dict[str, Filled], Field(min_length=1)]
 
 
@@ -53,7 +45,6 @@ class _Section(BaseModel):
         extra="forbid",
         frozen=True,
         alias_generator=lambda name: name.replace("_", "-"),
-        validate_default=False,
     )
 
 

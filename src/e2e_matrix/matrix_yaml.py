@@ -234,7 +234,7 @@ class _Reader:
             return text
         try:
             value = self.resolver.construct_object(yaml.ScalarNode(tag, text))
-        except (ValueError, OverflowError):  # "0x_" looks like a number to PyYAML's pattern only
+        except (ValueError, OverflowError, LookupError):  # "0x_" has the looks of a number; so has `!!int ""`
             return text
         return value if isinstance(value, int | float) else text
 

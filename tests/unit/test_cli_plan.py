@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from e2e_matrix.cli import program
+from e2e_matrix.cli.options import load, matrix_options, run_options
 from e2e_matrix.errors import BadInput
+from e2e_matrix.settings import Overrides, Setting, Source
 from support.matrix_files import write
 
 MATRIX = "matrix: {variant: [python, java], arch: [amd64, arm64]}\n"
@@ -130,3 +133,49 @@ def test_the_program_plans_without_dockers_sdk_and_refuses_with_exit_code_2(tmp_
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
     assert f"{path}:1:9: matrix: must be a mapping" in refused.stderr
+
+
+@click.command()
+@matrix_options
+@run_options
+@click.pass_context
+def run(ctx: click.Context, /, **_options: object) -> None:
+    """Stands for `run` and `demo`: the second has words of its own."""
+    demo = Overrides(image=Setting("x:{variant}", Source.DEFAULT), model=Setting(None, Source.DEFAULT))
+    settings, plan = load(ctx, demo)
+    sources = {name: value.model_dump() for name, value in settings.sources().items()}
+    click.echo(json.dumps([sources, settings.timeout, [cell.image for cell in plan.cells]]))
+
+
+def test_the_options_of_a_run_win_over_what_the_command_is_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, MATRIX + "fail-fast: true\nmax-parallel: 1\n")
+    monkeypatch.setenv("LLM_MODEL", "unwanted")
+    monkeypatch.setenv("E2E_MATRIX_MAX_PARALLEL", "3")
+    arguments = ["--timeout", "2m", "--no-fail-fast", "--base-url", "http://host", "--reports", "r"]
+    result = CliRunner().invoke(run, arguments)
+    assert result.exit_code == 0, result.output
+    sources, timeout, images = json.loads(result.stdout)
+    assert timeout == 120
+    assert images == ["x:python", "x:python", "x:java", "x:java"]
+    assert sources["timeout"] == {"value": "2m", "source": "command line"}
+    assert sources["fail-fast"] == {"value": False, "source": "command line"}
+    assert sources["max-parallel"] == {"value": 3, "source": "environment"}
+    assert sources["llm.model"] == {"value": None, "source": "default"}
+    assert sources["reports"]["value"] == "r"
+    result = CliRunner().invoke(run, ["--image", "y:{arch}", "--model", "real"])
+    sources, _, images = json.loads(result.stdout)
+    assert images == ["y:amd64", "y:arm64", "y:amd64", "y:arm64"]
+    assert sources["llm.model"] == {"value": "real", "source": "command line"}
+    assert sources["fail-fast"] == {"value": True, "source": "file"}
+
+
+def test_an_option_that_cannot_be_is_refused_by_its_name(tmp_path: Path) -> None:
+    write(tmp_path, MATRIX)
+    result = CliRunner().invoke(run, ["--timeout", "5", "--base-url", "host"])
+    assert str(result.exception).splitlines()[::2] == [
+        "--base-url: must be an http:// or https:// URL",
+        "--timeout: cannot be '5'",
+    ]
+    assert CliRunner().invoke(run, ["--max-parallel", "0"]).exit_code == 2

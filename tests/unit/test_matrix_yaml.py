@@ -89,6 +89,13 @@ def test_an_alias_means_what_it_names(tmp_path: Path) -> None:
     assert matrix.ref == "python"
 
 
+@pytest.mark.parametrize(
+    "value", ["0x_", '!!int ""', "!!bool maybe", "!!float x", "1e9999999", "9" * 5000, "=", "1:60"]
+)
+def test_what_only_looks_like_a_number_is_no_crash(tmp_path: Path, value: str) -> None:
+    assert "max-parallel: must be a whole number" in problem(tmp_path, MATRIX + f"max-parallel: {value}\n")
+
+
 def test_variables_are_replaced_and_defaults_apply_to_what_is_unset_or_empty(tmp_path: Path) -> None:
     text = MATRIX + 'ref: "${A}-${B:-b}-${C:-c}-$${A}-$A"\nmax-parallel: ${N}\n'
     matrix = load(tmp_path, text, {"A": "a", "B": "", "N": "3"})
