@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import click
 
@@ -54,7 +54,8 @@ def serve() -> None:
     """Run the local registry with what was built, until Ctrl-C."""
     with LocalRegistry(say=click.echo) as registry:
         click.echo(f"serving at {registry.host}; Ctrl-C ends it")
-        registry.wait()
+        with suppress(KeyboardInterrupt):
+            registry.wait()
 
 
 @command.command("list")

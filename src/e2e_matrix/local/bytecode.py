@@ -20,6 +20,7 @@ from e2e_matrix.local.recipe import ARCHITECTURES, Recipe
 _COMPILE_SECONDS = 900.0
 _COMPILE = """
 import compileall, py_compile, sys
+sys.pycache_prefix = None  # where the results go
 compileall.compile_dir(
     sys.argv[1], maxlevels=99, stripdir=sys.argv[1], prependdir=sys.argv[2], quiet=2,
     invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
@@ -63,7 +64,13 @@ class Interpreter:
             what=f"compiling the Python files of /{image_path}",
             fix="Remove the cache that `e2e-matrix images list` names, and build again.",
             timeout=_COMPILE_SECONDS,
-            environment={"PYTHONHOME": str(self._home)},
+            # What an interpreter interned before changes the bytes that it writes, and a module read from
+            # bytecode interns less: it must not find the bytecode that another compilation made of its own.
+            environment={
+                "PYTHONHOME": str(self._home),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONPYCACHEPREFIX": f"{self._home}/none",
+            },
         )
 
 

@@ -25,13 +25,15 @@ from pathlib import Path
 
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.local import oci, recipe, server_site
-from e2e_matrix.local.layers import LayerCache
+from e2e_matrix.local.layers import LayerCache, Stack
 from e2e_matrix.local.oci import BlobStore, Document, Layer
+from e2e_matrix.local.published import PublishedLayers
 from e2e_matrix.local.recipe import ARCHITECTURES, Recipe
 
 Say = Callable[[str], None]
 
-BASES = ("debian", "published")
+#: What the server is laid on: Debian's packages, or the images that upstream builds on.
+BASES: dict[str, type[LayerCache]] = {"debian": LayerCache, "published": PublishedLayers}
 
 
 @dataclass(frozen=True)
@@ -103,18 +105,19 @@ def build(
     """Build what is not in the cache; None means all variants, both architectures, the recipe's version.
 
     The result also has the architectures that earlier builds left in the cache: an index never shrinks.
-    ``images`` is the recipe's folder, ``cache`` the cache's. Raises ``BadInput`` for a variant, architecture
-    or version that does not exist, ``InfrastructureError`` where packages cannot be had or the disk is full.
+    ``base`` is one of BASES, ``images`` the recipe's folder, ``cache`` the cache's. Raises ``BadInput`` for a
+    variant, architecture or version that does not exist, ``InfrastructureError`` where packages cannot be had
+    or the disk is full.
     """
     started = time.monotonic()
     plan = recipe.read_recipe(images or recipe.default_folder())
     variants = list(dict.fromkeys(variants or plan.variants))
     arches = list(dict.fromkeys(arches or ARCHITECTURES))
-    recipe.check_selection(plan, variants, arches)
+    recipe.check_selection(plan, variants, arches, base, list(BASES))
     folder = (cache or cache_folder()) / "images"
     version = server_version or plan.server.version
     with _locked(folder, say):
-        layers = LayerCache(plan, server_site.lock(plan, version, folder), folder, say)
+        layers = BASES[base](plan, server_site.lock(plan, version, folder), folder, say)
         built = layers.make([(variant, arch) for variant in variants for arch in arches])
         made = _images(plan, layers, version, variants)
     seconds = time.monotonic() - started
@@ -140,16 +143,10 @@ def _images(plan: Recipe, layers: LayerCache, version: str, variants: Sequence[s
     )
 
 
-def _image(plan: Recipe, sha: str, version: str, variant: str, arch: str, layers: tuple[Layer, ...]) -> Image:
-    suite = plan.debian.suite
-    made = (
-        f"Debian {suite}: {' '.join(plan.debian.packages)}",
-        f"{server_site.DISTRIBUTION} {version}",
-        f"Debian {suite}: {' '.join(plan.variants[variant].packages)}",
-    )
-    settings = plan.container.settings(sha, f"local-{version}")
-    config = oci.config(arch, settings, list(zip(layers, made, strict=True)))
-    return Image(variant, arch, config, oci.manifest(config, layers), layers)
+def _image(plan: Recipe, sha: str, version: str, variant: str, arch: str, stack: Stack) -> Image:
+    settings = plan.container.settings(sha, f"local-{version}", stack.env)
+    config = oci.config(arch, settings, list(zip(stack.layers, stack.made, strict=True)))
+    return Image(variant, arch, config, oci.manifest(config, stack.layers), stack.layers)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,15 @@ from e2e_matrix.store import write_atomically
 
 Say = Callable[[str], None]
 Task = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An image's layers, lowest first, how each was made, and what a published base adds to ``Env``."""
+
+    layers: tuple[Layer, ...]
+    made: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class LayerCache:
@@ -34,22 +44,30 @@ class LayerCache:
             # One archive state for all variants: their layers are made together or not at all.
             "variants": {name: (variant.packages, variant.links) for name, variant in plan.variants.items()},
             "user": (plan.container.user, plan.container.uid),
-            "debian code": _sources(oci, rootfs, bytecode),
+            "debian code": sources(oci, rootfs, bytecode),
         }
         self._server = {
             "lock": locked.read_bytes(),
             "entry script": plan.entry_script(),
             "python": plan.debian.python,
-            "server code": _sources(oci, server_site, bytecode),
+            "server code": sources(oci, server_site, bytecode),
         }
-        settings = {"container": plan.container, "code": _sources(recipe)}
+        settings = {"container": plan.container, "code": sources(recipe)}
         self.sha = content_key({**self._debian, **self._server, **settings})[:40]
 
-    def of(self, variant: str, arch: str) -> tuple[Layer, ...] | None:
-        """The image's layers, lowest first, if all of them are in the cache."""
-        names = (self._debian_key("base", arch), self._server_key(arch), self._debian_key(variant, arch))
-        layers = tuple(layer for layer in map(self._cached, names) if layer)
-        return layers if len(layers) == len(names) else None
+    def of(self, variant: str, arch: str) -> Stack | None:
+        """The image's layers if all of them are in the cache."""
+        keys = (self._debian_key("base", arch), self._server_key(arch), self._debian_key(variant, arch))
+        layers = tuple(layer for layer in map(self._cached, keys) if layer)
+        if len(layers) < len(keys):
+            return None
+        debian = f"Debian {self._plan.debian.suite}:"
+        made = (
+            f"{debian} {' '.join(self._plan.debian.packages)}",
+            self._locked.stem,
+            f"{debian} {' '.join(self._plan.variants[variant].packages)}",
+        )
+        return Stack(layers, made)
 
     def make(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Make the layers that the wanted images lack; the images that lacked one."""
@@ -59,18 +77,22 @@ class LayerCache:
         # What a build that was killed left behind; the lock says that none is at work.
         for left in self._folder.glob("work-*"):
             shutil.rmtree(left)
+        self.blobs.remove_partial()
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="work-") as name:
-            self._make(Path(name), list(dict.fromkeys(arch for _, arch in missing)))
+            self._make(Path(name), missing)
         return missing
 
-    def _make(self, work: Path, arches: Sequence[str]) -> None:
+    def _make(self, work: Path, missing: Sequence[tuple[str, str]]) -> None:
+        arches = list(dict.fromkeys(arch for _, arch in missing))
         names = ("base", *self._plan.variants)
         debians = [
             arch for arch in arches if not all(self._cached(self._debian_key(name, arch)) for name in names)
         ]
         servers = [arch for arch in arches if self._cached(self._server_key(arch)) is None]
-        say_what = ["Debian's packages"] * bool(debians) + ["the agent-server"] * bool(servers)
-        self._say(f"fetching and unpacking {' and '.join(say_what)} for {' and '.join(arches)}")
+        if not debians and not servers:
+            return
+        what = ["Debian's packages"] * bool(debians) + ["the agent-server"] * bool(servers)
+        self._say(f"fetching and unpacking {' and '.join(what)} for {' and '.join(arches)}")
         _together(
             [
                 partial(server_site.install, self._plan, self._locked, arch, work / f"server-{arch}")
@@ -139,7 +161,8 @@ def _sorted(tree: rootfs.Tree) -> list[Entry]:
     return [tree[path] for path in sorted(tree)]
 
 
-def _sources(*modules: ModuleType) -> bytes:
+def sources(*modules: ModuleType) -> bytes:
+    """The code of modules, as a part of what they make."""
     return b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -159,16 +160,25 @@ class BlobStore:
 
         Raises ``InfrastructureError`` where the disk refuses.
         """
+
+        def write(sink: _LayerSink) -> None:
+            with tarfile.open(mode="w|", fileobj=sink, format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as tar:
+                for entry in entries:
+                    _add(tar, entry)
+
+        return self._write(write)
+
+    def copy_layer(self, tar: IO[bytes]) -> Layer:
+        """Keep a layer that is an uncompressed tar already. Raises as ``write_layer`` does."""
+        return self._write(lambda sink: shutil.copyfileobj(tar, sink, _CHUNK))
+
+    def _write(self, write: Callable[[_LayerSink], None]) -> Layer:
         try:
             (self._root / "sha256").mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._root, prefix="partial-", delete=False) as file:
                 try:
                     sink = _LayerSink(file)
-                    with tarfile.open(
-                        mode="w|", fileobj=sink, format=tarfile.PAX_FORMAT, bufsize=_CHUNK
-                    ) as tar:
-                        for entry in entries:
-                            _add(tar, entry)
+                    write(sink)
                     layer = sink.finish()
                     Path(file.name).replace(self.path(layer.digest))
                 except BaseException:
@@ -180,6 +190,11 @@ class BlobStore:
                 "The local images need about 4 GB; set XDG_CACHE_HOME to a place that has it.",
             ) from error
         return layer
+
+    def remove_partial(self) -> None:
+        """Remove what writers that were killed left behind; only for whoever knows that none is at work."""
+        for left in self._root.glob("partial-*"):
+            left.unlink()
 
 
 class _LayerSink(io.RawIOBase):

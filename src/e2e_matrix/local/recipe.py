@@ -60,9 +60,13 @@ class Container(_Model):
     ports: tuple[int, ...]
     env: dict[str, str]
 
-    def settings(self, sha: str, ref: str) -> dict[str, object]:
-        """The ``config`` object of the image built as ``sha`` from ``ref`` (OCI's config.md)."""
-        env = {**self.env, "OPENHANDS_BUILD_GIT_SHA": sha, "OPENHANDS_BUILD_GIT_REF": ref}
+    def settings(self, sha: str, ref: str, base_env: Mapping[str, str]) -> dict[str, object]:
+        """The ``config`` object of the image built as ``sha`` from ``ref`` (OCI's config.md).
+
+        Of the base's variables those stay that are not ours, and its PATH: its tools are on it.
+        """
+        path = {name: base_env[name] for name in ("PATH",) if name in base_env}
+        env = {**base_env, **self.env, **path, "OPENHANDS_BUILD_GIT_SHA": sha, "OPENHANDS_BUILD_GIT_REF": ref}
         return {
             "User": self.user,
             "WorkingDir": "/",
@@ -115,13 +119,16 @@ def read_recipe(folder: Path) -> Recipe:
         ) from error
 
 
-def check_selection(recipe: Recipe, variants: Sequence[str], arches: Sequence[str]) -> None:
-    """Raises ``BadInput`` with every variant and architecture that cannot be built."""
+def check_selection(
+    recipe: Recipe, variants: Sequence[str], arches: Sequence[str], base: str, bases: Sequence[str]
+) -> None:
+    """Raises ``BadInput`` with every variant, architecture and base that there is none of."""
     problems = [
-        Problem("", 0, 0, f"there is no {what} {name!r}", f"images/images.toml has: {', '.join(known)}")
+        Problem("", 0, 0, f"there is no {what} {name!r}", f"Known: {', '.join(known)}.")
         for what, names, known in (
             ("variant", variants, list(recipe.variants)),
             ("architecture", arches, list(ARCHITECTURES)),
+            ("base", [base], bases),
         )
         for name in names
         if name not in known

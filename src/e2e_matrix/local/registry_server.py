@@ -16,16 +16,16 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
-import docker
-import docker.errors
 import httpx
-import requests.exceptions
 
 from e2e_matrix import owner
+from e2e_matrix.engine import docker_connection, docker_pull
 from e2e_matrix.engine.base import LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN
-from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.engine.docker_connection import Clients
+from e2e_matrix.engine.platforms import architecture
+from e2e_matrix.errors import CellFailure, EngineUnavailable, InfrastructureError
 from e2e_matrix.local.images import cache_folder
 from e2e_matrix.local.packages import install_command
 
@@ -173,42 +173,51 @@ class _Process:
 
 class _Container:
     def __init__(self, storage: Path, port: int) -> None:
+        self._id = ""
         try:
-            self._client = docker.from_env()
-        except docker.errors.DockerException as error:
+            endpoint = docker_connection.find()
+            self._clients = Clients(endpoint, docker_connection.negotiate(endpoint))
+        except EngineUnavailable as error:
             raise _nowhere(f"no engine answers either: {error}") from error
-        self._container: Any = None  # the SDK ships no types
-        labels = {
-            LABEL_RUN: "local-registry",
-            LABEL_OWNER: owner.current(),
-            LABEL_DEADLINE: owner.deadline_label(_CONTAINER_LIVES_SECONDS),
-        }
         try:
-            self._container = self._client.containers.run(
-                IMAGE,
-                detach=True,
-                name=f"e2e-matrix-registry-{secrets.token_hex(3)}",
-                labels=labels,
-                ports={"5000/tcp": ("127.0.0.1", _free_port(port))},
-                volumes={str(storage): {"bind": "/var/lib/registry", "mode": "rw"}},
-                environment={"REGISTRY_LOG_LEVEL": "warn", "OTEL_TRACES_EXPORTER": "none"},
-            )
-            self._container.reload()
-            self.port = int(self._container.ports["5000/tcp"][0]["HostPort"])
-        except (docker.errors.DockerException, requests.exceptions.RequestException, KeyError) as error:
+            with self._clients.borrow("describe itself") as client:
+                platform = f"linux/{architecture(client.info()['Architecture'])}"
+            docker_pull.pull(self._clients, IMAGE, platform, None)
+            with self._clients.borrow(f"run {IMAGE}") as client:
+                created = client.create_container(
+                    IMAGE,
+                    name=f"e2e-matrix-registry-{secrets.token_hex(3)}",
+                    labels={
+                        LABEL_RUN: "local-registry",
+                        LABEL_OWNER: owner.current(),
+                        LABEL_DEADLINE: owner.deadline_label(_CONTAINER_LIVES_SECONDS),
+                    },
+                    ports=[5000],
+                    environment={"REGISTRY_LOG_LEVEL": "error", "OTEL_TRACES_EXPORTER": "none"},
+                    host_config=client.create_host_config(
+                        port_bindings={5000: ("127.0.0.1", _free_port(port))},
+                        binds={str(storage): {"bind": "/var/lib/registry", "mode": "rw"}},
+                    ),
+                )
+                self._id = str(created["Id"])
+                client.start(self._id)
+                ports = client.inspect_container(self._id)["NetworkSettings"]["Ports"]
+            self.port = int(ports["5000/tcp"][0]["HostPort"])
+        except CellFailure as error:
             self.stop()
             raise _nowhere(f"{IMAGE} cannot be run in a container: {error}") from error
 
     def ended(self) -> str | None:
-        self._container.reload()
-        if self._container.status in ("created", "running"):
-            return None
-        return str(self._container.logs(tail=20).decode(errors="replace")).strip()
+        with self._clients.borrow("look at the registry's container") as client:
+            if client.inspect_container(self._id)["State"]["Running"]:
+                return None
+            return str(client.logs(self._id, tail=20).decode(errors="replace")).strip()
 
     def stop(self) -> None:
-        with closing(self._client):
-            if self._container is not None:
-                self._container.remove(force=True, v=True)
+        with closing(self._clients):
+            if self._id:
+                with self._clients.borrow("remove the registry's container") as client:
+                    client.remove_container(self._id, force=True, v=True)
 
 
 def _settings(storage: Path, port: int) -> bytes:

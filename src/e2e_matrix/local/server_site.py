@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from e2e_matrix.errors import BadInput, Problem
@@ -91,6 +91,28 @@ def install(recipe: Recipe, requirements: Path, arch: str, target: Path) -> None
     )
 
 
+def install_python(recipe: Recipe, arch: str, target: Path) -> None:
+    """Install the portable CPython that uv knows for ``arch`` into ``target`` (python-build-standalone)."""
+    machine = ARCHITECTURES[arch][1].partition("-")[0]
+    folder = target.with_name(f"{target.name}-download")
+    _uv(
+        [
+            "python",
+            "install",
+            "--quiet",
+            "--no-bin",
+            f"--install-dir={folder}",
+            f"cpython-{recipe.debian.python}-linux-{machine}-gnu",
+        ],
+        what=f"installing Python {recipe.debian.python} for {arch}",
+        fix="uv must be able to download it; --base debian needs Debian's packages only.",
+        timeout=_INSTALL_SECONDS,
+        environment={"UV_PYTHON_DOWNLOADS": "automatic"},
+    )
+    installed = next(path for path in sorted(folder.glob("cpython-*")) if not path.is_symlink())
+    installed.rename(target)
+
+
 def entries(site: Path, recipe: Recipe) -> Iterator[Entry]:
     """The layer: the site folder where the image's Python looks, and the program that starts the server."""
     place = site_folder(recipe)
@@ -117,14 +139,21 @@ def site_folder(recipe: Recipe) -> str:
     return f"usr/local/lib/python{recipe.debian.python}/dist-packages"
 
 
-def _uv(arguments: list[str], *, what: str, timeout: float) -> str:
+def _uv(
+    arguments: list[str],
+    *,
+    what: str,
+    timeout: float,
+    fix: str = "Check that PyPI can be reached and has that version; uv is installed by `make demo`.",
+    environment: Mapping[str, str] | None = None,
+) -> str:
     return run(
         [str(Path(sys.executable).with_name("uv")), *arguments],
         what=what,
-        fix="Check that PyPI can be reached and has that version; uv is installed by `make demo`.",
+        fix=fix,
         timeout=timeout,
         # Debian's own Python runs what is installed here: uv need not fetch one to ask it anything.
-        environment={"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"},
+        environment={"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", **(environment or {})},
     )
 
 
