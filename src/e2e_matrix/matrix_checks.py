@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
+
+from pydantic import BaseModel, ValidationError
 
 from e2e_matrix.errors import Problem
 from e2e_matrix.matrix import Matrix
@@ -50,6 +52,20 @@ def _scenarios(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
         if name not in known:
             where = ("scenarios", name)
             yield matrix.problem(where, f"unknown scenario {name!r}", did_you_mean(name, known), key=True)
+        elif isinstance(known, Mapping):
+            yield from _scenario_settings(matrix, name, known[name].Settings)
+
+
+def _scenario_settings(matrix: Matrix, scenario: str, model: type[BaseModel]) -> Iterator[Problem]:
+    try:
+        model.model_validate(matrix.scenarios[scenario])
+    except ValidationError as error:
+        for item in error.errors():
+            setting = str(item["loc"][0])
+            unknown = item["type"] == "extra_forbidden"
+            message = f"unknown setting {setting!r}" if unknown else f"{setting}: {item['msg']}"
+            hint = did_you_mean(setting, model.model_fields) if unknown else ""
+            yield matrix.problem(("scenarios", scenario, setting), message, hint, key=unknown)
 
 
 def _axes(matrix: Matrix) -> Iterator[Problem]:

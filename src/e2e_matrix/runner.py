@@ -170,6 +170,7 @@ def _attempt(cell: Prepared, worker: int, tools: Tools, record: Record) -> Attem
         llm=endpoint,
         owner=owner.current(),
         deadline=owner.deadline_label(settings.timeout * slowness + DEADLINE_MARGIN),
+        settings=planned.scenario_settings,
         environment=planned.environment,
         resources=settings.resources,
         expected_sha=expected_sha(settings.ref),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from e2e_matrix.engine.base import Resources
 
@@ -35,6 +36,7 @@ class CellTask:
     llm: LlmEndpoint
     owner: str  # label values: see engine/base.py
     deadline: str
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the scenario's own
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     expected_sha: str | None = None  # the commit that the image is said to be built from, 7 to 40 digits

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix import load_matrix
-from support.matrix_files import SCENARIOS, load, problem, problems
+from support.matrix_files import SCENARIOS, load, problem, problems, write
 
 ROOT = Path(__file__).parents[2]
 MATRIX = "matrix: {variant: [python], arch: [amd64]}\n"
@@ -238,3 +238,19 @@ def test_whatever_the_bytes_there_is_a_matrix_or_problems_with_places(tmp_path: 
         return
     assert problems
     assert all(problem.line >= 1 and problem.column >= 1 and problem.message for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("gat: all", "4:5 unknown setting 'gat' | did you mean 'gate'?"),
+        ("gate: some", "4:11 gate: Input should be 'known' or 'all' | "),
+    ],
+)
+def test_a_scenarios_own_settings_are_checked_too(tmp_path: Path, line: str, complaint: str) -> None:
+    file = write(
+        tmp_path, f"matrix: {{variant: [python], arch: [amd64]}}\nscenarios:\n  deferred-init:\n    {line}\n"
+    )
+    with pytest.raises(BadInput) as caught:
+        load_matrix(file, {})
+    assert [f"{p.line}:{p.column} {p.message} | {p.hint}" for p in caught.value.problems] == [complaint]

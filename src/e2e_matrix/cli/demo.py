@@ -19,7 +19,7 @@ from e2e_matrix.terminal import make_progress
 @run_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
 @click.pass_context
-def command(ctx: click.Context, quiet: bool, **_: Any) -> int:
+def command(ctx: click.Context, /, quiet: bool, **_: Any) -> int:
     """Build the local images, serve them from a local registry, and run the matrix on them.
 
     It takes the options of `run`. The stand-in LLM answers unless --model names another.

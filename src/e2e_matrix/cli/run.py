@@ -18,7 +18,7 @@ from e2e_matrix.terminal import make_progress
 @run_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
 @click.pass_context
-def command(ctx: click.Context, quiet: bool, **_: Any) -> int:
+def command(ctx: click.Context, /, quiet: bool, **_: Any) -> int:
     """Run the matrix and render its report.
 
     Without a model (LLM_MODEL, --model) the stand-in LLM answers, which costs nothing.

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from e2e_matrix.agent_server import AgentServer
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, PullProgress
@@ -94,6 +96,11 @@ class Scenario(Protocol):
 
     NAME: str
     VERSION: str  # changes when what is asserted changes
+
+    @property
+    def Settings(self) -> type[BaseModel]:
+        """What matrix.yaml may say below the scenario's name."""
+        ...
 
     def run(self, session: Session) -> None:
         """Drive one attempt; a ``CellFailure`` ends it."""
