@@ -1,0 +1,78 @@
+"""Runs of the real program on the real images, as a person would start them."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2e_matrix.engine.base import LABEL_RUN
+from e2e_matrix.engine.docker import DockerEngine
+from e2e_matrix.local.demo import Served
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(sys.executable).parent / "e2e-matrix"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run on the command line left."""
+
+    exit_code: int
+    output: str
+    folder: Path
+    results: dict[str, Any]
+
+    def cell(self, name: str) -> dict[str, Any]:
+        [cell] = [cell for cell in self.results["cells"] if cell["id"] == name]
+        return dict(cell)
+
+    def step(self, cell: str, name: str) -> dict[str, Any]:
+        [step] = [step for step in self.cell(cell)["steps"] if step["name"] == name]
+        return dict(step)
+
+
+class Runner:
+    """Runs `e2e-matrix run` as a person would, into a folder of the test's own."""
+
+    def __init__(self, served: Served, engine: DockerEngine, reports: Path) -> None:
+        self.served = served
+        self.engine = engine
+        self.reports = reports
+
+    def command(self, *options: str, template: str | None = None) -> list[str]:
+        image = ["--image", template or self.served.template, "--ref", self.served.ref]
+        return [str(PROGRAM), "run", *image, "--reports", str(self.reports), *options]
+
+    def start(self, *options: str, template: str | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*options, template=template),
+            cwd=ROOT,
+            env={
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("LLM_", "E2E_MATRIX_"))
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str]) -> Ran:
+        """Wait for the end, and hold it to the promise of every run: nothing of ours is left running."""
+        output, _ = process.communicate(timeout=900)
+        folder = self.reports / "latest"
+        results = json.loads((folder / "results.json").read_text())
+        assert list(self.engine.list({LABEL_RUN: results["run"]["id"]})) == [], output
+        return Ran(process.returncode, output, folder, results)
+
+    def run(self, *options: str, template: str | None = None) -> Ran:
+        return self.finish(self.start(*options, template=template))
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without what would set the run's options."""
+    ours = ("LLM_", "E2E_MATRIX_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
