@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
@@ -101,8 +102,9 @@ def parse_version(text: str | None) -> tuple[int, ...] | None:
 class EventStream:
     """The events of one conversation. Iterate with ``receive``; close it when done."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, resources: ExitStack) -> None:
         self._connection = connection
+        self._resources = resources
 
     def receive(self, timeout: float) -> ServerEvent | None:
         """The next event, None after ``timeout`` seconds without one.
@@ -115,7 +117,8 @@ class EventStream:
             return None
 
     def close(self) -> None:
-        self._connection.close()
+        """Close the socket; idempotent."""
+        self._resources.close()
 
 
 class AgentServer:
@@ -216,14 +219,13 @@ class AgentServer:
         Raises one of ``STREAM_ERRORS`` where it cannot be had.
         """
         url = self.base_url.replace("http", "ws", 1) + f"/sockets/events/{conversation}?resend_mode=all"
-        connection = connect(url, open_timeout=timeout, close_timeout=2, proxy=None, max_size=MAX_BODY_BYTES)
-        try:
+        with ExitStack() as stack:
+            connection = stack.enter_context(
+                connect(url, open_timeout=timeout, close_timeout=2, proxy=None, max_size=MAX_BODY_BYTES)
+            )
             if self.session_key:
                 connection.send(json.dumps({"type": "auth", "session_api_key": self.session_key}))
-        except BaseException:
-            connection.close()
-            raise
-        return EventStream(connection)
+            return EventStream(connection, stack.pop_all())
 
     def events_handshake(self, conversation: str, timeout: float = 10.0) -> int:
         """The HTTP status of the events WebSocket's handshake: 101 where it was accepted."""
