@@ -6,14 +6,11 @@ a thread here and a worker elsewhere run the same code. It always returns: what 
 
 from __future__ import annotations
 
-import platform
-import sys
 import time
-import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from e2e_matrix import __version__
+from e2e_matrix import diagnostic
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine, PulledImage, PullProgress
 from e2e_matrix.errors import CellFailure, InfrastructureError
@@ -31,7 +28,6 @@ LOG_BYTES = 16 * 1024 * 1024
 EXCERPT_LINES = 40
 PULL_LIMIT = 3600.0
 REMOVAL_LIMIT = 60.0
-HIDDEN = "[hidden]"
 
 
 def run_cell(
@@ -85,8 +81,7 @@ def _collect_log(session: Session) -> str:
         return ""
     try:
         log = session.engine.logs(session.container, LOG_BYTES).decode("utf-8", "replace")
-        for secret in session.secrets:
-            log = log.replace(secret, HIDDEN)
+        log = diagnostic.hide(log, session.secrets)
         write_atomically(Path(session.task.folder) / "server.log", log.encode())
     except (CellFailure, InfrastructureError) as error:
         return f"(the log could not be kept: {error})"
@@ -115,21 +110,14 @@ def _remove(session: Session) -> CellFailure | None:
 
 
 def _internal(session: Session, error: Exception) -> CellFailure:
-    """An exception that no row of failures.py foresaw: kept in a file that can be pasted into a report."""
+    """An exception that no row of failures.py foresaw."""
     name = "diagnostic.txt"
-    text = (
-        f"e2e-matrix {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
-        f"cell {session.task.cell}, image {session.task.image}, platform {session.task.platform}\n"
-        f"steps: {', '.join(f'{step.name} {step.outcome}' for step in session.findings.steps)}\n\n"
-        + "".join(traceback.format_exception(error))
-    )
-    for secret in session.secrets:
-        text = text.replace(secret, HIDDEN)
-    try:
-        write_atomically(Path(session.task.folder) / name, text.encode())
-    except InfrastructureError:
-        print(text, file=sys.stderr)  # the disk refuses: the terminal is what is left
-    return CellFailure(Cause.INTERNAL, f"{type(error).__name__}: {error}; see {name}")
+    steps = ", ".join(f"{step.name} {step.outcome}" for step in session.findings.steps)
+    task = session.task
+    about = f"cell {task.cell}, image {task.image}, platform {task.platform}\nsteps: {steps}"
+    diagnostic.write(Path(task.folder) / name, error, about, session.secrets)
+    message = diagnostic.hide(f"{type(error).__name__}: {error}", session.secrets)
+    return CellFailure(Cause.INTERNAL, f"{message}; see {name}")
 
 
 def _excerpt(log: str, failure: CellFailure | None) -> str | None:

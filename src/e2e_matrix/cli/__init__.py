@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
+from pathlib import Path
 
 import click
 
-from e2e_matrix import __version__
-from e2e_matrix.errors import EXIT_BAD_INPUT, E2EMatrixError
+from e2e_matrix import __version__, diagnostic
+from e2e_matrix.errors import EXIT_BAD_INPUT, EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, E2EMatrixError
 
 # Name -> the module whose `command` it is. Imported when asked for: `plan` need not load Docker's SDK.
 COMMANDS = {
@@ -53,8 +55,14 @@ def main() -> None:
         sys.exit(EXIT_BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     except E2EMatrixError as error:
         click.echo(f"e2e-matrix: {error}", err=True)
         sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last resort: a person gets a message, the file the traceback
+        path = Path(tempfile.mkdtemp(prefix="e2e-matrix-")) / "diagnostic.txt"
+        diagnostic.write(path, error, f"command: {sys.argv[1:2]}")
+        click.echo(f"e2e-matrix: unexpected {type(error).__name__}: {error}", err=True)
+        click.echo(f"    This is a fault of e2e-matrix. Please report it with {path}.", err=True)
+        sys.exit(EXIT_INFRASTRUCTURE)
     sys.exit(status if isinstance(status, int) else 0)

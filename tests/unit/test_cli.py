@@ -1,0 +1,81 @@
+"""What the program says and answers when something is wrong."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from e2e_matrix import cli
+from e2e_matrix.cli import plan
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["e2e-matrix", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder without a matrix.yaml, with no engine and no model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    for name in ("LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+MATRIX = "matrix:\n  variant: [python]\n  arch: [amd64]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "matrix.yaml: "),
+        (["run", "--max-parallel", "0"], "0 is not in the range x>=1"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["render", "nowhere"], "nowhere/results.json: cannot be read"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    error = capfd.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_no_engine_is_infrastructure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "matrix.yaml").write_text(MATRIX)
+    assert run(monkeypatch, "run") == 3
+    assert "no.sock" in capfd.readouterr().err
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_model_without_its_key_is_bad_input_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "matrix.yaml").write_text(MATRIX)
+    monkeypatch.setenv("LLM_MODEL", "openai/gpt-4o")
+    assert run(monkeypatch, "run") == 2
+    assert "LLM_API_KEY: not set" in capfd.readouterr().err
+
+
+def test_the_unforeseen_is_a_message_and_a_file_with_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def surprise(*_: object) -> None:
+        raise ZeroDivisionError("a surprise")
+
+    monkeypatch.setattr(plan, "load", surprise)
+    assert run(monkeypatch, "plan") == 3
+    error = capfd.readouterr().err
+    assert "unexpected ZeroDivisionError: a surprise" in error
+    assert "Traceback" not in error
+    [path] = re.findall(r"report it with (\S+)\.\n", error)
+    assert "in surprise" in Path(path).read_text()
