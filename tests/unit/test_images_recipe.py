@@ -97,14 +97,14 @@ def test_a_version_that_was_resolved_before_is_not_resolved_again(
 def test_an_old_server_is_resolved_with_what_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def resolve(version: str) -> list[str]:
+    def wanted(version: str) -> list[str]:
         server_site.resolve(COMMITTED, version, tmp_path)
         return (tmp_path / "locks" / f"{version}.in").read_text().splitlines()
 
     monkeypatch.setattr(server_site, "_uv", lambda *_, **__: "")
-    assert resolve("1.43.1") == ["openhands-agent-server==1.43.1", "fastapi<=0.136.3"]
-    assert resolve("1.9.0") == ["openhands-agent-server==1.9.0", "fastapi<=0.136.3"]
-    assert resolve("1.58.0") == ["openhands-agent-server==1.58.0"]
+    together = ["openhands-agent-server==1.58.0", "openhands-sdk==1.58.0", "openhands-tools==1.58.0"]
+    assert wanted("1.58.0") == together
+    assert wanted("1.43.1")[3:] == wanted("1.9.0")[3:] == ["fastapi<=0.136.3"]
 
 
 def test_keys_differ_where_parts_differ() -> None:

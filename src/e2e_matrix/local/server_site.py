@@ -18,6 +18,8 @@ from e2e_matrix.local.recipe import ARCHITECTURES, Recipe
 from e2e_matrix.store import write_atomically
 
 DISTRIBUTION = "openhands-agent-server"
+# Its packages name no version of one another, and 1.43.1 does not name the tools that it imports.
+_RELEASED_TOGETHER = (DISTRIBUTION, "openhands-sdk", "openhands-tools")
 _RESOLVE_SECONDS = 300.0
 _INSTALL_SECONDS = 900.0
 _VERSION = re.compile(r"\d+(\.\d+)*([a-z]+\d+)?", re.ASCII)
@@ -47,7 +49,7 @@ def resolve(recipe: Recipe, version: str, cache: Path) -> str:
     The wheels of all architectures are hashed; resolving for one platform keeps markers out of the file.
     """
     wanted = cache / "locks" / f"{version}.in"
-    requirements = [f"{DISTRIBUTION}=={version}"] + [
+    requirements = [f"{name}=={version}" for name in _RELEASED_TOGETHER] + [
         constraint.requirement
         for constraint in recipe.server.constraints
         if _numbers(version) <= _numbers(constraint.up_to)
