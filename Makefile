@@ -25,7 +25,7 @@ check: $(VENV)/.dev  ## lint, format and types, in seconds
 	@$(BIN)/mypy
 
 bench: $(VENV)/.dev  ## compare the runner with the plainest possible loop
-	@$(BIN)/python bench/floor.py $(ARGS)
+	@$(BIN)/python bench/compare.py $(ARGS)
 
 lock: $(VENV)/.dev  ## resolve the dependencies again
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra setup pyproject.toml -o requirements.txt

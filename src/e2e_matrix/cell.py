@@ -23,8 +23,7 @@ from e2e_matrix.store import write_atomically
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block
 
-# What is kept of a container's log, and what the report shows of it where something failed.
-LOG_BYTES = 16 * 1024 * 1024
+# What the report shows of a container's log where something failed.
 EXCERPT_LINES = 40
 PULL_LIMIT = 3600.0
 REMOVAL_LIMIT = 60.0
@@ -80,8 +79,7 @@ def _collect_log(session: Session) -> str:
     if session.container is None:
         return ""
     try:
-        log = session.engine.logs(session.container, LOG_BYTES).decode("utf-8", "replace")
-        log = diagnostic.hide(log, session.secrets)
+        log = diagnostic.hide(session.read_log(), session.secrets)
         write_atomically(Path(session.task.folder) / "server.log", log.encode())
     except (CellFailure, InfrastructureError) as error:
         return f"(the log could not be kept: {error})"

@@ -23,7 +23,7 @@ from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Progress
 from e2e_matrix.record import Clock, Job, Prepared, Record
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
-from e2e_matrix.report import write_reports
+from e2e_matrix.report import preload, write_reports
 from e2e_matrix.results import Attempt, Results
 from e2e_matrix.store import RunFolder
 from e2e_matrix.task import CellTask
@@ -75,13 +75,16 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
 
 
 def _prepare(job: Job, tools: Tools) -> list[Prepared]:
-    """Ask the registry for every image and the engine for every platform, both at the same time."""
+    """Ask the registry for every image, and meanwhile the engine for every platform that is not its own."""
     requests = {cell.id: ImageRequest(cell.image, cell.platform, cell.arch_image) for cell in job.plan.cells}
-    platforms = sorted({cell.platform for cell in job.plan.cells})
-    with ThreadPoolExecutor(len(platforms), "probe") as pool:
-        probing = {platform: pool.submit(tools.engine.probe, platform) for platform in platforms}
+    own = tools.engine.info().platform
+    # Its own platform an engine runs natively; every cell asks its container for its machine all the same.
+    probes = {own: PlatformProbe(own, Support.NATIVE, "the engine's own platform")}
+    foreign = sorted({cell.platform for cell in job.plan.cells} - {own})
+    with ThreadPoolExecutor(max(1, len(foreign)), "probe") as pool:
+        probing = {platform: pool.submit(tools.engine.probe, platform) for platform in foreign}
         resolved = resolve_all(list(requests.values()), tools.registry, tools.cancel.event)
-        probes = {platform: future.result() for platform, future in probing.items()}
+        probes |= {platform: future.result() for platform, future in probing.items()}
     _refuse_nothing(resolved)
     return [_combine(cell, resolved[requests[cell.id]], probes[cell.platform]) for cell in job.plan.cells]
 
@@ -126,8 +129,9 @@ def _execute(ready: Sequence[Prepared], tools: Tools, record: Record) -> None:
     idle = list(reversed(range(record.workers)))
     stopper = _Stopper(tools.engine, record.folder.run_id)
     aborted = False
-    with ThreadPoolExecutor(record.workers, "cell") as pool:
+    with ThreadPoolExecutor(record.workers + 1, "cell") as pool:
         try:
+            pool.submit(preload)  # while the first cells boot
             while running or (waiting and not (cancel.is_set or aborted)):
                 while waiting and idle and not (cancel.is_set or aborted):
                     cell = waiting.pop(0)

@@ -9,8 +9,9 @@ import pytest
 
 from e2e_matrix.local.demo import Served
 from e2e_matrix.report import write_reports
+from e2e_matrix.scenarios.deferred_init import GATED_ROUTES
 from support.price import GPT_4O
-from support.real_runs import ROOT, Ran
+from support.real_runs import ROOT, Ran, Runner
 
 # Emulated boots take about a minute each, on two cores.
 pytestmark = pytest.mark.timeout(900)
@@ -43,8 +44,16 @@ def test_every_step_of_the_contract_was_taken_and_timed(six: Ran) -> None:
         assert [step["name"] for step in cell["steps"]] == STEPS, cell["id"]
         missing = [name for name, seconds in cell["phases"].items() if seconds is None]
         assert missing == [], cell["id"]
-        assert six.step(cell["id"], "gate")["facts"]["gated_routes"] > 90
+        assert six.step(cell["id"], "gate")["facts"]["gated_routes"] == len(GATED_ROUTES)
         assert six.step(cell["id"], "finished")["facts"]["learned_from"] == "websocket"
+
+
+def test_the_gate_can_be_held_to_every_route_that_the_server_lists(runner: Runner, tmp_path: Path) -> None:
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text((ROOT / "matrix.yaml").read_text().replace("# gate: all ", "gate: all  #"))
+    ran = runner.run("--only", "python-amd64", "--matrix", str(matrix))
+    assert ran.cell("python-amd64")["outcome"] == "passed", ran.output
+    assert ran.step("python-amd64", "gate")["facts"]["gated_routes"] > 3 * len(GATED_ROUTES)
 
 
 def test_the_cost_is_the_servers_own_and_exactly_the_price_of_what_was_served(six: Ran) -> None:

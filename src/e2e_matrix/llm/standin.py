@@ -73,7 +73,7 @@ class StandIn:
             ) from error
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="stand-in", daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="stand-in", daemon=True
         )
         self._thread.start()
 

@@ -30,6 +30,11 @@ FORMATS: dict[str, Format] = {
 }
 
 
+def preload() -> None:
+    """Get ready to render while there is nothing else to do; nothing depends on it."""
+    html.preload()
+
+
 def write_reports(folder: Path, formats: Sequence[str] | None = None) -> list[Path]:
     """Render a run's folder in ``formats`` (names in FORMATS; None: all) and say what was written.
 

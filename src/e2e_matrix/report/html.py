@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
@@ -45,18 +45,24 @@ def render(results: Results, folder: Path) -> str:
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     fill, path = _ICONS.get(view.verdict.outcome, _OTHER_ICON)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            view=view,
-            run=view.run,
-            style=Markup(style),
-            policy=f"default-src 'none'; style-src 'sha256-{digest}'; {_POLICY}",
-            icon="data:image/svg+xml," + quote(_ICON.format(fill=fill, path=path)),
-            open_cells=len(view.cells) <= OPEN_CELLS and not view.broken,
-        )
+    return _template().render(
+        view=view,
+        run=view.run,
+        style=Markup(style),
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; {_POLICY}",
+        icon="data:image/svg+xml," + quote(_ICON.format(fill=fill, path=path)),
+        open_cells=len(view.cells) <= OPEN_CELLS and not view.broken,
     )
+
+
+def preload() -> None:
+    """Compile the templates, which takes longer than filling them; ``render`` does it where nobody did."""
+    _template()
+
+
+@cache
+def _template() -> Template:
+    return _environment().get_template("report.html.j2")
 
 
 @cache

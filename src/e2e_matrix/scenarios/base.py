@@ -28,6 +28,8 @@ from e2e_matrix.text import block, one_line
 
 # Longest text of a message, of what was expected or got, and of a detail, in results.json.
 SHORT, LONG = 500, 4_000
+# What is kept of a container's output: its end.
+LOG_BYTES = 16 * 1024 * 1024
 
 
 class Deadline:
@@ -129,6 +131,7 @@ class Session:
         self.watch: ExitWatch | None = None
         self.exit_state: ExitState | None = None
         self.secrets: list[str] = []
+        self._log: str | None = None
         self._server: AgentServer | None = None
         self._progress = progress
 
@@ -141,6 +144,13 @@ class Session:
     @server.setter
     def server(self, server: AgentServer) -> None:
         self._server = server
+
+    def read_log(self) -> str:
+        """What the container has printed so far, bounded to its end; once it has ended, fetched only once."""
+        if self._log is None or self.exit_state is None:
+            raw = self.engine.logs(self.container, LOG_BYTES) if self.container else b""
+            self._log = raw.decode("utf-8", "replace")
+        return self._log
 
     def restart_limit(self) -> None:
         """Let the whole of the cell's time limit start now."""

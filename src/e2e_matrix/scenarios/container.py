@@ -53,7 +53,6 @@ LOG_SIGNATURES = (
     r"\[PYI-\d+:ERROR\]",
 )
 EMULATOR_SIGNATURE = re.compile(r"qemu: uncaught target signal[^\n]*")
-LOG_BYTES = 4 * 1024 * 1024
 
 
 def start(session: Session, environment: Mapping[str, str]) -> None:
@@ -138,7 +137,7 @@ def check_running(session: Session) -> None:
 
 
 def ended(session: Session, state: ExitState) -> CellFailure:
-    log = read_log(session)
+    log = session.read_log()
     crash = EMULATOR_SIGNATURE.search(log)
     last = "\n".join(block(log[-8_000:], limit=8_000, lines=10_000).splitlines()[-20:])
     if crash:
@@ -226,15 +225,10 @@ def stop(session: Session) -> None:
     with session.step(
         "log", "The log shows no known sign of a broken image", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
-        log = read_log(session)
+        log = session.read_log()
         step.note(bytes=len(log))
         found = [one_line(match[0]) for signature in LOG_SIGNATURES if (match := re.search(signature, log))]
         step.expect("known signs of a broken image in the log", [], found)
-
-
-def read_log(session: Session) -> str:
-    """The container's output so far, bounded."""
-    return session.engine.logs(_container(session), LOG_BYTES).decode("utf-8", "replace")
 
 
 def _container(session: Session) -> str:
