@@ -106,8 +106,8 @@ def verdict_of(totals: Totals, interrupted: bool, finished: bool) -> tuple[Outco
         )
         if number
     )
-    passed = f"{totals.passed} of {totals.cells} cells passed"
-    reason = f"{passed}; {counts}." if counts else f"All {totals.cells} cells passed."
+    every = f"All {totals.cells} cells passed." if totals.cells != 1 else "The only cell passed."
+    reason = f"{totals.passed} of {totals.cells} cells passed; {counts}." if counts else every
     if not finished:
         return Outcome.NOT_RUN, f"The run has not finished. {reason}", EXIT_INFRASTRUCTURE
     if interrupted:

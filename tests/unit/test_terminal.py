@@ -327,3 +327,17 @@ def test_many_threads_at_once(tty: bool) -> None:
     assert shown.count("a note from 3") == 50
     assert "PASSED: 8 of 8 cells passed" in shown
     assert time.monotonic() - began < 20
+
+
+def test_everything_else_that_is_wrong_with_a_cell_is_told_after_the_first() -> None:
+    wrong: dict[str, Any] = {"outcome": Outcome.FAILED, "cause": Cause.ASSERTION}
+    steps = [
+        a_step("gate", message="first", title="The gate is shut", **wrong),
+        a_step("events", message="second", title="Events come", **wrong),
+    ]
+    results = a_run(a_cell("python-amd64", Cause.ASSERTION, steps=steps))
+    stream = io.StringIO()
+    make_progress(stream, False, {}, False).run_finished(results, FOLDER)
+    told = stream.getvalue()
+    assert "message  first" in told
+    assert "also     Events come: second" in told

@@ -18,7 +18,7 @@ from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Outcome
 from e2e_matrix.results import Cell, Results, Step
 from e2e_matrix.terminal.screen import STYLES, Screen, harmless, outcome_words
-from e2e_matrix.terminal.summary import failing_step, show_summary, total_cost
+from e2e_matrix.terminal.summary import failing_steps, show_summary, total_cost
 from e2e_matrix.text import format_bytes, format_money, format_seconds, one_line
 
 _REFRESHES_PER_SECOND = 4
@@ -105,7 +105,7 @@ class LiveProgress:
 
     @harmless
     def cell_finished(self, cell: Cell) -> None:
-        step = failing_step(cell)
+        step = next(iter(failing_steps(cell)), None)
         with self._lock:
             row = self._row(cell.id)
             row.outcome, row.cost = cell.outcome, cell.cost_usd

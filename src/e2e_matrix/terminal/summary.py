@@ -153,7 +153,7 @@ def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
     policy = POLICIES[cell.cause] if cell.cause else None
     if policy:
         _show_field(screen, "what", policy.what)
-    step = failing_step(cell)
+    step = next(iter(failing_steps(cell)), None)
     message = (step.message if step else None) or cell.message
     if step:
         _show_field(screen, "step", one_line(step.title))
@@ -165,6 +165,8 @@ def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
         _show_field(screen, "got", one_line(step.got, 300))
     if step and step.detail:
         _show_field(screen, "detail", block(step.detail, 600, _DETAIL_LINES))
+    for other in failing_steps(cell)[1:]:
+        _show_field(screen, "also", one_line(f"{other.title}: {other.message or ''}", 300))
     if policy:
         _show_field(screen, "do", policy.do)
     if cell.attempts and cell.outcome is not Outcome.UNSUPPORTED:
@@ -172,9 +174,9 @@ def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
         _show_field(screen, "files", where, whole=True)
 
 
-def failing_step(cell: Cell) -> Step | None:
-    """The first step that did not pass."""
-    return next((step for step in cell.steps if step.outcome in (Outcome.FAILED, Outcome.ERROR)), None)
+def failing_steps(cell: Cell) -> list[Step]:
+    """The steps that did not pass; the first decided the outcome."""
+    return [step for step in cell.steps if step.outcome in (Outcome.FAILED, Outcome.ERROR)]
 
 
 def _show_field(screen: Screen, label: str, value: str, whole: bool = False) -> None:
