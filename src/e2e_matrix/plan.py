@@ -11,15 +11,13 @@ import itertools
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.matrix import Matrix
+from e2e_matrix.matrix_yaml import Location
+from e2e_matrix.settings import Settings
 from e2e_matrix.templates import Template, did_you_mean, is_image_reference, is_platform, tag_of_ref
-
-if TYPE_CHECKING:
-    from e2e_matrix.matrix import Matrix
-    from e2e_matrix.matrix_yaml import Location
-    from e2e_matrix.settings import Settings
 
 MAX_CELLS = 1000
 MAX_ID = 100

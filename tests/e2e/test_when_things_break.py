@@ -17,7 +17,7 @@ from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.llm.source import StandInSource
 from e2e_matrix.local import oci
 from e2e_matrix.local.demo import Served
-from e2e_matrix.matrix import load_matrix
+from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import make_plan
 from e2e_matrix.progress import Silent
 from e2e_matrix.record import Job

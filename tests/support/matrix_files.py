@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from e2e_matrix.errors import BadInput
-from e2e_matrix.matrix import Matrix, load_matrix
+from e2e_matrix.matrix import Matrix
+from e2e_matrix.matrix_load import load_matrix
 
 SCENARIOS = ("deferred-init", "other")
 

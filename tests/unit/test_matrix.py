@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.matrix import load_matrix
+from e2e_matrix.matrix_load import load_matrix
 from support.matrix_files import SCENARIOS, load, problem, problems, write
 
 ROOT = Path(__file__).parents[2]

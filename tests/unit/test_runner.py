@@ -15,7 +15,7 @@ from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import BadInput, CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.llm.source import ProviderSource
-from e2e_matrix.matrix import load_matrix
+from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import make_plan
 from e2e_matrix.progress import Progress, Silent
 from e2e_matrix.record import Job

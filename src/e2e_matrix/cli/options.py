@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.matrix import load_matrix
+from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
 from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
 from e2e_matrix.units import parse_duration
