@@ -74,7 +74,7 @@ class Apt:
 def _no_services_started(machine: Machine) -> Iterator[None]:
     """Debian's way to forbid package scripts to start services, where the machine does not forbid it already.
 
-    https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt: exit code 101 is "not allowed".
+    Debian's specification of policy-rc.d: exit code 101 is "not allowed".
     Without it docker-registry would take port 5000, and fail its installation where no init system runs.
     """
     policy = machine.path("/usr/sbin/policy-rc.d")
