@@ -44,6 +44,7 @@ class Plan:
 
     cells: tuple[PlannedCell, ...]
     axes: dict[str, list[str]]
+    left_out: int = 0  # by --only and --skip
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def make_plan(matrix: Matrix, settings: Settings) -> Plan:
     selector = Selector(settings.only, settings.skip)
     if slips := list(selector.problems([cell.id for cell in cells])):
         raise BadInput(slips)
-    return Plan(tuple(cell for cell in cells if selector(cell.id)), _axes_of(matrix, cells))
+    kept = tuple(cell for cell in cells if selector(cell.id))
+    return Plan(kept, _axes_of(matrix, cells), left_out=len(cells) - len(kept))
 
 
 def expand(

@@ -88,7 +88,9 @@ class Record:
         return results
 
     def _results(self, cancel: Cancellation | None) -> Results:
-        unfinished = CellFailure(Cause.RUN_ABORTED, "the run ended before this cell did")
+        unfinished = CellFailure(Cause.RUN_ABORTED, "the run has not come to its end")
+        if cancel and cancel.is_set:
+            unfinished = cancel.failure()
         cells = [
             self._cells.get(cell.planned.id)
             or summary.cell_of(cell.planned, cell.image, cell.emulated, [], unfinished)

@@ -183,6 +183,7 @@ class Llm(Model):
 
 class Totals(Model):
     cells: int
+    left_out: int = Field(0, description="Cells of the matrix that --only and --skip left out of this run")
     passed: int = 0
     failed: int = 0
     error: int = 0
@@ -207,6 +208,7 @@ class Run(Model):
     axes: dict[str, list[str]]
     settings: dict[str, SettingValue]
     matrix_file: str
+    subject: str = Field(description="What was tested: the image with its ref, such as repo:1.58.2-{variant}")
     command: list[str] = Field(description="The command line, as it was typed")
     engine: EngineFacts
     llm: Llm

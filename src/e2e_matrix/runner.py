@@ -55,6 +55,7 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     clock = Clock()
     prepared = _prepare(job, tools)
     record = Record(job, clock, prepared, tools.engine.info(), tools.llm.describe())
+    tools.progress.note(f"testing {job.settings.subject}")
     tools.progress.run_started(
         record.folder.run_id,
         [cell.planned.id for cell in prepared],
@@ -70,7 +71,7 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
         results = record.finish(tools.cancel)
         write_reports(record.folder.path)
         record.folder.point_latest_here()
-    tools.progress.run_finished(results, str(record.folder.path))
+        tools.progress.run_finished(results, str(record.folder.path))
     return results, record.folder
 
 
@@ -178,6 +179,7 @@ def _attempt(cell: Prepared, worker: int, tools: Tools, record: Record) -> Attem
         environment=planned.environment,
         resources=settings.resources,
         expected_sha=expected_sha(settings.ref),
+        expected_version=expected_version(settings.ref),
         worker=worker,
         run_offset_seconds=record.clock.seconds(),
     )
@@ -189,6 +191,11 @@ def _attempt(cell: Prepared, worker: int, tools: Tools, record: Record) -> Attem
 def expected_sha(ref: str) -> str | None:
     """The commit that a ref names, where it names one: 7 to 40 hexadecimal digits."""
     return ref if re.fullmatch(r"[0-9a-f]{7,40}", ref) else None
+
+
+def expected_version(ref: str) -> str | None:
+    """The release that a ref names, where it names one: 1.58.2, or the newest of 1.58 or 1."""
+    return ref if re.fullmatch(r"\d{1,6}(\.\d+){0,2}", ref) else None
 
 
 class _Stopper:

@@ -13,7 +13,7 @@ from e2e_matrix.engine.base import Resources
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix import Matrix
 from e2e_matrix.results import SettingValue
-from e2e_matrix.templates import is_http_url, tag_of_ref
+from e2e_matrix.templates import is_http_url, is_tag, tag_of_ref
 from e2e_matrix.units import format_duration, format_size
 
 T = TypeVar("T")
@@ -85,6 +85,11 @@ class Settings:
     skip: tuple[str, ...]
     origins: Mapping[str, Setting[Any]] = field(repr=False)  # by field name, those with a source of their own
 
+    @property
+    def subject(self) -> str:
+        """What is tested, for a headline: the image with its ref, the axes left open."""
+        return self.image.replace("{ref}", self.ref)
+
     def sources(self) -> dict[str, SettingValue]:
         """Every setting for the record, by its name in the file, without what could be a secret: of the
         environment and of scenarios only the names, and a URL without user, password and query."""
@@ -154,6 +159,13 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         skip=pick("skip", (), overrides.skip),
         origins=origins,
     )
+    if not is_tag(settings.ref):
+        place = origins["ref"].place
+        problem = f"{origins['ref'].value!r} is no release, commit or branch"
+        hint = "such as 1.58.2, a commit's hash, main, or latest"
+        if not place:
+            raise BadInput([matrix.problem(("ref",), f"ref: {problem}", hint)])
+        raise BadInput([Problem(place, 0, 0, problem, hint)])
     if settings.base_url and not is_http_url(settings.base_url):
         place = origins["llm.base-url"].place
         raise BadInput(

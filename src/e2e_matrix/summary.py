@@ -73,7 +73,7 @@ def _image(planned: PlannedCell, image: ResolvedImage | None, last: Attempt | No
     )
 
 
-def totals_of(cells: Sequence[Cell]) -> Totals:
+def totals_of(cells: Sequence[Cell], left_out: int = 0) -> Totals:
     count = {outcome: sum(cell.outcome is outcome for cell in cells) for outcome in Outcome}
     known = [cell.cost_usd for cell in cells if cell.cost_usd is not None]
     # A conversation that was created may have cost something, told or not.
@@ -82,6 +82,7 @@ def totals_of(cells: Sequence[Cell]) -> Totals:
     )
     return Totals(
         cells=len(cells),
+        left_out=left_out,
         passed=count[Outcome.PASSED],
         failed=count[Outcome.FAILED],
         error=count[Outcome.ERROR],
@@ -103,11 +104,14 @@ def verdict_of(totals: Totals, interrupted: bool, finished: bool) -> tuple[Outco
             (totals.unsupported, "not tested: unsupported on this engine"),
             (totals.cancelled, "cancelled"),
             (totals.not_run, "not run"),
+            (totals.left_out, "left out by --only or --skip"),
         )
         if number
     )
-    every = f"All {totals.cells} cells passed." if totals.cells != 1 else "The only cell passed."
-    reason = f"{totals.passed} of {totals.cells} cells passed; {counts}." if counts else every
+    planned = totals.cells + totals.left_out
+    every = f"All {planned} cells passed." if planned != 1 else "The only cell passed."
+    noun = "cells" if planned != 1 else "cell"
+    reason = f"{totals.passed} of {planned} {noun} passed; {counts}." if counts else every
     if not finished:
         return Outcome.NOT_RUN, f"The run has not finished. {reason}", EXIT_INFRASTRUCTURE
     if interrupted:
@@ -135,7 +139,7 @@ def results_of(
     workers: int,
 ) -> Results:
     """The whole of results.json."""
-    totals = totals_of(cells)
+    totals = totals_of(cells, plan.left_out)
     verdict, reason, exit_code = verdict_of(totals, interrupted, finished)
     return Results(
         run=Run(
@@ -150,6 +154,7 @@ def results_of(
             axes=plan.axes,
             settings=settings.sources(),
             matrix_file=settings.matrix_file,
+            subject=settings.subject,
             command=list(command),
             engine=EngineFacts(
                 name=engine.name,

@@ -40,5 +40,6 @@ class CellTask:
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     expected_sha: str | None = None  # the commit that the image is said to be built from, 7 to 40 digits
+    expected_version: str | None = None  # the release, or the beginning of one: 1.58.2, 1.58, 1
     worker: int = 0
     run_offset_seconds: float = 0.0

@@ -60,6 +60,11 @@ def is_image_reference(text: str) -> bool:
     return len(text) <= _LONGEST_REFERENCE and _REFERENCE.fullmatch(text) is not None
 
 
+def is_tag(text: str) -> bool:
+    """Whether a registry takes it for a tag (OCI distribution spec, "Pulling manifests")."""
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", text) is not None
+
+
 def is_platform(text: str) -> bool:
     """Whether it reads os/arch or os/arch/variant (OCI image spec, image index)."""
     return _PLATFORM.fullmatch(text) is not None

@@ -102,6 +102,16 @@ def test_a_ref_that_was_never_published(runner: Runner) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_an_image_of_another_version_than_its_tag_says(shelf: Shelf, runner: Runner) -> None:
+    shelf.put("1.99.0-python", shelf.python_amd64())
+    command = runner.command("--only", "python-amd64", template=shelf.template)
+    command[command.index("--ref") + 1] = "1.99.0"
+    ran = runner.finish(runner.spawn(command))
+    assert "version" in failed(ran, "python-amd64", "assertion")
+    step = ran.step("python-amd64", "server-info")
+    assert (step["expected"], step["got"]) == ("1.99.0", shelf.served.result.server_version)
+
+
 def test_a_registry_that_is_down(runner: Runner) -> None:
     ran = runner.run("--only", "python-*", template="127.0.0.1:1/nothing:{ref}-{variant}")
     assert ran.exit_code == 3

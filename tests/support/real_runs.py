@@ -47,8 +47,11 @@ class Runner:
         return [str(PROGRAM), "run", *image, "--reports", str(self.reports), *options]
 
     def start(self, *options: str, template: str | None = None) -> subprocess.Popen[str]:
+        return self.spawn(self.command(*options, template=template))
+
+    def spawn(self, command: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(*options, template=template),
+            command,
             cwd=ROOT,
             env={
                 name: value

@@ -232,6 +232,7 @@ def run(cells: list[Cell], **changed: Any) -> Results:
             "ref": SettingValue(value="1.58.2", source="command line"),
             "model": SettingValue(value="openai/gpt-4o", source="environment"),
         },
+        "subject": "ghcr.io/openhands/agent-server:1.58.2-{variant}",
         "matrix_file": "matrix.yaml",
         "command": ["e2e-matrix", "run", "--ref", "1.58.2"],
         "engine": EngineFacts(

@@ -94,6 +94,7 @@ def a_run(*cells: Cell, **changed: Any) -> Results:
         "exit_code": {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.ERROR: 3}[verdict],
         "axes": {"variant": ["python", "java"], "arch": ["amd64", "arm64"]},
         "settings": {},
+        "subject": "ghcr.io/openhands/agent-server:1.58.2-{variant}",
         "matrix_file": "matrix.yaml",
         "command": ["e2e-matrix", "run"],
         "engine": EngineFacts(

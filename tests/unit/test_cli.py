@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e_matrix import cli
-from e2e_matrix.cli import plan
+from e2e_matrix.cli import options, plan
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -79,3 +79,25 @@ def test_the_unforeseen_is_a_message_and_a_file_with_the_traceback(
     assert "Traceback" not in error
     [path] = re.findall(r"report it with (\S+)\.\n", error)
     assert "in surprise" in Path(path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("called", "shown"),
+    [
+        (".venv/bin/e2e-matrix", ".venv/bin/e2e-matrix"),
+        ("{here}/.venv/bin/e2e-matrix", ".venv/bin/e2e-matrix"),
+        ("/elsewhere/src/e2e_matrix/__main__.py", "e2e-matrix"),
+        ("{here}/on-path/e2e-matrix", "e2e-matrix"),
+    ],
+)
+def test_the_command_is_kept_as_it_can_be_typed_again(
+    called: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "on-path" / "e2e-matrix"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "e2e-matrix").touch(0o755)
+    monkeypatch.setattr(sys, "argv", [called.format(here=tmp_path), "run", "--only", "a*"])
+    assert options.command_line() == [shown, "run", "--only", "a*"]

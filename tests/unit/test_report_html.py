@@ -136,7 +136,7 @@ def test_the_page_answers_in_the_reader_s_order() -> None:
         "neoverse-n1",
     ]
     # Some words come again later: each is looked for after the one before it.
-    at = text.index("OpenHands agent-server images, end to end")
+    at = text.index("ghcr.io/openhands/agent-server:1.58.2-{variant}")
     for part in order:
         at = text.index(part, at)
 

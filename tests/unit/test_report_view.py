@@ -81,7 +81,7 @@ def test_a_pass_after_a_lost_attempt_is_flaky() -> None:
 @pytest.mark.parametrize(
     ("command", "again"),
     [
-        (["/x/.venv/bin/e2e-matrix", "demo"], "e2e-matrix demo --only python-amd64"),
+        (["/x/.venv/bin/e2e-matrix", "demo"], "/x/.venv/bin/e2e-matrix demo --only python-amd64"),
         (["/x/__main__.py", "run", "--only", "java-*"], "e2e-matrix run --only python-amd64"),
         (["e2e-matrix", "run", "--only=a", "--skip=b", "--skip", "c", "-f", "m x.yaml"],
          "e2e-matrix run -f 'm x.yaml' --only python-amd64"),
@@ -187,3 +187,10 @@ def test_no_conversation_is_no_unknown_cost() -> None:
     assert costs["python-arm64"] == "$0.0000168"
     assert costs["java-amd64"] == "cost unknown"
     assert costs["java-arm64"] == "no conversation"
+
+
+def test_a_part_of_the_matrix_is_not_good_to_ship() -> None:
+    whole = samples.six_passed()
+    totals = whole.run.totals.model_copy(update={"cells": 1, "passed": 1, "left_out": 5})
+    part = whole.model_copy(update={"run": whole.run.model_copy(update={"totals": totals})})
+    assert build(part).verdict.headline == "Good as far as it was tested"

@@ -238,6 +238,14 @@ def test_a_results_file_is_there_before_the_run_has_ended(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ref", "version"),
+    [("1.58.2", "1.58.2"), ("1.58", "1.58"), ("1", "1"), ("latest", None), ("0123456", None), ("main", None)],
+)
+def test_a_release_is_known_from_the_ref_only_where_it_is_one(ref: str, version: str | None) -> None:
+    assert runner.expected_version(ref) == version
+
+
+@pytest.mark.parametrize(
     ("ref", "sha"),
     [
         ("latest", None),

@@ -89,3 +89,13 @@ def test_a_real_model_needs_the_key_that_the_file_names(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"MY_KEY: not set, and the model m needs a key\n +export MY_KEY="):
         api_key(settings, {"LLM_API_KEY": "sk-1"})
     assert api_key(settings_of(tmp_path), {"LLM_API_KEY": "sk-1"}) is None
+
+
+def test_a_ref_that_no_registry_takes_is_one_problem(tmp_path: Path) -> None:
+    matrix = load(tmp_path, "matrix: {variant: [python, java], arch: [amd64]}\n")
+    given = Overrides(ref=Setting(";rm", Source.COMMAND_LINE, "--ref"))
+    with pytest.raises(BadInput) as caught:
+        resolve(matrix, given, {})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "--ref: ';rm' is no release, commit or branch\n    such as 1.58.2, a commit's hash, main, or latest"
+    ]

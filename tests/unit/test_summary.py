@@ -48,6 +48,11 @@ def test_cells_that_nobody_tested_are_never_hidden_in_a_pass() -> None:
     assert reason == "3 of 6 cells passed; 3 not tested: unsupported on this engine."
 
 
+def test_cells_that_were_left_out_are_told_in_the_verdict() -> None:
+    _, reason, _ = verdict_of(Totals(cells=1, left_out=5, passed=1), interrupted=False, finished=True)
+    assert reason == "1 of 6 cells passed; 5 left out by --only or --skip."
+
+
 def test_an_interrupted_run_says_so_whatever_finished() -> None:
     verdict, reason, exit_code = verdict_of(
         Totals(cells=6, passed=2, cancelled=4), interrupted=True, finished=True

@@ -35,8 +35,17 @@ def command(registry: str | None, format_: str) -> int:
     else:
         _print(checks)
         click.echo()
-        click.echo("A run is possible." if possible else "No run is possible before what failed is mended.")
+        click.echo(_conclusion(checks))
     return EXIT_PASSED if possible else EXIT_INFRASTRUCTURE
+
+
+def _conclusion(checks: Sequence[Check]) -> str:
+    if not doctor.run_is_possible(checks):
+        return "No run is possible before what failed is mended."
+    reached = all(check.status is Status.OK for check in checks if check.name == "registry")
+    return (
+        "A run is possible." if reached else "`make demo` is possible; testing the published images is not."
+    )
 
 
 def _print(checks: Sequence[Check]) -> None:

@@ -7,7 +7,10 @@ own: what is not given leaves the file's word standing.
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -60,6 +63,17 @@ def _with(options: Iterable[Callable[[Command], Command]], command: Command) -> 
     for option in reversed(tuple(options)):  # click lists them in the order in which they decorate from below
         command = option(command)
     return command
+
+
+def command_line() -> list[str]:
+    """The command as a person can type it again: by its name where the shell finds it, else by its path."""
+    program = Path(sys.argv[0])
+    found = shutil.which(program.name)
+    if program.name != "e2e-matrix" or (found and Path(found).samefile(program)):
+        return ["e2e-matrix", *sys.argv[1:]]
+    here = Path.cwd()
+    shown = program.relative_to(here) if program.is_absolute() and program.is_relative_to(here) else program
+    return [str(shown), *sys.argv[1:]]
 
 
 def load(ctx: click.Context, defaults: Overrides | None = None) -> tuple[Settings, Plan]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from e2e_matrix.cli.options import load, matrix_options, run_options
+from e2e_matrix.cli.options import command_line, load, matrix_options, run_options
 from e2e_matrix.launch import launch
 from e2e_matrix.terminal import make_progress
 
@@ -25,5 +25,5 @@ def command(ctx: click.Context, /, quiet: bool, **_: Any) -> int:
     """
     settings, plan = load(ctx)
     progress = make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty())
-    results = launch(settings, plan, ["e2e-matrix", *sys.argv[1:]], progress)
+    results = launch(settings, plan, command_line(), progress)
     return results.run.exit_code

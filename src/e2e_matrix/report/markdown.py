@@ -103,7 +103,8 @@ def _head(view: View) -> str:
         model,
     ]
     line = " · ".join(text for text in facts if text)
-    return f"## {MARKS[verdict.outcome]} {verdict.headline}\n\n{prose(verdict.reason)}\n\n{line}"
+    title = f"## {MARKS[verdict.outcome]} {verdict.headline}"
+    return f"{title}\n\n{code(one_line(run.subject, 200))}: {prose(verdict.reason)}\n\n{line}"
 
 
 def _broken(item: Broken, stage: Stage) -> str:

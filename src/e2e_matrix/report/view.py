@@ -182,13 +182,14 @@ def command_for(run: Run, cell_id: str) -> str:
             skip_value = True
         elif not word.startswith(("--only=", "--skip=")):
             kept.append(word)
-    return shlex.join(["e2e-matrix", *(kept or ["run"]), "--only", glob.escape(cell_id)])
+    program = run.command[0] if run.command and run.command[0].endswith("e2e-matrix") else "e2e-matrix"
+    return shlex.join([program, *(kept or ["run"]), "--only", glob.escape(cell_id)])
 
 
 def _verdict(run: Run) -> Verdict:
     totals = run.totals
     match run.verdict:
-        case Outcome.PASSED if totals.passed == totals.cells:
+        case Outcome.PASSED if totals.passed == totals.cells + totals.left_out:
             headline = "Good to ship"
         case Outcome.PASSED:
             headline = "Good as far as it was tested"

@@ -188,7 +188,8 @@ def check(session: Session, name: str, title: str) -> Iterator[StepRecord]:
 
 def describe_server(session: Session) -> None:
     """Read /server_info, and hold its commit against the one that was asked for."""
-    with check(session, "server-info", "The server is the build that was asked for") as step:
+    title = "The server says what build it is: the one asked for, where the ref names one"
+    with check(session, "server-info", title) as step:
         reply = session.server.get("/server_info")
         step.expect("GET /server_info answers", 200, reply.status, detail=reply.text)
         info = reply.json()
@@ -200,6 +201,10 @@ def describe_server(session: Session) -> None:
         if wanted and sha != "unknown":
             step.note(build_git_sha=sha)
             step.expect("the commit that /server_info names", wanted, sha[: len(wanted)])
+        if release := session.task.expected_version:
+            parts = release.split(".")
+            told = ".".join(known.get("version", "unknown").split(".")[: len(parts)])
+            step.expect("the version that /server_info names", release, told)
 
 
 def stop(session: Session) -> None:

@@ -48,6 +48,7 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     if run.totals.cost_unknown_cells:
         cost += f" (unknown for {_count(run.totals.cost_unknown_cells, 'cell')})"
     model = one_line(f"{run.llm.model} ({run.llm.kind})", 100)
+    _show_field(screen, "tested", one_line(run.subject, 300), whole=True)
     _show_field(screen, "took", f"{format_seconds(run.duration_seconds)}, {_count(run.workers, 'worker')}")
     _show_field(screen, "cost", f"{cost}, {model}")
     for label, name in zip(("report", "", ""), _FILES, strict=True):
