@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 INIT_HEADER = "X-Init-API-Key"
@@ -51,7 +51,7 @@ class Reply:
         """The body as JSON with exact decimals; None where it is not JSON."""
         try:
             return json.loads(self.text, parse_float=Decimal)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def field(self, *names: str) -> Any:
@@ -75,7 +75,7 @@ def parse_event(frame: str | bytes) -> ServerEvent | None:
     """Read one frame; None for what is no JSON object."""
     try:
         event = json.loads(frame)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict):
         return None
@@ -238,4 +238,4 @@ class AgentServer:
         return 101
 
 
-STREAM_ERRORS = (ConnectionClosed, InvalidHandshake, OSError, TimeoutError)
+STREAM_ERRORS = (WebSocketException, OSError, TimeoutError)

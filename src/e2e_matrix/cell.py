@@ -79,7 +79,7 @@ def _collect_log(session: Session) -> str:
     if session.container is None:
         return ""
     try:
-        log = diagnostic.hide(session.read_log(), session.secrets)
+        log = session.redact(session.read_log())
         write_atomically(Path(session.task.folder) / "server.log", log.encode())
     except (CellFailure, InfrastructureError) as error:
         return f"(the log could not be kept: {error})"
@@ -114,7 +114,7 @@ def _internal(session: Session, error: Exception) -> CellFailure:
     task = session.task
     about = f"cell {task.cell}, image {task.image}, platform {task.platform}\nsteps: {steps}"
     diagnostic.write(Path(task.folder) / name, error, about, session.secrets)
-    message = diagnostic.hide(f"{type(error).__name__}: {error}", session.secrets)
+    message = session.redact(f"{type(error).__name__}: {error}")
     return CellFailure(Cause.INTERNAL, f"{message}; see {name}")
 
 

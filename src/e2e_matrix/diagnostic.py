@@ -10,21 +10,13 @@ from pathlib import Path
 
 from e2e_matrix import __version__
 from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.redaction import redact
 from e2e_matrix.store import write_atomically
-
-HIDDEN = "[hidden]"
-
-
-def hide(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets."""
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text
 
 
 def write(path: Path, error: BaseException, about: str, secrets: Iterable[str] = ()) -> None:
     """Write versions, ``about`` and the traceback to ``path``; to stderr where the disk refuses."""
-    text = hide(
+    text = redact(
         f"e2e-matrix {__version__}, Python {platform.python_version()}, {platform.platform()}\n{about}\n\n"
         + "".join(traceback.format_exception(error)),
         secrets,

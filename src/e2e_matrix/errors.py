@@ -4,8 +4,7 @@
     ├── BadInput              exit 2   what a person wrote cannot be used; carries every Problem found
     ├── InfrastructureError   exit 3   the engine, a registry, this machine
     │   └── EngineUnavailable
-    ├── CellFailure           (an outcome, not an exit code: see failures.py)
-    └── Interrupted           exit 130
+    └── CellFailure           (an outcome, not an exit code: see failures.py)
 
 A message says what happened, where, and what to do next; it is shown without a traceback.
 """
@@ -91,9 +90,3 @@ class CellFailure(E2EMatrixError):
         self.got = got
         self.detail = detail
         super().__init__(message)
-
-
-class Interrupted(E2EMatrixError):
-    """Ctrl-C or SIGTERM, after everything of ours was removed."""
-
-    exit_code = EXIT_INTERRUPTED

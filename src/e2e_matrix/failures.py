@@ -115,7 +115,7 @@ POLICIES: dict[Cause, Policy] = {
     ),
     Cause.REGISTRY_UNREACHABLE: Policy(
         _INFRA,
-        "the registry did not answer",
+        "the registry did not serve the request",
         "Check the network and the registry's address; `e2e-matrix doctor` asks it.",
     ),
     Cause.REGISTRY_DENIED: Policy(

@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.engine.base import Engine
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.failures import Cause
 from e2e_matrix.llm.source import LlmSource, ProviderSource, StandInSource
@@ -22,19 +21,31 @@ from e2e_matrix.results import Results
 from e2e_matrix.runner import Tools, run
 from e2e_matrix.settings import Settings, api_key
 
+# A closed terminal is a request to stop, too.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-def launch(settings: Settings, plan: Plan, command: Sequence[str], progress: Progress) -> Results:
-    """Run the plan on this machine's engine.
+
+def launch(
+    settings: Settings, plan: Plan, command: Sequence[str], progress: Progress, stand_in: bool = False
+) -> Results:
+    """Run the plan on this machine's engine. The stand-in answers where no model is named, or ``stand_in``.
 
     Raises ``EngineUnavailable``, ``BadInput`` (no key for the model, no image at all) or
     ``InfrastructureError`` before the first cell; afterwards what goes wrong is in the results.
     """
-    key = api_key(settings, os.environ)
+    stand_in = stand_in or settings.model is None
+    key = None if stand_in else api_key(settings, os.environ)
     cancel = Cancellation()
     with ExitStack() as stack:
         stack.callback(progress.close)
         engine = stack.enter_context(closing(DockerEngine.connect()))
-        llm = stack.enter_context(closing(_llm(settings, key, engine)))
+        models = list(dict.fromkeys(cell.model for cell in plan.cells if cell.model))
+        llm: LlmSource = (
+            StandInSource(engine, models)
+            if stand_in
+            else ProviderSource(", ".join(models), settings.base_url, key)
+        )
+        stack.enter_context(closing(llm))
         registry = stack.enter_context(RegistryClient())
         stack.enter_context(cancelled_by_signals(cancel, progress))
         tools = Tools(engine, llm, registry, progress, cancel)
@@ -42,15 +53,9 @@ def launch(settings: Settings, plan: Plan, command: Sequence[str], progress: Pro
     return results
 
 
-def _llm(settings: Settings, key: str | None, engine: Engine) -> LlmSource:
-    if settings.model is None:
-        return StandInSource(engine)
-    return ProviderSource(settings.model, settings.base_url, key)
-
-
 @contextmanager
 def cancelled_by_signals(cancel: Cancellation, progress: Progress) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks the run to stop; the second ends it at once, still by label."""
+    """The first of _SIGNALS asks the run to stop; the second ends it at once, still by label."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers; a library user cancels by the object
         return
@@ -63,7 +68,7 @@ def cancelled_by_signals(cancel: Cancellation, progress: Progress) -> Iterator[N
         notice = "stopping: containers are being removed, the report follows (again: at once)"
         threading.Thread(target=progress.note, args=(notice,), daemon=True).start()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
         yield
     finally:

@@ -34,6 +34,7 @@ class PlannedCell:
     platform: str
     scenario: str
     scenario_settings: dict[str, Any]
+    ref: str | None = None  # None: the image does not depend on it
     model: str | None = None  # None: the stand-in
     environment: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -60,11 +61,14 @@ class Selector:
     def problems(self, cell_ids: Sequence[str]) -> Iterator[Problem]:
         """A glob that matches nothing is a slip, and a selection of nothing tests nothing."""
         hint = f"the cells are {', '.join(cell_ids)}"
-        for option, globs in (("--only", self.only), ("--skip", self.skip)):
-            for glob in globs:
-                if not any(_matches(cell_id, [glob]) for cell_id in cell_ids):
-                    yield Problem(option, 0, 0, f"{glob!r} matches no cell", hint)
-        if not any(map(self, cell_ids)):
+        slips = [
+            Problem(option, 0, 0, f"{glob!r} matches no cell", hint)
+            for option, globs in (("--only", self.only), ("--skip", self.skip))
+            for glob in globs
+            if not any(_matches(cell_id, [glob]) for cell_id in cell_ids)
+        ]
+        yield from slips
+        if not slips and not any(map(self, cell_ids)):
             yield Problem("", 0, 0, "--only and --skip leave no cell", hint)
 
 
@@ -187,6 +191,11 @@ class _Planner:
             parts.append(scenario)
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts)).strip("-._")
 
+    @property
+    def _image_has_ref(self) -> bool:
+        image = self.templates.get("image")
+        return image is not None and "ref" in image.fields
+
     def _cell(self, cell_id: str, combination: Combination, scenario: str, shown: str) -> PlannedCell:
         values = {"ref": self.settings.ref, **combination.values}
         if "ref" in combination.values:
@@ -213,6 +222,9 @@ class _Planner:
             platform=texts.get("platform", ""),
             scenario=scenario,
             scenario_settings=dict(self.settings.scenarios[scenario]),
+            ref=values["ref"]
+            if "image" in self.templates and "ref" in self.templates["image"].fields
+            else None,
             model=texts.get("llm.model"),
             environment={name: texts.get(f"environment.{name}", "") for name in self.settings.environment},
         )

@@ -78,16 +78,11 @@ class Record:
 
     def _keep(self, cell: Cell, progress: Progress) -> None:
         self._cells[cell.id] = cell
-        self.folder.write_results(self._results(None))
+        self.folder.write_results(self.results(None))
         progress.cell_finished(cell)
 
-    def finish(self, cancel: Cancellation) -> Results:
-        """The final results, written."""
-        results = self._results(cancel)
-        self.folder.write_results(results)
-        return results
-
-    def _results(self, cancel: Cancellation | None) -> Results:
+    def results(self, cancel: Cancellation | None) -> Results:
+        """What is known now: the final word with ``cancel``, without it that of a run that goes on."""
         unfinished = CellFailure(Cause.RUN_ABORTED, "the run has not come to its end")
         if cancel and cancel.is_set:
             unfinished = cancel.failure()

@@ -52,10 +52,10 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     Raises ``BadInput`` where no image of the plan exists, ``InfrastructureError`` where the folder cannot be
     written. Everything else that goes wrong is an outcome in the results.
     """
+    tools.progress.note(f"testing {job.settings.subject}")
     clock = Clock()
     prepared = _prepare(job, tools)
     record = Record(job, clock, prepared, tools.engine.info(), tools.llm.describe())
-    tools.progress.note(f"testing {job.settings.subject}")
     tools.progress.run_started(
         record.folder.run_id,
         [cell.planned.id for cell in prepared],
@@ -68,10 +68,13 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
                 record.decide(cell, cell.failure, tools.progress)
         _execute([cell for cell in prepared if not cell.failure], tools, record)
     finally:
-        results = record.finish(tools.cancel)
-        write_reports(record.folder.path)
-        record.folder.point_latest_here()
-        tools.progress.run_finished(results, str(record.folder.path))
+        results = record.results(tools.cancel)
+        try:
+            record.folder.write_results(results)
+            write_reports(record.folder.path)
+            record.folder.point_latest_here()
+        finally:  # where the disk refuses, the terminal is what is left
+            tools.progress.run_finished(results, str(record.folder.path))
     return results, record.folder
 
 
@@ -86,7 +89,8 @@ def _prepare(job: Job, tools: Tools) -> list[Prepared]:
         probing = {platform: pool.submit(tools.engine.probe, platform) for platform in foreign}
         resolved = resolve_all(list(requests.values()), tools.registry, tools.cancel.event)
         probes |= {platform: future.result() for platform, future in probing.items()}
-    _refuse_nothing(resolved)
+    if not job.plan.left_out:
+        _refuse_nothing(resolved)
     return [_combine(cell, resolved[requests[cell.id]], probes[cell.platform]) for cell in job.plan.cells]
 
 
@@ -178,8 +182,8 @@ def _attempt(cell: Prepared, worker: int, tools: Tools, record: Record) -> Attem
         settings=planned.scenario_settings,
         environment=planned.environment,
         resources=settings.resources,
-        expected_sha=expected_sha(settings.ref),
-        expected_version=expected_version(settings.ref),
+        expected_sha=expected_sha(planned.ref or ""),
+        expected_version=expected_version(planned.ref or ""),
         worker=worker,
         run_offset_seconds=record.clock.seconds(),
     )

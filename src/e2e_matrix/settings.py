@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from e2e_matrix.engine.base import Resources
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix import Matrix
+from e2e_matrix.redaction import without_password
 from e2e_matrix.results import SettingValue
 from e2e_matrix.templates import is_http_url, is_tag, tag_of_ref
 from e2e_matrix.units import format_duration, format_size
@@ -107,7 +107,7 @@ class Settings:
             "resources.cpus": self.resources.cpus,
             "resources.pids": self.resources.pids,
             "llm.model": self.model,
-            "llm.base-url": self.base_url and _without_password(self.base_url),
+            "llm.base-url": self.base_url and without_password(self.base_url),
             "llm.api-key-env": self.api_key_env,
             "environment": list(self.environment),
             "reports": str(self.reports),
@@ -188,8 +188,3 @@ def api_key(settings: Settings, environ: Mapping[str, str]) -> str | None:
 def _variable(environ: Mapping[str, str], name: str) -> Setting[str | None] | None:
     value = environ.get(name)
     return Setting(value, Source.ENVIRONMENT, name) if value else None
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))

@@ -64,12 +64,15 @@ class RunFolder:
         """A new folder ``<reports>/<UTC time>-<random>``; its name is the run's id."""
         run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         path = reports / run_id
+        latest = reports / "latest"
+        if latest.is_dir() and not latest.is_symlink():
+            raise InfrastructureError(
+                f"{latest} is a folder, not our link to the newest run", "Move it away."
+            )
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise InfrastructureError(
-                f"cannot make the run's folder {path}: {error.strerror}", "Choose another with --reports."
-            ) from error
+            raise _refused(f"cannot make the run's folder {path}", error) from error
         return cls(path)
 
     @property
@@ -78,7 +81,10 @@ class RunFolder:
 
     def attempt_folder(self, cell: str, number: int) -> Path:
         folder = self.path / "cells" / cell / f"attempt-{number}"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refused(f"cannot make {folder}", error) from error
         return folder
 
     def write_attempt(self, attempt: Attempt) -> None:
@@ -96,11 +102,18 @@ class RunFolder:
         """Let ``reports/latest`` name this run."""
         link = self.path.parent / "latest"
         fresh = self.path.parent / f".latest.{secrets.token_hex(4)}"
-        fresh.symlink_to(self.path.name)
-        if link.is_dir() and not link.is_symlink():
-            fresh.unlink()
-            raise InfrastructureError(f"{link} is a folder, not our link", "Move it away.")
-        fresh.replace(link)
+        try:
+            fresh.symlink_to(self.path.name)
+            fresh.replace(link)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise _refused(f"cannot let {link} name this run", error) from error
+
+
+def _refused(what: str, error: OSError) -> InfrastructureError:
+    return InfrastructureError(
+        f"{what}: {error.strerror}", "Free space there, or choose another folder with --reports."
+    )
 
 
 def load(folder: Path) -> Results:

@@ -53,11 +53,7 @@ class Runner:
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env={
-                name: value
-                for name, value in os.environ.items()
-                if not name.startswith(("LLM_", "E2E_MATRIX_"))
-            },
+            env=_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

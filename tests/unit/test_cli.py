@@ -4,10 +4,11 @@ import re
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from e2e_matrix import cli
-from e2e_matrix.cli import options, plan
+from e2e_matrix.cli import demo, options, plan
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -101,3 +102,26 @@ def test_the_command_is_kept_as_it_can_be_typed_again(
     (tmp_path / ".venv" / "bin" / "e2e-matrix").touch(0o755)
     monkeypatch.setattr(sys, "argv", [called.format(here=tmp_path), "run", "--only", "a*"])
     assert options.command_line() == [shown, "run", "--only", "a*"]
+
+
+def context_of(command: click.Command, *arguments: str) -> click.Context:
+    return command.make_context("demo", list(arguments))
+
+
+def test_variables_that_are_set_for_run_change_nothing_of_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "matrix.yaml").write_text(MATRIX)
+    for name in ("E2E_MATRIX_REF", "E2E_MATRIX_MODEL", "LLM_MODEL"):
+        monkeypatch.setenv(name, "theirs")
+    monkeypatch.setenv("E2E_MATRIX_TIMEOUT", "3m")
+    settings, plan = options.load(context_of(demo.command), ours=demo.OURS)
+    assert (settings.ref, settings.model, settings.timeout) == ("latest", None, 180)
+    settings, plan = options.load(context_of(demo.command, "--model", "openai/gpt-5.5"), ours=demo.OURS)
+    assert [cell.model for cell in plan.cells] == ["openai/gpt-5.5"]
+
+
+def test_a_password_on_the_command_line_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["run", "--base-url", "http://user:pw@host/v1?key=K", "--base-url=http://user:pw@host/v1"]
+    monkeypatch.setattr(sys, "argv", ["e2e-matrix", *arguments])
+    assert options.command_line()[1:] == ["run", "--base-url", "http://host/v1", "--base-url=http://host/v1"]

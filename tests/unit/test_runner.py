@@ -258,3 +258,9 @@ def test_a_release_is_known_from_the_ref_only_where_it_is_one(ref: str, version:
 )
 def test_a_commit_is_known_from_the_ref_only_where_it_is_one(ref: str, sha: str | None) -> None:
     assert runner.expected_sha(ref) == sha
+
+
+def test_a_cell_with_a_ref_of_its_own_is_held_against_that_one(bench: Bench) -> None:
+    bench.run("  ref: [ef2fc43, 1.58.2]\nref: aaaaaaa\n")
+    told = {(task.expected_sha, task.expected_version) for task in bench.tasks}
+    assert told == {("ef2fc43", None), (None, "1.58.2")}

@@ -107,3 +107,25 @@ def test_text_from_the_server_is_bounded_and_made_safe_before_it_is_kept() -> No
     assert len(recorded.detail or "") <= 4001
     assert "\x1b" not in recorded.model_dump_json()
     assert "\\u001b" not in recorded.model_dump_json()
+
+
+def test_no_secret_reaches_what_is_kept_of_a_step() -> None:
+    session = a_session()
+    session.hide("the-secret-value")
+    with session.step("cost", "t", phase="checks", limit=1, go_on=True) as step:
+        step.note(seen="Bearer the-secret-value")
+        long = "x" * 495 + " the-secret-value"
+        step.expect(long, "the-secret-value", "no", detail="dGhlLXNlY3JldC12YWx1ZQ== the-secret-value")
+    kept = session.findings.steps[0].model_dump_json()
+    assert "the-secret" not in kept
+    assert "dGhlLXNlY3Jl" not in kept
+    assert session.findings.failure is not None
+    assert "the-secret" not in session.findings.failure.message
+
+
+def test_a_step_that_ends_by_a_surprise_did_not_pass() -> None:
+    session = a_session()
+    with pytest.raises(ZeroDivisionError), session.step("gate", "t", phase="checks", limit=1, go_on=True):
+        raise ZeroDivisionError("a surprise")
+    [recorded] = session.findings.steps
+    assert (recorded.outcome, recorded.cause) == (Outcome.ERROR, Cause.INTERNAL)

@@ -50,6 +50,10 @@ def main() -> None:
     """The entry point: what we raise on purpose is shown as a message, never as a traceback."""
     try:
         status = program.main(standalone_mode=False, auto_envvar_prefix="E2E_MATRIX")
+    except SystemExit as ended:
+        # click's answer to a closed pipe is 1, which here means that the product failed.
+        broken_pipe = isinstance(ended.__context__, BrokenPipeError)
+        sys.exit(EXIT_INFRASTRUCTURE if broken_pipe else ended.code)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_BAD_INPUT)

@@ -19,6 +19,7 @@ from click.core import ParameterSource
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
+from e2e_matrix.redaction import without_password
 from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
 from e2e_matrix.units import parse_duration
 
@@ -67,27 +68,38 @@ def _with(options: Iterable[Callable[[Command], Command]], command: Command) -> 
 
 def command_line() -> list[str]:
     """The command as a person can type it again: by its name where the shell finds it, else by its path."""
+    arguments = [_shown(argument) for argument in sys.argv[1:]]
     program = Path(sys.argv[0])
     found = shutil.which(program.name)
     if program.name != "e2e-matrix" or (found and Path(found).samefile(program)):
-        return ["e2e-matrix", *sys.argv[1:]]
+        return ["e2e-matrix", *arguments]
     here = Path.cwd()
     shown = program.relative_to(here) if program.is_absolute() and program.is_relative_to(here) else program
-    return [str(shown), *sys.argv[1:]]
+    return [str(shown), *arguments]
 
 
-def load(ctx: click.Context, defaults: Overrides | None = None) -> tuple[Settings, Plan]:
+def _shown(argument: str) -> str:
+    """An argument for the record: a URL may hold a password."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return option + equals + without_password(value) if "://" in value else argument
+
+
+def load(
+    ctx: click.Context, defaults: Overrides | None = None, ours: frozenset[str] = frozenset()
+) -> tuple[Settings, Plan]:
     """The effective settings and the plan of a command with ``matrix_options`` and perhaps ``run_options``.
 
-    ``defaults`` override the file and the environment; the command line overrides them: what `demo` needs.
+    ``defaults`` override the file and the command line overrides them: what `demo` needs. No variable sets an
+    option in ``ours``, and with any of them none sets the model.
     Raises BadInput with the problems of the options and of the file together.
     """
-    given = _Given(ctx)
+    given = _Given(ctx, ours)
+    environ = {name: value for name, value in os.environ.items() if not (ours and name.startswith("LLM_"))}
     overrides = given.overrides()
     problems = list(given.problems)
     try:
         matrix = load_matrix(given.text("matrix") or DEFAULT_FILE, os.environ)
-        settings = resolve(matrix, overrides.over(defaults or Overrides()), os.environ)
+        settings = resolve(matrix, overrides.over(defaults or Overrides()), environ)
         plan = make_plan(matrix, settings)
     except BadInput as error:
         raise BadInput([*problems, *error.problems]) from None
@@ -99,8 +111,9 @@ def load(ctx: click.Context, defaults: Overrides | None = None) -> tuple[Setting
 class _Given:
     """What a person gave, on the command line or in a variable."""
 
-    def __init__(self, ctx: click.Context) -> None:
+    def __init__(self, ctx: click.Context, ours: frozenset[str]) -> None:
         self.ctx = ctx
+        self.ours = ours
         self.problems: list[Problem] = []
 
     def overrides(self) -> Overrides:
@@ -126,6 +139,8 @@ class _Given:
             return None
         option = "--" + name.replace("_", "-")
         if self.ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+            if name in self.ours:
+                return None
             return Setting(value, Source.ENVIRONMENT, f"E2E_MATRIX_{name.upper()}")
         return Setting(value, Source.COMMAND_LINE, option)
 

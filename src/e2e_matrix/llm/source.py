@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from e2e_matrix.engine.base import Engine
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.llm.standin import StandIn
+from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Llm, LlmCall
 from e2e_matrix.scenarios.base import LlmLedger
 from e2e_matrix.task import LlmEndpoint
@@ -33,7 +35,9 @@ class LlmSource(Protocol):
 class StandInSource:
     """The stand-in, listening where the engine's containers reach this host."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, models: Sequence[str] = ()) -> None:
+        """``models`` are the names that the cells ask for; it answers to any that begins with openai/."""
+        self._models = ", ".join(models)
         gateway = engine.host_gateway()
         if not gateway:
             raise InfrastructureError(
@@ -43,7 +47,7 @@ class StandInSource:
         self._stand_in = StandIn(gateway)
 
     def describe(self) -> Llm:
-        return Llm(kind="stand-in", model=self._stand_in.model)
+        return Llm(kind="stand-in", model=self._models or self._stand_in.model)
 
     def endpoint(self, cell: str, model: str | None) -> LlmEndpoint:
         return LlmEndpoint(
@@ -81,7 +85,8 @@ class ProviderSource:
         self._api_key = api_key
 
     def describe(self) -> Llm:
-        return Llm(kind="provider", model=self._model, base_url=self._base_url)
+        shown = without_password(self._base_url) if self._base_url else None
+        return Llm(kind="provider", model=self._model, base_url=shown)
 
     def endpoint(self, cell: str, model: str | None) -> LlmEndpoint:
         return LlmEndpoint(model or self._model, self._base_url, self._api_key, is_stand_in=False)

@@ -25,11 +25,10 @@ class Served:
         return f"{self.repository}:{{ref}}-{{variant}}"
 
     def overrides(self) -> Overrides:
-        """What makes a run test these images with the stand-in, whatever the file and the environment say."""
+        """What makes a run test these images, whatever the file says."""
         return Overrides(
             ref=Setting(self.ref, Source.DEFAULT),
             image=Setting(self.template, Source.DEFAULT),
-            model=Setting(None, Source.DEFAULT),
             base_url=Setting(None, Source.DEFAULT),
         )
 

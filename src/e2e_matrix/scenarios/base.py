@@ -22,6 +22,7 @@ from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, PullProgress
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.progress import Progress
+from e2e_matrix.redaction import redact
 from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
@@ -170,6 +171,19 @@ class Session:
         """Keep these values out of everything that is written down."""
         self.secrets.extend(values)
 
+    def redact(self, text: str) -> str:
+        return redact(text, self.secrets)
+
+    def without_secrets(self, failure: CellFailure) -> CellFailure:
+        """The failure as it may be written down; before anything is cut, so that no secret is cut in two."""
+        return CellFailure(
+            failure.cause,
+            self.redact(failure.message),
+            expected=failure.expected and self.redact(failure.expected),
+            got=failure.got and self.redact(failure.got),
+            detail=failure.detail and self.redact(failure.detail),
+        )
+
     def close(self) -> None:
         """Let go of the connections; the container is the cell's to remove."""
         if self.watch is not None:
@@ -198,13 +212,17 @@ class Session:
         try:
             yield record
         except CellFailure as error:
-            failure = self.cancel.failure() if self.cancel.is_set else error
+            failure = self.cancel.failure() if self.cancel.is_set else self.without_secrets(error)
             self.findings.failure = self.findings.failure or failure
             if not (go_on and failure.cause is Cause.ASSERTION):
-                if failure is error:
-                    raise
                 raise failure from error
+        except Exception as error:
+            failure = CellFailure(Cause.INTERNAL, self.redact(f"{type(error).__name__}: {error}"))
+            raise
         finally:
+            for key, fact in record.facts.items():
+                if isinstance(fact, str):
+                    record.facts[key] = self.redact(fact)
             step = _finished(
                 name, title, phase, begin - self.started, time.monotonic() - begin, record, failure
             )

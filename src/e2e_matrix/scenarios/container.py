@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import httpx
+from websockets.exceptions import WebSocketException
 
 from e2e_matrix.agent_server import AgentServer, Reply
 from e2e_matrix.engine.base import (
@@ -165,7 +166,7 @@ def transport(session: Session, step: StepRecord) -> Iterator[None]:
     """Say what a broken connection means: the container ended, time is over, or the server broke it."""
     try:
         yield
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx.HTTPError, WebSocketException, OSError) as error:
         session.cancel.check()
         session.exited.wait(0.2)  # the connection breaks a moment before the engine knows of the exit
         check_running(session)
@@ -194,7 +195,8 @@ def describe_server(session: Session) -> None:
         step.expect("GET /server_info answers", 200, reply.status, detail=reply.text)
         info = reply.json()
         info = info if isinstance(info, dict) else {}
-        known = {name: one_line(str(info[name]), 200) for name in Server.model_fields if info.get(name)}
+        told = {name: session.redact(str(info[name])) for name in Server.model_fields if info.get(name)}
+        known = {name: one_line(text, 200) for name, text in told.items()}
         session.findings.server = Server(**known)
         step.note(version=known.get("version"))
         sha, wanted = known.get("build_git_sha", "unknown"), session.task.expected_sha
@@ -203,8 +205,8 @@ def describe_server(session: Session) -> None:
             step.expect("the commit that /server_info names", wanted, sha[: len(wanted)])
         if release := session.task.expected_version:
             parts = release.split(".")
-            told = ".".join(known.get("version", "unknown").split(".")[: len(parts)])
-            step.expect("the version that /server_info names", release, told)
+            version = ".".join(known.get("version", "unknown").split(".")[: len(parts)])
+            step.expect("the version that /server_info names", release, version)
 
 
 def stop(session: Session) -> None:

@@ -93,7 +93,8 @@ def _wait_for_end(session: Session, conversation: str) -> None:
             status = _terminal_status(session, step, conversation, events)
             step.note(status=status, learned_from=events.source)
             if status != "finished":
-                raise _conversation_failure(session, conversation, status, events)
+                with container.transport(session, step):
+                    raise _conversation_failure(session, conversation, status, events)
     # A broken event stream is a fault of its own, though the end was learned by asking: upstream 3857.
     with session.step(
         "events", "The events WebSocket stayed up and told the end", phase="conversation", limit=1, go_on=True

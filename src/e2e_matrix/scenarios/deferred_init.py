@@ -125,7 +125,7 @@ def _check_gate(session: Session, settings: Settings) -> None:
             answers[reply.request] = reply.status
         # A route that this version does not have is 404 behind an open gate and a shut one alike.
         served = {request: status for request, status in answers.items() if status != 404}
-        step.note(gated_routes=len(served))
+        step.note(gated_routes=len(served), routes_not_in_this_version=len(answers) - len(served))
         wrong = [f"{one_line(request, 100)}: {status}" for request, status in served.items() if status != 503]
         if wrong or not served:
             raise CellFailure(
