@@ -53,10 +53,12 @@ class Fault(Enum):
     SOCKET_OPEN_WHILE_DORMANT = auto()
     INIT_WITHOUT_KEY = auto()
     INIT_WITH_UNKNOWN_FIELD = auto()
+    REFUSED_INIT_COUNTS = auto()
     INIT_FAILS = auto()
     INIT_SAYS_DORMANT = auto()
     INIT_LIES = auto()
     SECOND_INIT_ACCEPTED = auto()
+    SECOND_INIT_NEEDS_NO_KEY = auto()
     SESSION_KEYS_IGNORED = auto()
     SESSION_KEY_REFUSED = auto()
     CONVERSATION_FAILS = auto()
@@ -204,8 +206,9 @@ class FakeAgentServer:
             return 404, {"detail": "Not Found"}
         if method == "GET":
             return 200, {"state": self.state, "error": None}
-        key = headers.get(INIT_HEADER.lower())
-        if key != self._init_key and not (self.fault is Fault.INIT_WITHOUT_KEY and key is None):
+        if not self._may_init(headers.get(INIT_HEADER.lower())):
+            if self.fault is Fault.REFUSED_INIT_COUNTS:
+                self.state = "ready"
             return 401, {"detail": "Unauthorized"}
         try:
             settings = json.loads(body)
@@ -216,6 +219,13 @@ class FakeAgentServer:
         if self.state == "ready" and self.fault is not Fault.SECOND_INIT_ACCEPTED:
             return 400, {"detail": f"server already in state: {self.state}"}
         return self._become_ready(settings)
+
+    def _may_init(self, key: str | None) -> bool:
+        if self.fault is Fault.INIT_WITHOUT_KEY and key is None:
+            return True
+        if self.fault is Fault.SECOND_INIT_NEEDS_NO_KEY and self.state == "ready":
+            return True
+        return key == self._init_key
 
     def _become_ready(self, settings: dict[str, Any]) -> Answer:
         if self.fault is Fault.INIT_FAILS:
