@@ -28,6 +28,8 @@ PROVIDER_TERMINAL_LIMIT = 300.0
 # The WebSocket tells at once; REST is asked as well, rarely while the socket lives, often when it does not.
 POLL_BESIDE_SOCKET = 2.0
 POLL_WITHOUT_SOCKET = 0.1
+# Where asking was first, the socket still has to tell within this time.
+SOCKET_PATIENCE = 1.0
 # The error event follows the state "error" by a few milliseconds.
 ERROR_EVENT_PATIENCE = 1.0
 
@@ -136,6 +138,14 @@ class _Events:
         self.error = event.error or self.error
         return event.status
 
+    def expect_end(self, patience: float) -> None:
+        """The end is known: a stream that is open and does not tell it within ``patience`` seconds is broken."""
+        deadline = time.monotonic() + patience
+        while self._stream is not None and time.monotonic() < deadline:
+            if self.receive(timeout=0.1) in TERMINAL_STATUSES:
+                return
+        self.broken = self.broken or "open, and silent about the end"
+
     def _break(self, error: BaseException) -> None:
         self.broken = f"{type(error).__name__}: {one_line(str(error), 150)}"
         self.close()
@@ -147,7 +157,8 @@ class _Events:
 
 
 def _terminal_status(session: Session, step: StepRecord, conversation: str, events: _Events) -> str:
-    next_poll = time.monotonic() + POLL_BESIDE_SOCKET
+    beside_socket = POLL_BESIDE_SOCKET * session.task.slowness
+    next_poll = time.monotonic() + beside_socket
     last = "unknown"
     while True:
         session.cancel.check()
@@ -172,12 +183,13 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
                 continue
         else:
             session.exited.wait(POLL_WITHOUT_SOCKET)
-        next_poll = time.monotonic() + POLL_BESIDE_SOCKET
+        next_poll = time.monotonic() + beside_socket
         with container.transport(session, step):
             reply = session.server.conversation(conversation)
         status = reply.field("execution_status")
         if reply.status == 200 and status in TERMINAL_STATUSES:
             events.source = "polling"
+            events.expect_end(SOCKET_PATIENCE * session.task.slowness)
             return str(status)
         last = one_line(str(status), 40) if reply.status == 200 else f"{reply.request}: {reply.status}"
 
