@@ -71,6 +71,7 @@ class Fault(Enum):
     OUT_OF_MEMORY = auto()
     SOCKET_REFUSED = auto()
     SOCKET_BREAKS = auto()
+    SOCKET_SILENT = auto()
     WRONG_ANSWER = auto()
     EMPTY_ANSWER = auto()
     COST_ZERO = auto()
@@ -304,7 +305,7 @@ class FakeAgentServer:
         if kind == _TEXT and json.loads(frame)["session_api_key"] in self._session_keys:
             if self.fault is Fault.SOCKET_BREAKS:
                 return
-            for event in self._events():
+            for event in self._events() if self.fault is not Fault.SOCKET_SILENT else ():
                 # The error of a model that is away is told over REST alone: there too it must be found.
                 if not (self.fault is Fault.MODEL_AWAY and event["kind"] == "ConversationErrorEvent"):
                     _write_frame(request.wfile, _TEXT, json.dumps(event).encode())

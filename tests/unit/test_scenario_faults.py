@@ -94,6 +94,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(container, "STOP_GRACE", 0.3)
     monkeypatch.setattr(conversation, "ERROR_EVENT_PATIENCE", 0.1)
+    monkeypatch.setattr(conversation, "POLL_BESIDE_SOCKET", 0.3)
     return Bench(
         CellTask(
             run_id="r",
@@ -156,6 +157,7 @@ SEEN_AND_GONE_ON = [
     (Fault.SESSION_KEYS_IGNORED, "session-keys", "without a session key | expected 401 | got 200"),
     (Fault.SOCKET_REFUSED, "events", "got InvalidStatus: "),
     (Fault.SOCKET_BREAKS, "events", "got ConnectionClosedError: "),
+    (Fault.SOCKET_SILENT, "events", "the events WebSocket | expected open until the end | got "),
     (Fault.WRONG_ANSWER, "answer", "got '41, I believe'"),
     (Fault.EMPTY_ANSWER, "answer", "expected a text with 42 | got ''"),
     (Fault.COST_ZERO, "cost", "counted no cost | expected above zero | got 0.0"),
@@ -281,9 +283,6 @@ class PromptEngine(FakeEngine):
         assert self.watch_exit(container).exited.wait(5)
 
 
-@pytest.mark.xfail(
-    reason="container.start() asks for the address of what has ended, and loses its log and its cause"
-)
 @pytest.mark.parametrize(
     ("fault", "cause", "words"),
     [
