@@ -84,8 +84,17 @@ def start(session: Session, environment: Mapping[str, str]) -> None:
         session.container = session.engine.create(spec)
         session.engine.start(session.container)
         session.watch = session.engine.watch_exit(session.container)
-        address = session.engine.address(session.container, PORT)
-        session.server = AgentServer(address, REQUEST_LIMIT * task.slowness)
+        session.server = AgentServer(_address(session, session.container), REQUEST_LIMIT * task.slowness)
+
+
+def _address(session: Session, container: str) -> str:
+    try:
+        return session.engine.address(container, PORT)
+    except CellFailure:
+        state = session.engine.state(container)
+        if state.running:
+            raise
+        raise ended(session, state) from None  # it ended before it was asked: its log says more
 
 
 def check_machine(session: Session) -> None:

@@ -139,7 +139,7 @@ class _Events:
         return event.status
 
     def expect_end(self, patience: float) -> None:
-        """The end is known: a stream that is open and does not tell it within ``patience`` seconds is broken."""
+        """The end is known: an open stream that does not tell it within ``patience`` seconds is broken."""
         deadline = time.monotonic() + patience
         while self._stream is not None and time.monotonic() < deadline:
             if self.receive(timeout=0.1) in TERMINAL_STATUSES:
