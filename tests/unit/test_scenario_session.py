@@ -129,3 +129,11 @@ def test_a_step_that_ends_by_a_surprise_did_not_pass() -> None:
         raise ZeroDivisionError("a surprise")
     [recorded] = session.findings.steps
     assert (recorded.outcome, recorded.cause) == (Outcome.ERROR, Cause.INTERNAL)
+
+
+def test_a_fact_is_redacted_before_it_is_cut() -> None:
+    session = a_session()
+    session.hide("the-secret-value")
+    with session.step("cost", "t", phase="checks", limit=1) as step:
+        step.note(seen="x" * 190 + "the-secret-value")
+    assert "the-s" not in session.findings.steps[0].model_dump_json()

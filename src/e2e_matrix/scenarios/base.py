@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -67,13 +67,14 @@ class StepRecord:
     """What a running step notes about itself."""
 
     deadline: Deadline
+    redact: Callable[[str], str]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def note(self, **facts: Any) -> None:
         """Keep what was learned; text is made safe, for it may come from the server."""
-        self.facts |= {
-            name: one_line(fact) if isinstance(fact, str) else fact for name, fact in facts.items()
-        }
+        for name, fact in facts.items():
+            # Redacted before it is cut: half a secret would not be found any more.
+            self.facts[name] = one_line(self.redact(fact)) if isinstance(fact, str) else fact
 
     def expect(self, what: str, expected: object, got: object, *, detail: str | None = None) -> None:
         """Fail the step unless ``got`` equals ``expected``."""
@@ -147,10 +148,10 @@ class Session:
         self._server = server
 
     def read_log(self) -> str:
-        """What the container has printed so far, bounded to its end; once it has ended, fetched only once."""
+        """What the container has printed, redacted and bounded to its end; fetched once after it ended."""
         if self._log is None or self.exit_state is None:
             raw = self.engine.logs(self.container, LOG_BYTES) if self.container else b""
-            self._log = raw.decode("utf-8", "replace")
+            self._log = self.redact(raw.decode("utf-8", "replace"))
         return self._log
 
     def restart_limit(self) -> None:
@@ -206,7 +207,8 @@ class Session:
         self.deadline.check()
         self._progress.step_started(self.task.cell, name, title)
         limit *= self.task.slowness
-        record = StepRecord(Deadline(limit, Cause.STEP_TIMEOUT, f"step {name}", within=self.deadline))
+        deadline = Deadline(limit, Cause.STEP_TIMEOUT, f"step {name}", within=self.deadline)
+        record = StepRecord(deadline, self.redact)
         begin = time.monotonic()
         failure: CellFailure | None = None
         try:
@@ -220,9 +222,6 @@ class Session:
             failure = CellFailure(Cause.INTERNAL, self.redact(f"{type(error).__name__}: {error}"))
             raise
         finally:
-            for key, fact in record.facts.items():
-                if isinstance(fact, str):
-                    record.facts[key] = self.redact(fact)
             step = _finished(
                 name, title, phase, begin - self.started, time.monotonic() - begin, record, failure
             )

@@ -198,7 +198,7 @@ def _conversation_failure(session: Session, conversation: str, status: str, even
     patience = time.monotonic() + ERROR_EVENT_PATIENCE
     while events.is_open and events.error is None and time.monotonic() < patience:
         events.receive(timeout=0.1)
-    error = events.error or session.server.last_error(conversation)
+    error = session.redact(events.error or session.server.last_error(conversation) or "")
     told = one_line(error, 400) if error else "the server gave no reason"
     cause = Cause.CONVERSATION_ERROR
     if not session.llm.is_alive() or told.startswith(LLM_UNAVAILABLE_CODES):
@@ -226,7 +226,7 @@ def _check_answer(session: Session, conversation: str, answer: str) -> None:
                 Cause.ASSERTION,
                 f"the answer does not contain {answer}",
                 expected=f"a text with {answer}",
-                got=repr(one_line(str(told), 200)),
+                got=repr(one_line(session.redact(str(told)), 200)),
             )
 
 
