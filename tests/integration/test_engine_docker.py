@@ -16,7 +16,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from e2e_matrix.engine import docker_watch, probe
+from e2e_matrix.engine import docker as docker_engine_module
+from e2e_matrix.engine import docker_follow, docker_watch, probe
 from e2e_matrix.engine.base import LABEL_RUN, PullProgress, Support
 from e2e_matrix.engine.docker import PROBE_REPOSITORY, DockerEngine
 from e2e_matrix.errors import CellFailure
@@ -308,11 +309,143 @@ def test_a_silent_wait_is_asked_again(world: World, monkeypatch: pytest.MonkeyPa
         assert ended(5)
 
 
+def _numbers(heard: list[bytes], word: bytes = b"line ") -> list[int]:
+    lines = b"".join(heard).splitlines()
+    return [int(line.removeprefix(word)) for line in lines if line.startswith(word)]
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_log_is_followed_through_silence(
+    world: World, monkeypatch: pytest.MonkeyPatch, attached: bool
+) -> None:
+    monkeypatch.setattr(docker_follow, "_REREAD", 0.2)
+    monkeypatch.setattr(docker_follow, "_CALL", 0.4)
+    heard: list[bytes] = []
+    container = world.create("count", "3", "0.9")
+    if not attached:
+        world.engine.start(container)
+    follow = world.engine.follow_logs(container, heard.append)
+    if attached:
+        world.engine.start(container)
+    assert follow.ended.wait(20)
+    follow.close(0)
+    assert _numbers(heard) == _numbers(heard, b"error ") == [0, 1, 2]
+    assert follow.complete
+
+
+def test_a_log_is_followed_over_lost_connections(proxy: EngineProxy, world: World) -> None:
+    heard: list[bytes] = []
+    container = world.create("count", "60", "0.05")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, heard.append)
+        world.engine.start(container)
+        for count in (5, 25):
+            while len(_numbers(heard)) < count:
+                assert not follow.ended.wait(0.02)
+            proxy.cut()
+            assert not follow.ended.wait(0.5)
+            proxy.listen()
+        assert follow.ended.wait(20)
+        follow.close(0)
+    assert _numbers(heard) == _numbers(heard, b"error ") == list(range(60))
+    assert follow.complete
+
+
+def test_bytes_that_are_no_text_are_not_told_twice_either(proxy: EngineProxy, world: World) -> None:
+    heard: list[bytes] = []
+    container = world.create("not-text")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, heard.append)
+        world.engine.start(container)
+        while b"2" not in b"".join(heard):
+            assert not follow.ended.wait(0.02)
+        proxy.cut()
+        proxy.listen()
+        assert follow.ended.wait(20)
+        follow.close(0)
+    lines = b"".join(heard).decode(errors="replace").splitlines()
+    assert lines == [f"\ufffd {n} \ufffd" for n in range(1, 7)]
+    assert heard[0].startswith(b"\xff 1")
+
+
+def test_a_container_that_ends_while_the_engine_is_away(proxy: EngineProxy, world: World) -> None:
+    heard: list[bytes] = []
+    container = world.create("count", "10", "0.3")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, heard.append)
+        world.engine.start(container)
+        while not _numbers(heard):
+            assert not follow.ended.wait(0.02)
+        proxy.cut()
+        with world.watched(container) as ended:
+            assert ended(20)
+        assert not follow.ended.is_set()
+        proxy.listen()
+        follow.close(10)
+    assert _numbers(heard) == list(range(10))
+    assert follow.complete
+
+
+def test_an_engine_that_stays_away_ends_what_is_followed_and_it_is_said(
+    proxy: EngineProxy, world: World
+) -> None:
+    container = world.create("stay")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, lambda _: None)
+        world.engine.start(container)
+        proxy.cut()
+        begin = time.monotonic()
+        follow.close(0.5)
+    assert time.monotonic() - begin < 5
+    assert follow.ended.is_set()
+    assert not follow.complete
+
+
+@pytest.fixture
+def small_log(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(docker_engine_module, "LOG_FILE_BYTES", 100_000)
+    return 2 * 100_000
+
+
+def test_more_than_the_engine_keeps_is_followed_without_a_loss(world: World, small_log: int) -> None:
+    heard: list[bytes] = []
+    container = world.create("gush", "20000000", "x" * 99)
+    follow = world.engine.follow_logs(container, heard.append)
+    world.engine.start(container)
+    assert follow.ended.wait(60)
+    follow.close(0)
+    assert b"".join(heard) == (b"x" * 99 + b"\n") * 200_000
+    assert follow.complete
+    assert 10_000 < len(world.engine.logs(container, 10**9)) < small_log
+
+
+def test_what_rotated_away_while_the_engine_was_away_is_said_to_be_lost(
+    proxy: EngineProxy, world: World, small_log: int
+) -> None:
+    heard: list[bytes] = []
+    container = world.create("count", "60000", "0")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, heard.append)
+        world.engine.start(container)
+        while not _numbers(heard):
+            assert not follow.ended.wait(0.001)
+        proxy.cut()
+        with world.watched(container) as ended:
+            assert ended(60)
+        proxy.listen()
+        assert follow.ended.wait(60)
+        follow.close(0)
+    numbers = _numbers(heard)
+    assert not follow.complete
+    assert numbers == sorted(set(numbers))
+
+
 def test_nothing_stays_open(world: World) -> None:
     container = world.start("stay")
 
     def use() -> None:
         watch = world.engine.watch_exit(container)
+        world.engine.follow_logs(container, lambda _: None).close(0)
         world.engine.exec(container, ["/program", "exit", "0"])
         with pytest.raises(CellFailure):
             world.engine.exec(container, ["/program", "sleep", "3"], 0.05)
