@@ -21,7 +21,7 @@ from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
 from e2e_matrix.redaction import without_password
 from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
-from e2e_matrix.units import parse_duration
+from e2e_matrix.units import parse_duration, parse_money
 
 DEFAULT_FILE = "matrix.yaml"
 
@@ -44,6 +44,9 @@ _RUN_OPTIONS = (
     _option("--max-parallel", "Cells at a time.", metavar="N", type=click.IntRange(min=1)),
     _option("--fail-fast/--no-fail-fast", "Cancel the rest when a cell fails."),
     _option("--timeout", "Limit of one native cell, such as 10m.", metavar="DURATION"),
+    _option("--run-timeout", "Limit of the whole run, such as 2h.", metavar="DURATION"),
+    _option("--max-cost", "What the whole run may cost, in US dollars.", metavar="USD"),
+    _option("--repeat", "Run each cell so often.", metavar="N", type=click.IntRange(min=1)),
     _option("--model", "A real model, as litellm names it.", metavar="NAME"),
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
@@ -56,7 +59,7 @@ def matrix_options(command: Command) -> Command:
 
 
 def run_options(command: Command) -> Command:
-    """--max-parallel, --fail-fast, --timeout, --model, --base-url, --reports."""
+    """What _RUN_OPTIONS lists."""
     return _with(_RUN_OPTIONS, command)
 
 
@@ -122,7 +125,10 @@ class _Given:
             image=self._filled("image"),
             max_parallel=self._setting("max_parallel"),
             fail_fast=self._setting("fail_fast"),
-            timeout=self._timeout(),
+            timeout=self._parsed("timeout", parse_duration),
+            run_timeout=self._parsed("run_timeout", parse_duration),
+            max_cost_run=self._parsed("max_cost", parse_money),
+            repeat=self._setting("repeat"),
             model=self._filled("model"),
             base_url=self._filled("base_url"),
             reports=self._filled("reports"),
@@ -153,12 +159,12 @@ class _Given:
             return None
         return setting
 
-    def _timeout(self) -> Setting[float] | None:
-        setting = self._filled("timeout")
+    def _parsed(self, name: str, parse: Callable[[str], Any]) -> Setting[Any] | None:
+        setting = self._filled(name)
         if setting is None:
             return None
         try:
-            return Setting(parse_duration(setting.value), setting.source, setting.place)
+            return Setting(parse(setting.value), setting.source, setting.place)
         except ValueError as error:
             self.problems.append(Problem(setting.place, 0, 0, f"cannot be {setting.value!r}", str(error)))
             return None

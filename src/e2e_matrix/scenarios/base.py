@@ -100,6 +100,7 @@ class Scenario(Protocol):
 
     NAME: str
     VERSION: str  # changes when what is asserted changes
+    STEPS: tuple[str, ...]  # the names of its steps, in their order
 
     @property
     def Settings(self) -> type[BaseModel]:

@@ -21,6 +21,7 @@ from e2e_matrix.scenarios import container
 from e2e_matrix.scenarios.base import Session, StepRecord
 from e2e_matrix.text import one_line
 
+STEPS: tuple[str, ...] = ("conversation", "finished", "events", "answer", "cost", "delete")
 WORKING_DIR = "/workspace"
 CREATE_LIMIT = 60.0
 TERMINAL_LIMIT = 120.0
