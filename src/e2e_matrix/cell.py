@@ -15,10 +15,12 @@ from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine, PulledImage, PullProgress
 from e2e_matrix.errors import CellFailure, InfrastructureError
 from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.limits import Limits
 from e2e_matrix.progress import Progress
 from e2e_matrix.results import Attempt
 from e2e_matrix.scenarios import SCENARIOS
 from e2e_matrix.scenarios.base import LlmLedger, Session
+from e2e_matrix.scenarios.container import WORTH_SAYING
 from e2e_matrix.store import write_atomically
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block
@@ -26,16 +28,20 @@ from e2e_matrix.text import block
 # What the report shows of a container's log where something failed.
 EXCERPT_LINES = 40
 PULL_LIMIT = 3600.0
-REMOVAL_LIMIT = 60.0
 
 
 def run_cell(
-    task: CellTask, engine: Engine, llm: LlmLedger, progress: Progress, cancel: Cancellation
+    task: CellTask,
+    engine: Engine,
+    llm: LlmLedger,
+    progress: Progress,
+    cancel: Cancellation,
+    limits: Limits,
 ) -> Attempt:
     """Run one attempt and clean up after it. Never raises, except what ends the process."""
     started_at = datetime.now(UTC)
     progress.cell_started(task.cell, task.attempt)
-    session = Session(task, engine, llm, progress, cancel)
+    session = Session(task, engine, llm, progress, cancel, limits)
     session.hide(*filter(None, [task.llm.api_key]))
     failure: CellFailure | None = None
     pulled: PulledImage | None = None
@@ -65,7 +71,12 @@ def _pull(session: Session) -> PulledImage:
         session.cancel.check()  # raised out of the engine's own loop: a pull can take minutes
         session.report_pull(progress)
 
-    with session.step("pull", "The image is pulled by its digest", phase="pull", limit=PULL_LIMIT) as step:
+    with (
+        session.limits.pulls.passed(session.cancel) as waited,
+        session.step("pull", "The image is pulled by its digest", phase="pull", limit=PULL_LIMIT) as step,
+    ):
+        if waited > WORTH_SAYING:
+            step.note(waited_seconds=round(waited, 2))
         pulled = session.engine.pull(task.image, task.platform, watch)
         step.note(unpacked_bytes=pulled.size_bytes, was_present=pulled.was_present)
     session.phase(pull=session.findings.steps[-1].duration_seconds)
@@ -136,11 +147,13 @@ def _attempt(
     state = session.exit_state
     return Attempt(
         number=task.attempt,
+        repetition=task.repetition,
         outcome=POLICIES[failure.cause].outcome if failure else Outcome.PASSED,
         cause=failure and failure.cause,
         message=failure and block(failure.message, limit=500, lines=4),
         started_at=started_at,
         duration_seconds=round(time.monotonic() - session.started, 4),
+        retry_after_seconds=failure and failure.retry_after,
         worker=task.worker,
         run_offset_seconds=round(task.run_offset_seconds, 4),
         phases=findings.phases,

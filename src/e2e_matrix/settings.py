@@ -27,6 +27,7 @@ class Source(StrEnum):
     FILE = "file"
     ENVIRONMENT = "environment"
     COMMAND_LINE = "command line"
+    RESUMED = "resumed run"
 
 
 @dataclass(frozen=True)

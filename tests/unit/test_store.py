@@ -52,7 +52,10 @@ def test_where_the_disk_refuses_the_message_names_the_place(tmp_path: Path) -> N
         (b"", "Invalid JSON"),
         (b'{"schema_version": 1, "run": {', "Invalid JSON"),
         (b'{"schema_version": 1, "run": {}, "cells": []}', "run.verdict: Field required"),
-        (b'{"schema_version": 99, "run": 1, "cells": []}', "schema_version is 99; this program reads 1"),
+        (
+            b'{"schema_version": 99, "run": 1, "cells": []}',
+            "schema_version is 99; this program reads up to",
+        ),
     ],
 )
 def test_results_that_cannot_be_used_are_bad_input(

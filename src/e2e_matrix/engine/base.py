@@ -106,6 +106,8 @@ class ExitState:
     exit_code: int | None
     oom_killed: bool
     error: str = ""
+    paused: bool = False
+    connected: bool = True  # to a network, as it was created
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,13 @@ class ContainerSummary:
 class ExitWatch(Protocol):
     """Knows that a container ended as soon as the engine tells it.
 
-    Also set when the container was removed, or the engine has been out of reach for 10 s. ``close()`` ends
-    the watch; it is idempotent.
+    Also set when the container was removed, or the engine has been out of reach for 10 s. ``interrupted``:
+    the engine was out of reach meanwhile, so that an end may be its doing. ``close()`` ends the watch; it is
+    idempotent.
     """
 
     exited: threading.Event
+    interrupted: bool
 
     def close(self) -> None: ...
 

@@ -296,13 +296,16 @@ def _create(client: APIClient, spec: ContainerSpec) -> str:
 
 
 def _state(client: APIClient, container: str) -> ExitState:
-    state = client.inspect_container(container)["State"]
+    found = client.inspect_container(container)
+    state = found["State"]
     running = bool(state["Running"])
     return ExitState(
         running=running,
         exit_code=None if running or state["Status"] == "created" else int(state["ExitCode"]),
         oom_killed=bool(state["OOMKilled"]),
         error=str(state.get("Error") or "") or _why_never_ran(client, container, state),
+        paused=bool(state.get("Paused")),
+        connected=bool(found["NetworkSettings"].get("Networks")),
     )
 
 

@@ -132,6 +132,7 @@ class FakeExitWatch:
 
     def __init__(self, container: _Container) -> None:
         self.exited = threading.Event()
+        self.interrupted = False
         self._container = container
         container.watch(self)
 
@@ -226,6 +227,12 @@ class _Container:
             for watch in self._watches:
                 watch.exited.set()
 
+    def lose(self) -> None:
+        """The engine goes away: its watches notice."""
+        with self._lock:
+            for watch in self._watches:
+                watch.interrupted = True
+
     def stop(self, timeout: float) -> ExitState:
         if self.process is not None and self.state.running:
             self.process.terminated.set()
@@ -283,6 +290,10 @@ class FakeEngine:
     def lose(self) -> None:
         """The engine dies, and every container with it: all further calls raise ENGINE_LOST."""
         self._lost = True
+        with self._lock:
+            containers = list(self._containers.values())
+        for container in containers:
+            container.lose()
         self._kill_all()
 
     def info(self) -> EngineInfo:
@@ -415,7 +426,7 @@ class FakeEngine:
         with self._lock:
             found = self._containers.get(container)
         if found is None:
-            raise CellFailure(Cause.ENGINE_REFUSED, f"No such container: {container}")
+            raise CellFailure(Cause.CONTAINER_GONE, f"No such container: {container}")
         return found
 
     def _called(self, method: str, subject: str) -> None:

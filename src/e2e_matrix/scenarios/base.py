@@ -21,12 +21,23 @@ from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, PullProgress
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.limits import Limits
 from e2e_matrix.progress import Progress
 from e2e_matrix.redaction import redact
 from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
 
+# What may be blamed on the product, and may be somebody's interference all the same.
+_SUSPICIOUS = frozenset(
+    {
+        Cause.ASSERTION,
+        Cause.CONTAINER_EXITED,
+        Cause.CONVERSATION_ERROR,
+        Cause.STEP_TIMEOUT,
+        Cause.CELL_TIMEOUT,
+    }
+)
 # Longest text of a message, of what was expected or got, and of a detail, in results.json.
 SHORT, LONG = 500, 4_000
 # What is kept of a container's output: its end.
@@ -122,11 +133,13 @@ class Session:
         llm: LlmLedger,
         progress: Progress,
         cancel: Cancellation,
+        limits: Limits,
     ) -> None:
         self.task = task
         self.engine = engine
         self.llm = llm
         self.cancel = cancel
+        self.limits = limits
         self.findings = Findings()
         self.started = time.monotonic()
         self.restart_limit()
@@ -184,7 +197,26 @@ class Session:
             expected=failure.expected and self.redact(failure.expected),
             got=failure.got and self.redact(failure.got),
             detail=failure.detail and self.redact(failure.detail),
+            retry_after=failure.retry_after,
         )
+
+    def _blame(self, failure: CellFailure) -> CellFailure:
+        """The failure, or what was done to the container from outside that explains it."""
+        if failure.cause not in _SUSPICIOUS or self.container is None or self.exit_state is not None:
+            return failure
+        try:
+            state = self.engine.state(self.container)
+        except CellFailure as gone:
+            return gone
+        if state.paused:
+            return CellFailure(Cause.CONTAINER_DISTURBED, f"somebody paused the container: {failure.message}")
+        if state.running and not state.connected:
+            message = f"somebody cut the container off from its network: {failure.message}"
+            return CellFailure(Cause.CONTAINER_DISTURBED, message)
+        if not state.running and self.watch is not None and self.watch.interrupted:
+            message = f"the engine went away while the container ran, and ended it: {failure.message}"
+            return CellFailure(Cause.ENGINE_LOST, message)
+        return failure
 
     def close(self) -> None:
         """Let go of the connections; the container is the cell's to remove."""
@@ -192,6 +224,13 @@ class Session:
             self.watch.close()
         if self._server is not None:
             self._server.close()
+
+    def spend(self, cost: Decimal) -> None:
+        """What the attempt has cost so far, by the server's count. Raises when that is more than it may."""
+        if cost > (self.findings.cost_usd or 0):
+            self.findings.cost_usd = cost
+        self.limits.budget.note(self.task.cell, self.task.attempt, cost)
+        self.limits.budget.check(self.task.cell)
 
     def phase(self, **seconds: float) -> None:
         self.findings.phases = self.findings.phases.model_copy(update=seconds)
@@ -202,12 +241,13 @@ class Session:
     ) -> Iterator[StepRecord]:
         """Time and record one step of at most ``limit`` seconds on a native engine.
 
-        A ``CellFailure`` inside fails the step; with ``go_on`` a wrong product does not end the scenario.
+        The matrix's ``step-timeouts`` may set another limit. A ``CellFailure`` inside fails the step; with
+        ``go_on`` a wrong product does not end the scenario.
         """
         self.cancel.check()
         self.deadline.check()
         self._progress.step_started(self.task.cell, name, title)
-        limit *= self.task.slowness
+        limit = self.task.step_timeouts.get(name, limit) * self.task.slowness
         deadline = Deadline(limit, Cause.STEP_TIMEOUT, f"step {name}", within=self.deadline)
         record = StepRecord(deadline, self.redact)
         begin = time.monotonic()
@@ -215,7 +255,9 @@ class Session:
         try:
             yield record
         except CellFailure as error:
-            failure = self.cancel.failure() if self.cancel.is_set else self.without_secrets(error)
+            failure = (
+                self.cancel.failure() if self.cancel.is_set else self.without_secrets(self._blame(error))
+            )
             self.findings.failure = self.findings.failure or failure
             if not (go_on and failure.cause is Cause.ASSERTION):
                 raise failure from error

@@ -40,6 +40,10 @@ REQUEST_LIMIT = 30.0
 STOP_LIMIT = 30.0
 STOP_GRACE = 10.0
 POLL_SECONDS = 0.05
+# Waiting for a turn is worth a word in the step that waited, from here on.
+WORTH_SAYING = 0.5
+# Exit codes of a server that nobody of ours stopped, and that was not killed for its memory.
+_SIGNALS_FROM_OUTSIDE = {137: "KILL", 143: "TERM"}
 MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 
 # What has broken images before: upstream issues 2574 and 2761 (glibc, exec-stack), 514, 2025 and 3229
@@ -80,7 +84,16 @@ def start(session: Session, environment: Mapping[str, str]) -> None:
         ports=(PORT,),
         resources=task.resources,
     )
-    with session.step("start", "The container starts", phase="boot", limit=START_LIMIT):
+    with session.limits.starts.passed(session.cancel) as waited:
+        session.restart_limit()  # nobody's fault: the gate is ours
+        _start(session, spec, waited)
+
+
+def _start(session: Session, spec: ContainerSpec, waited: float) -> None:
+    task = session.task
+    with session.step("start", "The container starts", phase="boot", limit=START_LIMIT) as step:
+        if waited > WORTH_SAYING:
+            step.note(waited_seconds=round(waited, 2))
         session.container = session.engine.create(spec)
         session.engine.start(session.container)
         session.watch = session.engine.watch_exit(session.container)
@@ -162,6 +175,9 @@ def ended(session: Session, state: ExitState) -> CellFailure:
         # A binary of another platform, or none: some engines only say so once the container has "started".
         message = f"the image's command cannot be run: {one_line(state.error)}"
         return CellFailure(Cause.NOT_STARTABLE, message, detail=last)
+    if state.exit_code in _SIGNALS_FROM_OUTSIDE:
+        message = f"the container was ended from outside, by {_SIGNALS_FROM_OUTSIDE[state.exit_code]}"
+        return CellFailure(Cause.CONTAINER_DISTURBED, message, detail=last)
     why = f": {one_line(state.error)}" if state.error else ""
     return CellFailure(
         Cause.CONTAINER_EXITED,
@@ -221,7 +237,7 @@ def describe_server(session: Session) -> None:
 def stop(session: Session) -> None:
     """TERM, and a clean end within the grace; then look through the log for what has broken images before."""
     container = _container(session)
-    grace = STOP_GRACE * session.task.slowness
+    grace = session.task.step_timeouts.get("stop", STOP_GRACE) * session.task.slowness
     with session.step(
         "stop", "The server ends cleanly when it is stopped", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
