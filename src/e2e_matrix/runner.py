@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from e2e_matrix import owner
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.cell import run_cell
+from e2e_matrix.cell import PULL_LIMIT, run_cell
 from e2e_matrix.engine.base import LABEL_RUN, Engine, PlatformProbe, Support
 from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.failures import POLICIES, Cause, Outcome
@@ -28,8 +28,9 @@ from e2e_matrix.results import Attempt, Results
 from e2e_matrix.store import RunFolder
 from e2e_matrix.task import CellTask
 
-# After the cells' own limits, how long a container may be left before anybody may remove it.
-DEADLINE_MARGIN = 1800.0
+# After the cell's own limit, how long a container may be left before anybody may remove it: the limit begins
+# after the pull, and the next run of anybody removes what is past its deadline.
+DEADLINE_MARGIN = PULL_LIMIT + 1800.0
 # A cancelled cell's container gets this long for a last word in its log.
 CANCEL_GRACE = 1.0
 LOOK_SECONDS = 0.1
