@@ -12,8 +12,14 @@ from collections.abc import Callable, Iterable
 
 from e2e_matrix.engine.base import Engine
 from e2e_matrix.errors import CellFailure
+from e2e_matrix.results import Attempt
 
 Say = Callable[[str], None]
+
+
+def downloaded(attempt: Attempt) -> bool:
+    """Whether this attempt's pull fetched the image, as its step says."""
+    return any(step.name == "pull" and step.facts.get("was_present") is False for step in attempt.steps)
 
 
 class ImageKeeper:

@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from e2e_matrix import owner
+from e2e_matrix import owner, preflight
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.cell import PULL_LIMIT, run_cell
 from e2e_matrix.engine.base import LABEL_RUN, Engine, PlatformProbe, Support
 from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.image_keeper import ImageKeeper, downloaded
 from e2e_matrix.llm.source import LlmSource
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Progress
-from e2e_matrix.record import Clock, Job, Prepared, Record
+from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
 from e2e_matrix.report import preload, write_reports
 from e2e_matrix.results import Attempt, Results
@@ -51,11 +52,13 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     """Run the plan and leave a complete folder behind.
 
     Raises ``BadInput`` where no image of the plan exists, ``InfrastructureError`` where the folder cannot be
-    written. Everything else that goes wrong is an outcome in the results.
+    written or the images have no room. Everything else that goes wrong is an outcome in the results.
     """
     tools.progress.note(f"testing {job.settings.subject}")
     clock = Clock()
+    preflight.check_reports(job.settings.reports, tools.progress.note)
     prepared = _prepare(job, tools)
+    _check_room(prepared, job, tools)
     record = Record(job, clock, prepared, tools.engine.info(), tools.llm.describe())
     tools.progress.run_started(
         record.folder.run_id,
@@ -104,6 +107,13 @@ def _combine(cell: PlannedCell, answer: ResolvedImage | CellFailure, probe: Plat
     return Prepared(cell, answer, probe, failure)
 
 
+def _check_room(prepared: Sequence[Prepared], job: Job, tools: Tools) -> None:
+    images = [cell.image for cell in prepared if cell.image and not cell.failure]
+    at_a_time = workers_of(job.settings, tools.engine.info())
+    removing = at_a_time if job.settings.images == "remove" else None
+    preflight.check_images(images, tools.engine, removing)
+
+
 def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure]) -> None:
     """Where not one tag of the plan exists, the reference is wrong and there is nothing to report on."""
     missing = [
@@ -135,13 +145,16 @@ def _execute(ready: Sequence[Prepared], tools: Tools, record: Record) -> None:
     idle = list(reversed(range(record.workers)))
     stopper = _Stopper(tools.engine, record.folder.run_id)
     aborted = False
+    images = [cell.image.pinned for cell in ready if cell.image]
+    removing = record.job.settings.images == "remove"
+    keeper = ImageKeeper(tools.engine, removing, images, tools.progress.note)
     with ThreadPoolExecutor(record.workers + 1, "cell") as pool:
         try:
             pool.submit(preload)  # while the first cells boot
             while running or (waiting and not (cancel.is_set or aborted)):
                 while waiting and idle and not (cancel.is_set or aborted):
                     cell = waiting.pop(0)
-                    running[pool.submit(_attempt, cell, idle.pop(), tools, record)] = cell
+                    running[pool.submit(_attempt, cell, idle.pop(), tools, record, keeper)] = cell
                 if cancel.is_set:
                     stopper.stop_all()
                 done, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
@@ -157,12 +170,13 @@ def _execute(ready: Sequence[Prepared], tools: Tools, record: Record) -> None:
             cancel.cancel(Cause.INTERRUPTED)
             stopper.remove_all()
             raise
+    keeper.close()
     cause = cancel.failure().cause if cancel.is_set else Cause.RUN_ABORTED
     for cell in waiting:
         record.decide(cell, CellFailure(cause, POLICIES[cause].what), tools.progress)
 
 
-def _attempt(cell: Prepared, worker: int, tools: Tools, record: Record) -> Attempt:
+def _attempt(cell: Prepared, worker: int, tools: Tools, record: Record, keeper: ImageKeeper) -> Attempt:
     settings, planned = record.job.settings, cell.planned
     slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
     endpoint = tools.llm.endpoint(planned.id, planned.model)
@@ -190,6 +204,9 @@ def _attempt(cell: Prepared, worker: int, tools: Tools, record: Record) -> Attem
     )
     attempt = run_cell(task, tools.engine, tools.llm.ledger(endpoint), tools.progress, tools.cancel)
     record.folder.write_attempt(attempt)
+    if downloaded(attempt):
+        keeper.pulled(task.image)
+    keeper.done(task.image)
     return attempt
 
 

@@ -11,8 +11,10 @@ from e2e_matrix.engine.base import ContainerSpec
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
-from e2e_matrix.image_keeper import ImageKeeper
+from e2e_matrix.image_keeper import ImageKeeper, downloaded
+from e2e_matrix.results import Step
 from support.engines import FAKE_IMAGE
+from support.sample_run import a_cell, a_step
 
 PYTHON, JAVA = "r/server@sha256:1", "r/server@sha256:2"
 
@@ -119,3 +121,15 @@ def test_cells_that_end_together_remove_it_once(engine: FakeEngine, said: list[s
         for thread in threads:
             thread.join()
         assert [name for method, name in engine.calls if method == "remove_image"] == [PYTHON]
+
+
+def test_an_attempt_says_whether_it_downloaded_the_image() -> None:
+    [attempt] = a_cell("python-amd64").attempts
+
+    def after(*steps: Step) -> bool:
+        return downloaded(attempt.model_copy(update={"steps": list(steps)}))
+
+    assert after(a_step("pull", facts={"was_present": False}), a_step("dormant"))
+    assert not after(a_step("pull", facts={"was_present": True}), a_step("dormant"))
+    assert not after(a_step("pull"))  # one that failed
+    assert not after()

@@ -52,7 +52,6 @@ _RUN_OPTIONS = (
         "--images",
         "Keep or remove the images that the run pulls.",
         type=click.Choice(KEEPING),
-        metavar="WHAT",
     ),
     _option("--model", "A real model, as litellm names it.", metavar="NAME"),
     _option("--base-url", "The real model's endpoint.", metavar="URL"),

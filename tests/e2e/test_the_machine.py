@@ -1,12 +1,15 @@
-"""After kill -9: what the runner left is found by label and removed, and nothing that anybody still uses."""
+"""What runs leave on the machine: nothing after a kill -9, no image that was not there, room on its disk."""
 
+import json
 import os
+import secrets
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,9 @@ from e2e_matrix import owner
 from e2e_matrix.engine.base import LABEL_CELL, LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN, ContainerSpec
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.local.demo import Served
+from e2e_matrix.local.oci import Document
 from support.real_runs import PROGRAM, ROOT, Runner
+from support.shelf import Shelf
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -116,3 +121,49 @@ def test_two_runs_at_once_leave_one_another_alone(
         for ran in pool.map(Runner.finish, runners, (first, second)):
             assert ran.exit_code == 0, ran.output
             assert "removed e2e-matrix-" not in ran.output
+
+
+def references(engine: DockerEngine) -> set[str]:
+    return {name for image in engine.list_images({}) for name in image.references}
+
+
+def test_with_images_remove_only_what_the_run_itself_pulled_goes(
+    served: Served, engine: DockerEngine, runner: Runner, bystander: str
+) -> None:
+    with closing(Shelf(served, "removed-after-the-run")) as shelf:
+        manifest = shelf.python_amd64(Labels={"of": secrets.token_hex(8)})  # an image that no engine has
+        shelf.put(f"{served.ref}-python", manifest)
+        before = {name for name in references(engine) if name.startswith(f"{served.repository}@")}
+        assert before
+        options = ("--only", "python-amd64", "--images", "remove")
+        ran = runner.run(*options, template=shelf.template)
+        assert (ran.exit_code, ran.step("python-amd64", "pull")["facts"]["was_present"]) == (0, False)
+        assert not any(shelf.repository in name for name in references(engine))
+        kept = runner.run("--only", "python-amd64", template=shelf.template)
+        assert kept.step("python-amd64", "pull")["facts"]["was_present"] is False
+        [pulled] = [name for name in references(engine) if shelf.repository in name]
+        try:
+            again = runner.run(*options, template=shelf.template)  # what was there before the run stays
+            assert again.step("python-amd64", "pull")["facts"]["was_present"] is True
+            assert pulled in references(engine)
+        finally:
+            engine.remove_image(pulled)
+        assert before <= references(engine)
+
+
+def test_images_that_have_no_room_are_not_pulled(
+    served: Served, engine: DockerEngine, runner: Runner
+) -> None:
+    with closing(Shelf(served, "too-large")) as shelf:
+        manifest = json.loads(shelf.python_amd64(Labels={"of": "a giant"}).content)
+        manifest["layers"][0]["size"] = 10**15  # what a manifest says is all that is known before a pull
+        document = Document(manifest["mediaType"], json.dumps(manifest).encode())
+        shelf.put(f"{served.ref}-python", document)
+        command = runner.command("--only", "python-amd64", template=shelf.template)
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 3, ended.stdout
+    assert "the images need about 4300 TB of disk (1000 TB to download)" in ended.stderr
+    assert f"is free at {engine.info().root_dir}" in ended.stderr
+    assert "docker system df" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(runner.reports.iterdir()) == []
