@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 
+from e2e_matrix import clean, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.failures import Cause
@@ -39,6 +40,9 @@ def launch(
     with ExitStack() as stack:
         stack.callback(progress.close)
         engine = stack.enter_context(closing(DockerEngine.connect()))
+        clean.sweep(engine, progress.note)
+        for half in store.sweep(settings.reports):
+            progress.note(f"removed {half} (half written, and abandoned)")
         models = list(dict.fromkeys(cell.model for cell in plan.cells if cell.model))
         llm: LlmSource = (
             StandInSource(engine, models)

@@ -18,6 +18,7 @@ from e2e_matrix.matrix_fields import (
     Factor,
     Filled,
     Flag,
+    Keeping,
     Memory,
     Positive,
     Retries,
@@ -140,6 +141,9 @@ class Matrix(_Section):
     retries: RetryLimits = Field(default_factory=RetryLimits)
     max_cost: CostLimits = Field(default_factory=CostLimits)
     resources: ResourceLimits = Field(default_factory=ResourceLimits)
+    images: Keeping = Field(
+        "keep", description="Whether the engine keeps the images that the run itself pulled: keep or remove"
+    )
     llm: LlmSection = Field(default_factory=LlmSection)
     environment: dict[Variable, Braces] = Field(
         {},

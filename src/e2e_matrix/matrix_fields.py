@@ -27,6 +27,7 @@ _SMALLEST_MEMORY = 64 << 20
 _LARGEST_COUNT = 1_000_000
 _LARGEST_NUMBER = 1000
 _MOST_RETRIES = 20
+KEEPING = ("keep", "remove")
 
 Measure = TypeVar("Measure", int, float)
 
@@ -134,6 +135,13 @@ def _duration(value: object) -> float:
     return _measured(value, parse_duration)
 
 
+def _keeping(value: object) -> str:
+    text = _text(value)
+    if text in KEEPING:
+        return text
+    raise _wrong(f"must be {' or '.join(KEEPING)}, not {kind_of(value)}")
+
+
 def _memory(value: object) -> int:
     if (size := _measured(value, parse_size)) >= _SMALLEST_MEMORY:
         return size
@@ -193,6 +201,7 @@ Dollars = Annotated[Decimal, BeforeValidator(_money), WithJsonSchema(_MONEY)]  #
 Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
 Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION)]  # seconds
+Keeping = Annotated[str, BeforeValidator(_keeping), WithJsonSchema({"enum": list(KEEPING)})]
 Memory = Annotated[int, BeforeValidator(_memory), WithJsonSchema(_SIZE)]  # bytes
 Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL)]
 Variable = Annotated[str, BeforeValidator(_variable), WithJsonSchema(_NAME)]

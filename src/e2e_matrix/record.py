@@ -66,6 +66,11 @@ class Clock:
         return time.monotonic() - self._monotonic
 
 
+def workers_of(settings: Settings, engine: EngineInfo) -> int:
+    """How many cells run at a time."""
+    return settings.max_parallel or max(1, engine.cpus)
+
+
 class Record:
     """What is known of the run so far, written to the folder whenever a cell is decided."""
 
@@ -81,7 +86,7 @@ class Record:
         self.job = job
         self.clock = clock
         self.llm = llm
-        self.workers = job.settings.max_parallel or max(1, engine.cpus)
+        self.workers = workers_of(job.settings, engine)
         self.folder = folder
         self._engine = engine
         self._prepared = {cell.planned.id: cell for cell in prepared}

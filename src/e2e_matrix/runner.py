@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from e2e_matrix import owner, resume
+from e2e_matrix import owner, preflight, resume
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.cell import run_cell
+from e2e_matrix.cell import PULL_LIMIT, run_cell
 from e2e_matrix.engine.base import (
     LABEL_ATTEMPT,
     LABEL_CELL,
@@ -27,11 +27,12 @@ from e2e_matrix.engine.base import (
 )
 from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.failures import POLICIES, Cause, retry_for
+from e2e_matrix.image_keeper import ImageKeeper, downloaded
 from e2e_matrix.limits import Budget, Limits
 from e2e_matrix.llm.source import LlmSource
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Progress
-from e2e_matrix.record import Clock, Job, Prepared, Record
+from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
 from e2e_matrix.report import preload, write_reports
 from e2e_matrix.results import Attempt, Llm, Results
@@ -39,8 +40,9 @@ from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after
 from e2e_matrix.store import CALL_JOURNAL, RunFolder
 from e2e_matrix.task import CellTask
 
-# After the cells' own limits, how long a container may be left before anybody may remove it.
-DEADLINE_MARGIN = 1800.0
+# After the cell's own limit, how long a container may be left before anybody may remove it: the limit begins
+# after the pull, and the next run of anybody removes what is past its deadline.
+DEADLINE_MARGIN = PULL_LIMIT + 1800.0
 # A cancelled cell's container gets this long for a last word in its log.
 CANCEL_GRACE = 1.0
 
@@ -60,14 +62,16 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     """Run the plan, or go on with one that was interrupted, and leave a complete folder behind.
 
     Raises ``BadInput`` where no image of the plan exists, or the run to resume was another or still goes on,
-    ``InfrastructureError`` where the folder cannot be written. Everything else that goes wrong is an outcome
-    in the results.
+    ``InfrastructureError`` where the folder cannot be written or the images have no room. Everything else
+    that goes wrong is an outcome in the results.
     """
     tools.progress.note(f"testing {job.settings.subject}")
     clock = Clock()
     limit = cancel_after(job.settings.run_timeout, tools.cancel)
     try:
+        preflight.check_reports(job.settings.reports, tools.progress.note)
         prepared = _prepare(job, tools)
+        _check_room(prepared, job, tools)
         with _folder(job, clock) as folder:
             return _run(job, tools, clock, prepared, folder), folder
     finally:
@@ -138,6 +142,13 @@ def _combine(cell: PlannedCell, answer: ResolvedImage | CellFailure, probe: Plat
     return Prepared(cell, answer, probe, failure)
 
 
+def _check_room(prepared: Sequence[Prepared], job: Job, tools: Tools) -> None:
+    images = [cell.image for cell in prepared if cell.image and not cell.failure]
+    at_a_time = workers_of(job.settings, tools.engine.info())
+    removing = at_a_time if job.settings.images == "remove" else None
+    preflight.check_images(images, tools.engine, removing)
+
+
 def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure]) -> None:
     """Where not one tag of the plan exists, the reference is wrong and there is nothing to report on."""
     missing = [
@@ -171,6 +182,7 @@ class _Execution:
         self._stopper = _Stopper(tools.engine, record.folder.run_id)
         budget = Budget(self._settings.max_cost_cell, self._settings.max_cost_run)
         self._limits = Limits(self._settings.max_pulls, self._settings.max_starts, budget)
+        self._keeper = ImageKeeper(tools.engine, False, (), tools.progress.note)
         self._numbers: dict[str, itertools.count[int]] = {}
         self._left: dict[str, int] = {}  # repetitions that a cell still has to run
 
@@ -186,6 +198,9 @@ class _Execution:
                 record.decide(cell, progress, cancel.failure() if cancel.is_set else cell.failure)
             else:
                 repetitions += to_run
+        images = [repetition.cell.image.pinned for repetition in repetitions if repetition.cell.image]
+        removing = self._settings.images == "remove"
+        self._keeper = ImageKeeper(self._tools.engine, removing, images, progress.note)
         schedule = Schedule(
             Rules(
                 workers=record.workers,
@@ -202,6 +217,7 @@ class _Execution:
         finally:
             # What an attempt could not remove, because the engine was away, may be in reach again.
             self._stopper.remove_all()
+            self._keeper.close()
         for cell in (repetition.cell for repetition in not_started):
             cause = why or Cause.RUN_ABORTED
             if not record.is_decided(cell):
@@ -232,6 +248,8 @@ class _Execution:
         if pause is not None:
             progress.attempt_failed(cell.planned.id, attempt, pause)
             return
+        if cell.image:
+            self._keeper.done(cell.image.pinned)
         self._left[cell.planned.id] -= 1
         if not self._left[cell.planned.id]:
             self._record.decide(cell, progress)
@@ -279,6 +297,8 @@ class _Execution:
         attempt = run_cell(
             task, tools.engine, tools.llm.ledger(endpoint), tools.progress, tools.cancel, self._limits
         )
+        if downloaded(attempt):
+            self._keeper.pulled(task.image)
         record.folder.write_attempt(attempt)
         return attempt
 

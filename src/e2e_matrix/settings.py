@@ -52,6 +52,7 @@ class Overrides:
     run_timeout: Setting[float | None] | None = None
     max_cost_run: Setting[Decimal | None] | None = None
     repeat: Setting[int] | None = None
+    images: Setting[str] | None = None
     model: Setting[str | None] | None = None
     base_url: Setting[str | None] | None = None
     reports: Setting[str] | None = None
@@ -89,6 +90,7 @@ class Settings:
     max_cost_cell: Decimal | None  # US dollars
     max_cost_run: Decimal | None
     resources: Resources
+    images: str  # keep, or remove those that the run itself pulled
     model: str | None  # None: the stand-in
     base_url: str | None = field(repr=False)  # it may hold a password
     api_key_env: str  # the name of the variable
@@ -129,6 +131,7 @@ class Settings:
             "resources.memory": self.resources.memory_bytes and format_size(self.resources.memory_bytes),
             "resources.cpus": self.resources.cpus,
             "resources.pids": self.resources.pids,
+            "images": self.images,
             "llm.model": self.model,
             "llm.base-url": self.base_url and without_password(self.base_url),
             "llm.api-key-env": self.api_key_env,
@@ -181,6 +184,7 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
             cpus=pick("resources.cpus", resources.cpus),
             pids=pick("resources.pids", resources.pids),
         ),
+        images=pick("images", matrix.images, overrides.images),
         model=pick("llm.model", llm.model, overrides.model, _variable(environ, "LLM_MODEL")),
         base_url=pick("llm.base-url", llm.base_url, overrides.base_url, _variable(environ, "LLM_BASE_URL")),
         api_key_env=pick("llm.api-key-env", llm.api_key_env),

@@ -12,6 +12,8 @@
     reports/latest               a link to the newest run
 
 Files are written beside their place, synced and renamed: a reader sees the old one or the new, never half.
+What a writer that was killed leaves is a hidden ``.results.json.<random>.part``, which nobody reads;
+``sweep`` removes it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -38,13 +41,15 @@ STARTED = "started.json"
 CALLS = "llm-calls.json"
 CALL_JOURNAL = "llm-calls.jsonl"
 _LOCK = ".lock"
+PART = ".part"  # how the name of a file ends that is being written
+_PART_AGE = 3600.0  # seconds: no file of ours takes so long to write
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``, durably. Raises ``InfrastructureError`` where the disk refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
@@ -155,7 +160,7 @@ class RunFolder:
     def point_latest_here(self) -> None:
         """Let ``reports/latest`` name this run."""
         link = self.path.parent / "latest"
-        fresh = self.path.parent / f".latest.{secrets.token_hex(4)}"
+        fresh = self.path.parent / f".latest.{secrets.token_hex(4)}{PART}"
         try:
             fresh.symlink_to(self.path.name)
             fresh.replace(link)
@@ -174,6 +179,25 @@ def _refused(what: str, error: OSError) -> InfrastructureError:
     return InfrastructureError(
         f"{what}: {error.strerror}", "Free space there, or choose another folder with --reports."
     )
+
+
+def sweep(reports: Path, dry_run: bool = False) -> list[Path]:
+    """Remove the half-written files of runs that were killed; which ones, and with ``dry_run`` no more.
+
+    Never raises: they are in nobody's way. Anybody's file that is being written now is newer and stays.
+    """
+    runs = [path for path in reports.glob("*") if path.is_dir() and not path.is_symlink()]
+    half = f".*{PART}"
+    found = [*reports.glob(half)]
+    found += [path for run in runs for where in (half, f"cells/*/*/{half}") for path in run.glob(where)]
+    removed: list[Path] = []
+    for path in found:
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > _PART_AGE:
+                if not dry_run:
+                    path.unlink()
+                removed.append(path)
+    return removed
 
 
 def load(folder: Path) -> Results:

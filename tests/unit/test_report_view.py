@@ -91,9 +91,7 @@ def test_a_pass_after_trouble_of_the_infrastructure_is_told_and_not_called_flaky
     assert (view.flaky, [one.cell.id for one in view.retried]) == ([], ["python-amd64"])
     results = samples.run([cell])
     for render in (markdown.render, html.render):
-        assert "passed at attempt 2, after trouble of the infrastructure" in render(
-            samples.run([cell]), Path()
-        )
+        assert "passed at attempt 2, after trouble of the infrastructure" in render(results, Path())
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.matrix_fields import KEEPING
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
 from e2e_matrix.redaction import without_password
@@ -47,6 +48,11 @@ _RUN_OPTIONS = (
     _option("--run-timeout", "Limit of the whole run, such as 2h.", metavar="DURATION"),
     _option("--max-cost", "What the whole run may cost, in US dollars.", metavar="USD"),
     _option("--repeat", "Run each cell so often.", metavar="N", type=click.IntRange(min=1)),
+    _option(
+        "--images",
+        "Keep or remove the images that the run pulls.",
+        type=click.Choice(KEEPING),
+    ),
     _option("--model", "A real model, as litellm names it.", metavar="NAME"),
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
@@ -129,6 +135,7 @@ class _Given:
             run_timeout=self._parsed("run_timeout", parse_duration),
             max_cost_run=self._parsed("max_cost", parse_money),
             repeat=self._setting("repeat"),
+            images=self._setting("images"),
             model=self._filled("model"),
             base_url=self._filled("base_url"),
             reports=self._filled("reports"),

@@ -15,12 +15,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+from urllib.parse import urlsplit
 
 LABEL_RUN = "e2e-matrix.run"
 LABEL_CELL = "e2e-matrix.cell"
 LABEL_ATTEMPT = "e2e-matrix.attempt"
 LABEL_OWNER = "e2e-matrix.owner"  # host:pid:start time of the process that started it
 LABEL_DEADLINE = "e2e-matrix.deadline"  # UTC, ISO 8601: past it anybody may remove it
+
+
+def is_local(address: str) -> bool:
+    """Whether an engine's address is on this machine: a socket in the file system, or the loopback."""
+    where = urlsplit(address)
+    return where.scheme in ("unix", "http+unix", "npipe") or where.hostname in (
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    )
 
 
 class Support(StrEnum):
@@ -124,6 +135,13 @@ class ContainerSummary:
     running: bool
 
 
+@dataclass(frozen=True)
+class ImageSummary:
+    id: str
+    references: tuple[str, ...]  # every repo:tag and repo@digest that names it
+    labels: Mapping[str, str]
+
+
 class ExitWatch(Protocol):
     """Knows that a container ended as soon as the engine tells it.
 
@@ -154,6 +172,18 @@ class Engine(Protocol):
         """Pull ``repo@sha256:child``; what the engine reports as an error is raised, never skipped.
 
         An exception that ``on_progress`` raises ends the pull.
+        """
+        ...
+
+    def list_images(self, labels: Mapping[str, str | None]) -> Sequence[ImageSummary]:
+        """Images with all these labels (None: any value)."""
+        ...
+
+    def remove_image(self, reference: str) -> None:
+        """Remove an image by a reference or its id; gone already is fine.
+
+        Never forced: one that a container uses, running or not, stays, and ENGINE_REFUSED says so. Of an
+        image that has other references too only this one goes.
         """
         ...
 

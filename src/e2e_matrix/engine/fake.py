@@ -21,6 +21,7 @@ from e2e_matrix.engine.base import (
     EngineInfo,
     ExecResult,
     ExitState,
+    ImageSummary,
     PlatformProbe,
     ProgressCallback,
     PulledImage,
@@ -257,6 +258,10 @@ class _Container:
                 self._watches.remove(watch)
 
 
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
+    return all(name in labels and value in (None, labels[name]) for name, value in wanted.items())
+
+
 class FakeEngine:
     """``images`` is what its registry holds, by reference; ``present`` are the ones that need no pull.
 
@@ -331,6 +336,22 @@ class FakeEngine:
             was_present=was_present,
         )
 
+    def list_images(self, labels: Mapping[str, str | None]) -> Sequence[ImageSummary]:
+        self._called("list_images", "")
+        return [
+            ImageSummary(f"fake:{reference}", (reference,), self.images[reference].labels)
+            for reference in sorted(self._present)
+            if _has(self.images[reference].labels, labels)
+        ]
+
+    def remove_image(self, reference: str) -> None:
+        self._called("remove_image", reference)
+        reference = reference.removeprefix("fake:")
+        with self._lock:
+            if any(one.spec.image == reference for one in self._containers.values()):
+                raise CellFailure(Cause.ENGINE_REFUSED, f"cannot remove {reference}: a container is using it")
+            self._present.discard(reference)
+
     def create(self, spec: ContainerSpec) -> str:
         self._called("create", spec.name)
         image = self.images.get(spec.image)
@@ -401,10 +422,7 @@ class FakeEngine:
         return [
             ContainerSummary(one.id, one.spec.name, dict(one.spec.labels), one.state.running)
             for one in containers
-            if all(
-                name in one.spec.labels and value in (None, one.spec.labels[name])
-                for name, value in labels.items()
-            )
+            if _has(one.spec.labels, labels)
         ]
 
     def host_gateway(self) -> str:
