@@ -127,7 +127,7 @@ class Fault(Enum):
     WRONG_CONTENT_TYPE = (
         "wrong-content-type",
         "PATH",
-        "says text/html of a body of JSON; PATH: the routes, by how they begin, else GETs of conversations",
+        "says text/html of a body of JSON; PATH: routes, by how they begin, else GETs of the conversation",
     )
 
     LOG_GARBAGE = "log-garbage", "", "prints invalid UTF-8, control characters and colours"

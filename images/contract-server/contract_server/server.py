@@ -31,6 +31,7 @@ class Answer:
     status: int
     body: Any
     headers: Mapping[str, str] = field(default_factory=dict)
+    then: Callable[[], object] = lambda: None  # called when it is out
 
     @property
     def content_type(self) -> str:
@@ -321,8 +322,7 @@ class Server:
             del self.conversations[identity]
             conversation.deleted.set()
         if self.fault is Fault.CRASH_AFTER_DELETE:
-            # The answer has to be out before the end.
-            threading.Timer(0.1, self.end, (int(self.told.number()),)).start()
+            return Answer(200, {"success": True}, then=lambda: self.end(int(self.told.number())))
         return Answer(200, {"success": True})
 
     # --- the events socket ------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ _TRICKLE_SECONDS = 0.5
 _HUGE_BYTES = 100 * 1024 * 1024
 _MEDDLES = (Fault.TRICKLES, Fault.HUGE_RESPONSE, Fault.INVALID_JSON, Fault.WRONG_CONTENT_TYPE)
 _CONVERSATION = "/api/conversations/"
+_UUID_LENGTH = 36
 
 
 def handler(server: Server, *, keep_alive: bool = True) -> type[BaseHTTPRequestHandler]:
@@ -56,6 +57,7 @@ def handler(server: Server, *, keep_alive: bool = True) -> type[BaseHTTPRequestH
                 threading.Event().wait()
             _log(server, f'"{self.command} {path} HTTP/1.1" {answer.status}')
             _send(server, self, path, answer)
+            answer.then()
 
         do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET
 
@@ -106,7 +108,7 @@ def _is_meddled_with(server: Server, method: str, path: str) -> bool:
         return False
     if server.told.argument:
         return path.startswith(server.told.argument)
-    return method == "GET" and path.startswith(_CONVERSATION)
+    return method == "GET" and path.removeprefix(_CONVERSATION)[:_UUID_LENGTH] in server.conversations
 
 
 def _socket(
