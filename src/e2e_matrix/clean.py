@@ -1,19 +1,17 @@
-"""Removes what runs of ours left on an engine: containers that carry our labels, and nothing else, ever."""
+"""Removes what runs of ours left on an engine: what carries our labels, and nothing else, ever.
+
+That is containers (of cells, of probes, of the local registry) and the images that probes import. We make no
+network and no volume; the anonymous volumes of an image go with its container.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from e2e_matrix import owner
-from e2e_matrix.engine.base import (
-    LABEL_CELL,
-    LABEL_DEADLINE,
-    LABEL_OWNER,
-    LABEL_RUN,
-    ContainerSummary,
-    Engine,
-)
+from e2e_matrix.engine import probe
+from e2e_matrix.engine.base import LABEL_CELL, LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN, Engine
 from e2e_matrix.errors import CellFailure, InfrastructureError
 
 Say = Callable[[str], None]
@@ -21,25 +19,42 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Leftover:
-    """One container of ours. ``abandoned``: nobody needs it any more, ``why`` says how that is known."""
+    """One thing of ours. ``abandoned``: nobody needs it any more, ``why`` says how that is known."""
 
-    container: ContainerSummary
+    kind: str  # "container" or "image"
+    id: str
+    name: str
+    labels: Mapping[str, str]
     abandoned: bool
     why: str
 
     def __str__(self) -> str:
-        labels = self.container.labels
-        of = " ".join(labels[key] for key in (LABEL_RUN, LABEL_CELL) if key in labels)
-        return f"{self.container.name} ({f'{of}; ' if of else ''}{self.why})"
+        of = " ".join(self.labels[key] for key in (LABEL_RUN, LABEL_CELL) if key in self.labels)
+        kind = "" if self.kind == "container" else f"{self.kind} "
+        return f"{kind}{self.name} ({f'{of}; ' if of else ''}{self.why})"
+
+    def remove_from(self, engine: Engine) -> None:
+        """Errors: CellFailure from the engine. What is gone already is fine."""
+        if self.kind == "container":
+            engine.remove(self.id)
+        else:
+            engine.remove_image(self.id)
 
 
 def find(engine: Engine) -> list[Leftover]:
-    """Every container of ours on the engine, by name, and whether it is abandoned.
+    """Everything of ours on the engine, containers before the images that they use, each by name.
 
     Errors: CellFailure from the engine (engine/base.py).
     """
     ours = {found.id: found for label in (LABEL_RUN, LABEL_OWNER) for found in engine.list({label: None})}
-    return [_judge(ours[key]) for key in sorted(ours, key=lambda key: ours[key].name)]
+    containers = [_judge("container", one.id, one.name, one.labels) for one in ours.values()]
+    # `docker commit` copies a container's labels to an image that somebody wants to keep: a probe's are ours.
+    images = [
+        _judge("image", one.id, one.references[0], one.labels)
+        for one in engine.list_images({LABEL_RUN: probe.RUN, LABEL_OWNER: None})
+        if one.references and all(name.startswith(f"{probe.REPOSITORY}:") for name in one.references)
+    ]
+    return sorted(containers, key=lambda one: one.name) + sorted(images, key=lambda one: one.name)
 
 
 def clean(
@@ -56,36 +71,55 @@ def clean(
     for leftover in leftovers:
         if not (leftover.abandoned or everything):
             say(f"kept {leftover}")
-            continue
-        name = leftover.container.name
-        if dry_run:
+        elif dry_run:
             say(f"would remove {leftover}")
+            removed.append(leftover.name)
+        elif _remove(engine, leftover, say):
+            removed.append(leftover.name)
         else:
-            try:
-                engine.remove(leftover.container.id)
-            except CellFailure as failure:
-                say(f"could not remove {leftover}: {failure.message}")
-                stuck.append(name)
-                continue
-            say(f"removed {leftover}")
-        removed.append(name)
+            stuck.append(leftover.name)
     if stuck:
         raise InfrastructureError(
-            f"could not remove {len(stuck)} of {len(leftovers)} containers: {', '.join(stuck)}",
-            "The engine's reasons are above; `docker rm -f` with the name often tells more.",
+            f"could not remove {len(stuck)} of {len(leftovers)}: {', '.join(stuck)}",
+            "The engine's reasons are above; `docker rm -f` or `docker rmi` with the name may tell more.",
         )
     return removed
 
 
-def _judge(container: ContainerSummary) -> Leftover:
-    deadline = container.labels.get(LABEL_DEADLINE, "")
-    match owner.is_alive(container.labels.get(LABEL_OWNER, "")):
+def sweep(engine: Engine, say: Say) -> None:
+    """Remove what is abandoned before a run starts: a line for each, silence where there is nothing.
+
+    Never raises: a run does not end because another one's remains cannot be removed.
+    """
+    try:
+        abandoned = [leftover for leftover in find(engine) if leftover.abandoned]
+    except CellFailure as failure:
+        say(f"could not look for what ended runs left: {failure.message}")
+        return
+    for leftover in abandoned:
+        _remove(engine, leftover, say)
+
+
+def _remove(engine: Engine, leftover: Leftover, say: Say) -> bool:
+    try:
+        leftover.remove_from(engine)
+    except CellFailure as failure:
+        say(f"could not remove {leftover}: {failure.message}")
+        return False
+    say(f"removed {leftover}")
+    return True
+
+
+def _judge(kind: str, identity: str, name: str, labels: Mapping[str, str]) -> Leftover:
+    deadline = labels.get(LABEL_DEADLINE, "")
+    match owner.is_alive(labels.get(LABEL_OWNER, "")):
         case False:
-            return Leftover(container, True, "the process that started it is gone")
+            abandoned, why = True, "the process that started it is gone"
         case _ if owner.is_past(deadline):
-            return Leftover(container, True, f"its deadline, {deadline}, has passed")
+            abandoned, why = True, f"its deadline, {deadline}, has passed"
         case True:
-            return Leftover(container, False, "its run is alive")
+            abandoned, why = False, "its run is alive"
         case _:
             until = f" and its deadline is {deadline}" if deadline else ""
-            return Leftover(container, False, f"started on another machine{until}")
+            abandoned, why = False, f"started on another machine{until}"
+    return Leftover(kind, identity, name, labels, abandoned, why)

@@ -72,7 +72,8 @@ class CellFailure(E2EMatrixError):
     """What ends one cell. The cause decides the outcome, in failures.py and nowhere else.
 
     ``expected`` and ``got`` are set where an assertion failed; ``detail`` is text from outside
-    (a log excerpt, an error body): hostile, bounded by whoever sets it.
+    (a log excerpt, an error body): hostile, bounded by whoever sets it. ``retry_after``: seconds that
+    whoever refused asks to be left alone for.
     """
 
     def __init__(
@@ -83,10 +84,12 @@ class CellFailure(E2EMatrixError):
         expected: str | None = None,
         got: str | None = None,
         detail: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         self.cause = cause
         self.message = message
         self.expected = expected
         self.got = got
         self.detail = detail
+        self.retry_after = retry_after
         super().__init__(message)

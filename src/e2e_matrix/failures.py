@@ -1,10 +1,13 @@
 """The one table that says what a failure means.
 
 Code that meets a failure names its cause; what follows from it is read here and decided nowhere else.
+docs/failures.md is written from it.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,34 +36,79 @@ class Cause(StrEnum):
     PLATFORM_MISSING = "platform-missing"
     ARCH_TAG_DIFFERS = "arch-tag-differs"
     CELL_TIMEOUT = "cell-timeout"
+    CELL_BUDGET = "cell-budget"
     REGISTRY_UNREACHABLE = "registry-unreachable"
+    REGISTRY_BUSY = "registry-busy"
     REGISTRY_DENIED = "registry-denied"
     REGISTRY_BROKEN = "registry-broken"
     PULL_FAILED = "pull-failed"
     DISK_FULL = "disk-full"
     ENGINE_LOST = "engine-lost"
     ENGINE_REFUSED = "engine-refused"
+    CONTAINER_GONE = "container-gone"
+    CONTAINER_DISTURBED = "container-disturbed"
     EMULATOR_CRASHED = "emulator-crashed"
     LLM_UNAVAILABLE = "llm-unavailable"
+    LLM_BUSY = "llm-busy"
+    LLM_DENIED = "llm-denied"
     PLATFORM_UNSUPPORTED = "platform-unsupported"
     INTERRUPTED = "interrupted"
     FAIL_FAST = "fail-fast"
+    RUN_TIMEOUT = "run-timeout"
+    RUN_BUDGET = "run-budget"
+    RUNNER_DIED = "runner-died"
     RUN_ABORTED = "run-aborted"
+    TIME_WAS_OVER = "time-was-over"
+    BUDGET_WAS_SPENT = "budget-was-spent"
     INTERNAL = "internal"
 
 
 @dataclass(frozen=True)
+class Retry:
+    """How often a cell is tried at the most, and the pauses between (seconds): doubled, with jitter.
+
+    ``wait`` 0 tries again at once: what happened will not go away by waiting, nor come back because of haste.
+    """
+
+    attempts: int
+    wait: float = 0.0
+    longest: float = 60.0
+
+    def pause(
+        self, tried: int, asked: float | None = None, draw: Callable[[], float] = random.random
+    ) -> float:
+        """Seconds to wait after ``tried`` attempts; ``asked`` is what a Retry-After wants at the least.
+
+        The jitter takes up to half off, so that cells which met the same trouble do not come back together.
+        """
+        doubled = min(self.wait * 2.0 ** (tried - 1), self.longest)
+        return max(doubled * (1 - draw() / 2), asked or 0.0)
+
+
+@dataclass(frozen=True)
 class Policy:
-    """What follows from a cause. ``aborts_run``: the cells that have not started would meet the same."""
+    """What follows from a cause.
+
+    ``retry`` None: another try would bring the same. ``aborts_run``, once no retry is left: the cells that
+    have not started would meet the same.
+    """
 
     outcome: Outcome
     what: str
     do: str
+    retry: Retry | None = None
     aborts_run: bool = False
 
 
 _PRODUCT = Outcome.FAILED
 _INFRA = Outcome.ERROR
+
+_AGAIN = Retry(attempts=3, wait=2.0)
+# An engine that restarts is away for some seconds, up to most of a minute.
+_WHEN_BACK = Retry(attempts=5, wait=3.0, longest=30.0)
+_AT_ONCE = Retry(attempts=3)
+# A limit on requests is lifted after a while, and asking sooner only prolongs it.
+_LATER = Retry(attempts=4, wait=10.0, longest=120.0)
 
 POLICIES: dict[Cause, Policy] = {
     Cause.ASSERTION: Policy(
@@ -113,10 +161,22 @@ POLICIES: dict[Cause, Policy] = {
         "the cell reached its time limit",
         "Raise timeout in matrix.yaml, or look at the step that took the time.",
     ),
+    Cause.CELL_BUDGET: Policy(
+        _PRODUCT,
+        "the conversation cost more than one cell may",
+        "Look at llm-calls.json for what was asked so often; raise max-cost.cell if the limit is too tight.",
+    ),
     Cause.REGISTRY_UNREACHABLE: Policy(
         _INFRA,
         "the registry did not serve the request",
         "Check the network and the registry's address; `e2e-matrix doctor` asks it.",
+        _AGAIN,
+    ),
+    Cause.REGISTRY_BUSY: Policy(
+        _INFRA,
+        "the registry wants fewer requests",
+        "Log in with `docker login REGISTRY`, which raises its limit, or run the matrix later.",
+        _LATER,
     ),
     Cause.REGISTRY_DENIED: Policy(
         _INFRA,
@@ -127,11 +187,13 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the registry's answer cannot be used",
         "Try again; if it stays, the registry or a proxy before it is broken.",
+        _AGAIN,
     ),
     Cause.PULL_FAILED: Policy(
         _INFRA,
         "the engine could not pull the image",
         "The message is the engine's own; try the pull command of the report by hand.",
+        _AGAIN,
     ),
     Cause.DISK_FULL: Policy(
         _INFRA,
@@ -143,40 +205,125 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the container engine stopped answering",
         "Look at the engine's own log, start it again, then run the matrix again.",
+        _WHEN_BACK,
         aborts_run=True,
     ),
     Cause.ENGINE_REFUSED: Policy(
         _INFRA,
         "the container engine did not do what it was asked",
-        "The message is the engine's own; look at its log, and whether somebody removed the container.",
+        "The message is the engine's own; its log says more.",
+        _AGAIN,
+    ),
+    Cause.CONTAINER_GONE: Policy(
+        _INFRA,
+        "somebody removed the container",
+        "Look for a clean-up job on this engine: it has to leave containers labelled e2e-matrix.run alone.",
+        _AT_ONCE,
+    ),
+    Cause.CONTAINER_DISTURBED: Policy(
+        _INFRA,
+        "somebody stopped the container, paused it or cut its network",
+        "Look for who else uses this engine; containers labelled e2e-matrix.run belong to a run.",
+        _AT_ONCE,
     ),
     Cause.EMULATOR_CRASHED: Policy(
         _INFRA,
         "QEMU crashed, not the server",
         "Run the cell again; a native engine of that platform does not have this.",
+        _AT_ONCE,
     ),
     Cause.LLM_UNAVAILABLE: Policy(
         _INFRA,
         "the model's endpoint did not answer",
-        "Check LLM_BASE_URL and the key; the stand-in needs a bridge that containers can reach.",
+        "Check LLM_BASE_URL; the stand-in needs a bridge that containers can reach.",
+        _AGAIN,
+    ),
+    Cause.LLM_BUSY: Policy(
+        _INFRA,
+        "the model's provider wants fewer requests",
+        "Lower max-parallel, raise the provider's limit, or run the matrix later.",
+        _LATER,
+    ),
+    Cause.LLM_DENIED: Policy(
+        _INFRA,
+        "the model's provider refused the key",
+        "Check the key, and that it may use the model.",
     ),
     Cause.PLATFORM_UNSUPPORTED: Policy(
         Outcome.UNSUPPORTED,
         "this engine cannot run the platform",
         "`e2e-matrix doctor` says how to add emulation.",
     ),
-    Cause.INTERRUPTED: Policy(Outcome.CANCELLED, "stopped on request", "Run it again."),
+    Cause.INTERRUPTED: Policy(
+        Outcome.CANCELLED, "stopped on request", "Finish the run with `e2e-matrix run --resume`."
+    ),
     Cause.FAIL_FAST: Policy(
         Outcome.CANCELLED,
         "another cell failed and fail-fast is on",
         "Set fail-fast: false to see every cell.",
     ),
+    Cause.RUN_TIMEOUT: Policy(
+        Outcome.CANCELLED,
+        "stopped when the run reached its time limit",
+        "Raise run-timeout, or finish the run with `e2e-matrix run --resume`.",
+    ),
+    Cause.RUN_BUDGET: Policy(
+        Outcome.CANCELLED,
+        "stopped when the run had spent what it may",
+        "Raise max-cost.run, then finish the run with `e2e-matrix run --resume`.",
+    ),
+    Cause.RUNNER_DIED: Policy(
+        Outcome.CANCELLED,
+        "the runner ended in the middle of this attempt",
+        "Nothing: it was resumed. The attempt's folder has the log as far as it came.",
+    ),
     Cause.RUN_ABORTED: Policy(
         Outcome.NOT_RUN,
         "an earlier failure made the rest pointless",
-        "Mend the cause named in the other cell and run again.",
+        "Mend the cause named in the other cell, then finish the run with `e2e-matrix run --resume`.",
+    ),
+    Cause.TIME_WAS_OVER: Policy(
+        Outcome.NOT_RUN,
+        "the run reached its time limit before this cell could start",
+        "Raise run-timeout or max-parallel, or finish the run with `e2e-matrix run --resume`.",
+    ),
+    Cause.BUDGET_WAS_SPENT: Policy(
+        Outcome.NOT_RUN,
+        "the run's budget was spent before this cell could start",
+        "Raise max-cost.run, then finish the run with `e2e-matrix run --resume`.",
     ),
     Cause.INTERNAL: Policy(
         _INFRA, "e2e-matrix itself failed", "Please report it with the attempt's diagnostic.txt."
     ),
 }
+
+
+def retry_for(cause: Cause, product_retries: int, infrastructure_retries: int | None) -> Retry | None:
+    """How a cell that ended with this cause is tried again, by the matrix's ``retries``.
+
+    The product is tried again only ``product_retries`` times, which is never by default;
+    ``infrastructure_retries`` takes the place of the table's own number (None: as the table says).
+    """
+    policy = POLICIES[cause]
+    if policy.outcome is Outcome.FAILED:
+        return Retry(attempts=product_retries + 1) if product_retries else None
+    if policy.retry and infrastructure_retries is not None:
+        return Retry(infrastructure_retries + 1, policy.retry.wait, policy.retry.longest)
+    return policy.retry
+
+
+def table() -> Iterator[tuple[str, ...]]:
+    """The table for a person, a row for each cause, the header first."""
+    yield "cause", "outcome", "tried again", "ends the run", "what happened", "what to do"
+    for cause, policy in POLICIES.items():
+        retry = policy.retry
+        again = "no"
+        if policy.outcome is Outcome.FAILED:
+            again = "only by `retries.product`"
+        elif retry:
+            pause = (
+                f", after {retry.wait:g} s, doubled up to {retry.longest:g} s" if retry.wait else ", at once"
+            )
+            again = f"up to {retry.attempts} attempts{pause}"
+        ends = "yes" if policy.aborts_run else "no"
+        yield f"`{cause}`", policy.outcome.value.replace("_", " "), again, ends, policy.what, policy.do

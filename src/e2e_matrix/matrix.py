@@ -13,12 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from e2e_matrix.errors import Problem
 from e2e_matrix.matrix_fields import (
     Braces,
+    Dollars,
     Duration,
     Factor,
     Filled,
     Flag,
+    Keeping,
     Memory,
     Positive,
+    Retries,
     ScenarioSettings,
     TemplateText,
     Url,
@@ -78,6 +81,22 @@ class ResourceLimits(_Section):
     pids: Whole | None = Field(512, description="Processes and threads")
 
 
+class RetryLimits(_Section):
+    """How often a cell is tried again; docs/failures.md says for which causes."""
+
+    product: Retries = Field(0, description="After the product failed: passing then is flaky")
+    infrastructure: Retries | None = Field(
+        None, description="After the infrastructure failed; null is as often as the table of failures says"
+    )
+
+
+class CostLimits(_Section):
+    """What may be spent, in US dollars; null is no limit."""
+
+    cell: Dollars | None = Field(None, description="By one cell, over all of its attempts")
+    run: Dollars | None = Field(None, description="By the whole run")
+
+
 class LlmSection(_Section):
     """The model that the conversation talks to. Without ``model`` the run's own stand-in answers."""
 
@@ -103,13 +122,28 @@ class Matrix(_Section):
     scenarios: dict[str, ScenarioSettings] = Field(
         {"deferred-init": {}}, description="What is done to each image, with the scenario's own settings"
     )
+    repeat: Whole = Field(1, description="How often each cell is run")
     max_parallel: Whole | None = Field(None, description="Cells at a time; null: one per CPU of the engine")
+    max_pulls: Whole = Field(3, description="Images pulled at a time")
+    max_starts: Whole = Field(4, description="Containers created and started at a time")
     fail_fast: Flag = Field(False, description="Cancel the rest when a cell fails")
     timeout: Duration = Field(
         600.0, description="Limit of one native cell, such as 10m", json_schema_extra={"default": "10m"}
     )
     emulated_timeout_factor: Factor = Field(6.0, description="How much longer an emulated cell may take")
+    step_timeouts: dict[Filled, Duration] = Field(
+        {},
+        description="Limits of single steps by their names, such as `dormant: 3m`; natively, as timeout",
+    )
+    run_timeout: Duration | None = Field(
+        None, description="Limit of the whole run: then what runs is stopped and the report is written"
+    )
+    retries: RetryLimits = Field(default_factory=RetryLimits)
+    max_cost: CostLimits = Field(default_factory=CostLimits)
     resources: ResourceLimits = Field(default_factory=ResourceLimits)
+    images: Keeping = Field(
+        "keep", description="Whether the engine keeps the images that the run itself pulled: keep or remove"
+    )
     llm: LlmSection = Field(default_factory=LlmSection)
     environment: dict[Variable, Braces] = Field(
         {},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping, Set
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,13 +17,15 @@ from e2e_matrix.templates import FIELD_NAME, Template, did_you_mean
 RESERVED_AXES = frozenset({"image", "scenario"})
 
 
-def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Container[str]) -> Iterator[Problem]:
+def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -> Iterator[Problem]:
     """Everything wrong with a file of the right shape.
 
     Keys in ``broken`` hold defaults in the place of what was reported already: nothing is said about them.
     """
     if "scenarios" not in broken:
         yield from _scenarios(matrix, scenarios)
+    if not {"scenarios", "step-timeouts"} & broken:
+        yield from _step_timeouts(matrix, scenarios)
     settings = resolve(matrix, Overrides(), {})
     if slips := [*_axes(matrix), *_entries(matrix, broken)]:
         yield from slips
@@ -66,6 +68,17 @@ def _scenario_settings(matrix: Matrix, scenario: str, model: type[BaseModel]) ->
             message = f"unknown setting {setting!r}" if unknown else f"{setting}: {item['msg']}"
             hint = did_you_mean(setting, model.model_fields) if unknown else ""
             yield matrix.problem(("scenarios", scenario, setting), message, hint, key=unknown)
+
+
+def _step_timeouts(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
+    """A limit for a step that no scenario of the file has would limit nothing."""
+    if not isinstance(known, Mapping):
+        return
+    steps = {step for name in matrix.scenarios if name in known for step in known[name].STEPS}
+    for name in matrix.step_timeouts:
+        if name not in steps:
+            hint = did_you_mean(name, sorted(steps))
+            yield matrix.problem(("step-timeouts", name), f"there is no step {name!r}", hint, key=True)
 
 
 def _axes(matrix: Matrix) -> Iterator[Problem]:

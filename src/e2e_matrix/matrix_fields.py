@@ -6,6 +6,7 @@ A value comes as a ``Scalar``, which knows its source text, or plain where a mat
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -13,11 +14,20 @@ from pydantic_core import PydanticCustomError
 
 from e2e_matrix.matrix_yaml import Scalar
 from e2e_matrix.templates import Template, is_http_url
-from e2e_matrix.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
+from e2e_matrix.units import (
+    DURATION_PATTERN,
+    MONEY_PATTERN,
+    SIZE_PATTERN,
+    parse_duration,
+    parse_money,
+    parse_size,
+)
 
 _SMALLEST_MEMORY = 64 << 20
 _LARGEST_COUNT = 1_000_000
 _LARGEST_NUMBER = 1000
+_MOST_RETRIES = 20
+KEEPING = ("keep", "remove")
 
 Measure = TypeVar("Measure", int, float)
 
@@ -94,6 +104,20 @@ def _whole(value: object) -> int:
     raise _wrong(f"must be a whole number from 1 to {_LARGEST_COUNT}, not {kind_of(value)}")
 
 
+def _count(value: object) -> int:
+    plain = _plain(value)
+    if isinstance(plain, int) and not isinstance(plain, bool) and 0 <= plain <= _MOST_RETRIES:
+        return plain
+    raise _wrong(f"must be a whole number from 0 to {_MOST_RETRIES}, not {kind_of(value)}")
+
+
+def _money(value: object) -> Decimal:
+    try:
+        return parse_money(_text(value))
+    except ValueError as error:
+        raise _wrong(f"cannot be {kind_of(value)}", str(error)) from None
+
+
 def _positive(value: object) -> float:
     plain = _plain(value)
     if isinstance(plain, int | float) and not isinstance(plain, bool) and 0 < plain <= _LARGEST_NUMBER:
@@ -109,6 +133,13 @@ def _factor(value: object) -> float:
 
 def _duration(value: object) -> float:
     return _measured(value, parse_duration)
+
+
+def _keeping(value: object) -> str:
+    text = _text(value)
+    if text in KEEPING:
+        return text
+    raise _wrong(f"must be {' or '.join(KEEPING)}, not {kind_of(value)}")
 
 
 def _memory(value: object) -> int:
@@ -152,6 +183,8 @@ def _free(value: object) -> Any:
 _ANY_SCALAR = {"type": ["string", "number", "boolean"]}
 _NAME = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
 _COUNT = {"type": "integer", "minimum": 1, "maximum": _LARGEST_COUNT}
+_RETRIES = {"type": "integer", "minimum": 0, "maximum": _MOST_RETRIES}
+_MONEY = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": MONEY_PATTERN}]}
 _NUMBER = {"type": "number", "exclusiveMinimum": 0, "maximum": _LARGEST_NUMBER}
 _FACTOR = {"type": "number", "minimum": 1, "maximum": _LARGEST_NUMBER}
 _DURATION = {"type": "string", "pattern": DURATION_PATTERN}
@@ -163,9 +196,12 @@ Braces = Annotated[str, BeforeValidator(_braces), WithJsonSchema(_ANY_SCALAR)]
 TemplateText = Annotated[str, BeforeValidator(_template), WithJsonSchema({"type": "string", "minLength": 1})]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = Annotated[int, BeforeValidator(_whole), WithJsonSchema(_COUNT)]
+Retries = Annotated[int, BeforeValidator(_count), WithJsonSchema(_RETRIES)]
+Dollars = Annotated[Decimal, BeforeValidator(_money), WithJsonSchema(_MONEY)]  # US dollars, exact
 Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
 Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION)]  # seconds
+Keeping = Annotated[str, BeforeValidator(_keeping), WithJsonSchema({"enum": list(KEEPING)})]
 Memory = Annotated[int, BeforeValidator(_memory), WithJsonSchema(_SIZE)]  # bytes
 Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL)]
 Variable = Annotated[str, BeforeValidator(_variable), WithJsonSchema(_NAME)]

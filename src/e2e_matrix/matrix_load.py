@@ -15,12 +15,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.matrix import LlmSection, Matrix, ResourceLimits
+from e2e_matrix.matrix import CostLimits, LlmSection, Matrix, ResourceLimits, RetryLimits
 from e2e_matrix.matrix_checks import check_matrix
 from e2e_matrix.matrix_fields import kind_of
 from e2e_matrix.matrix_yaml import Document, Location, read_document
 from e2e_matrix.templates import did_you_mean
 
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "llm": LlmSection,
+    "resources": ResourceLimits,
+    "retries": RetryLimits,
+    "max-cost": CostLimits,
+}
 # Words under which people write a key into a file.
 _SECRET_KEYS = frozenset({"api-key", "api_key", "apikey", "apiKey", "key", "token", "secret", "password"})
 
@@ -95,7 +101,7 @@ def _explain(document: Document, error: ErrorDetails) -> Problem:
 
 
 def _unknown_key(document: Document, where: Location) -> Problem:
-    section: type[BaseModel] = {"llm": LlmSection, "resources": ResourceLimits}.get(str(where[0]), Matrix)
+    section = _SECTIONS.get(str(where[0]), Matrix)
     known = [str(field.alias) for field in section.model_fields.values()]
     key = str(where[-1])
     if section is LlmSection and key in _SECRET_KEYS:

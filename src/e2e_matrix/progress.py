@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from e2e_matrix.engine.base import PullProgress
-from e2e_matrix.results import Cell, Results, Step
+from e2e_matrix.results import Attempt, Cell, Results, Step
 
 
 class Progress(Protocol):
@@ -28,6 +28,10 @@ class Progress(Protocol):
     def step_started(self, cell: str, step: str, title: str) -> None: ...
 
     def step_finished(self, cell: str, step: Step) -> None: ...
+
+    def attempt_failed(self, cell: str, attempt: Attempt, pause: float) -> None:
+        """There will be another in ``pause`` seconds."""
+        ...
 
     def cell_finished(self, cell: Cell) -> None:
         """Also called, without cell_started, for a cell that was decided before it could start."""
@@ -59,6 +63,9 @@ class Silent:
         pass
 
     def step_finished(self, cell: str, step: Step) -> None:
+        pass
+
+    def attempt_failed(self, cell: str, attempt: Attempt, pause: float) -> None:
         pass
 
     def cell_finished(self, cell: Cell) -> None:

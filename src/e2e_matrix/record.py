@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from e2e_matrix import summary
 from e2e_matrix.cancellation import Cancellation
@@ -22,11 +23,16 @@ from e2e_matrix.store import RunFolder
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is made from. ``command`` is the command line as typed, for the record."""
+    """What a run is made from. ``command`` is the command line as typed, for the record.
+
+    ``resume`` is the folder of a run to go on with; ``force``, where it was another plan all the same.
+    """
 
     plan: Plan
     settings: Settings
     command: Sequence[str]
+    resume: Path | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,42 +50,79 @@ class Prepared:
 
 
 class Clock:
-    """The run's start, on both clocks."""
+    """The run's start, on both clocks. ``seconds`` goes on where an interrupted run had come to."""
 
     def __init__(self) -> None:
         self.started_at = datetime.now(UTC)
+        self.resumed_at: list[datetime] = []
         self._monotonic = time.monotonic()
+
+    def resume(self, started_at: datetime, resumed_at: Sequence[datetime], seconds: float) -> None:
+        self.resumed_at = [*resumed_at, self.started_at]
+        self.started_at = started_at
+        self._monotonic -= seconds
 
     def seconds(self) -> float:
         return time.monotonic() - self._monotonic
 
 
+def workers_of(settings: Settings, engine: EngineInfo) -> int:
+    """How many cells run at a time."""
+    return settings.max_parallel or max(1, engine.cpus)
+
+
 class Record:
-    """What is known of the run so far, written to the folder whenever a cell ends."""
+    """What is known of the run so far, written to the folder whenever a cell is decided."""
 
     def __init__(
-        self, job: Job, clock: Clock, prepared: Sequence[Prepared], engine: EngineInfo, llm: Llm
+        self,
+        job: Job,
+        clock: Clock,
+        prepared: Sequence[Prepared],
+        engine: EngineInfo,
+        llm: Llm,
+        folder: RunFolder,
     ) -> None:
         self.job = job
         self.clock = clock
         self.llm = llm
-        self.workers = job.settings.max_parallel or max(1, engine.cpus)
-        self.folder = RunFolder.create(job.settings.reports, clock.started_at)
+        self.workers = workers_of(job.settings, engine)
+        self.folder = folder
         self._engine = engine
-        self._prepared = prepared
-        self._cells: dict[str, Cell] = {}
+        self._prepared = {cell.planned.id: cell for cell in prepared}
+        self._attempts: dict[str, list[Attempt]] = {cell: [] for cell in self._prepared}
+        self._decided: dict[str, Cell] = {}
 
-    def add(self, cell: Prepared, attempt: Attempt, progress: Progress) -> None:
-        self._keep(summary.cell_of(cell.planned, cell.image, cell.emulated, [attempt]), progress)
+    def add(self, cell: Prepared, attempt: Attempt) -> None:
+        self._attempts[cell.planned.id].append(attempt)
 
-    def decide(self, cell: Prepared, failure: CellFailure, progress: Progress) -> None:
-        """Record a cell that never started."""
-        self._keep(summary.cell_of(cell.planned, cell.image, cell.emulated, [], failure), progress)
+    def attempts(self, cell: Prepared) -> list[Attempt]:
+        """In the order in which they ended."""
+        return list(self._attempts[cell.planned.id])
 
-    def _keep(self, cell: Cell, progress: Progress) -> None:
-        self._cells[cell.id] = cell
+    def decide(
+        self, cell: Prepared, progress: Progress, failure: CellFailure | None = None, *, reused: bool = False
+    ) -> None:
+        """Record a cell's end. ``failure``: why it never started, or not all of its repetitions did."""
+        decided = self._cell(cell, failure, reused=reused)
+        self._decided[decided.id] = decided
         self.folder.write_results(self.results(None))
-        progress.cell_finished(cell)
+        progress.cell_finished(decided)
+
+    def is_decided(self, cell: Prepared) -> bool:
+        return cell.planned.id in self._decided
+
+    def _cell(self, cell: Prepared, failure: CellFailure | None, *, reused: bool = False) -> Cell:
+        attempts = sorted(self._attempts[cell.planned.id], key=lambda attempt: attempt.number)
+        return summary.cell_of(
+            cell.planned,
+            cell.image,
+            cell.emulated,
+            attempts,
+            failure,
+            repetitions=self.job.settings.repeat,
+            reused=reused,
+        )
 
     def results(self, cancel: Cancellation | None) -> Results:
         """What is known now: the final word with ``cancel``, without it that of a run that goes on."""
@@ -87,14 +130,13 @@ class Record:
         if cancel and cancel.is_set:
             unfinished = cancel.failure()
         cells = [
-            self._cells.get(cell.planned.id)
-            or summary.cell_of(cell.planned, cell.image, cell.emulated, [], unfinished)
-            for cell in self._prepared
+            self._decided.get(name) or self._cell(cell, unfinished) for name, cell in self._prepared.items()
         ]
         return summary.results_of(
             cells=cells,
             run_id=self.folder.run_id,
             started_at=self.clock.started_at,
+            resumed_at=self.clock.resumed_at,
             seconds=self.clock.seconds(),
             finished=cancel is not None,
             interrupted=bool(cancel and cancel.is_set and cancel.failure().cause is Cause.INTERRUPTED),

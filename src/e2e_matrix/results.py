@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from e2e_matrix.failures import Cause, Outcome
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# What was added since has defaults, so that a file of an older version reads as one that did not know of it.
+READABLE_VERSIONS = (1, 2)
 
 
 def plain_decimal(value: Decimal) -> str:
@@ -115,11 +117,15 @@ class Server(Model):
 
 class Attempt(Model):
     number: int = Field(ge=1)
+    repetition: int = Field(1, ge=1, description="Which of the cell's repetitions it was a try at")
     outcome: Outcome
     cause: Cause | None = None
     message: str | None = None
     started_at: datetime
     duration_seconds: Seconds
+    retry_after_seconds: Seconds | None = Field(
+        None, description="What whoever refused asked to be left alone for"
+    )
     worker: int = Field(description="Which of the parallel workers ran it, from 0")
     run_offset_seconds: Seconds = Field(description="The attempt's start, counted from the run's")
     phases: Phases = Phases()
@@ -137,6 +143,35 @@ class Attempt(Model):
     image_labels: dict[str, str] = {}
     folder: str = Field(description="Where the attempt's files lie, relative to the run's folder")
     log_excerpt: str | None = Field(None, description="The log around the failure, bounded; hostile")
+    log_bytes: int | None = Field(None, description="What the container printed, as text without secrets")
+    log_dropped_bytes: int = Field(0, description="So much of its middle is not in server.log")
+    log_complete: bool = Field(True, description="False where the engine may have lost more of it")
+
+
+class Spread(Model):
+    """Of the repetitions that passed, seconds."""
+
+    min: Seconds
+    median: Seconds
+    max: Seconds
+
+
+class MoneySpread(Model):
+    """Of the repetitions that passed and know their cost, US dollars."""
+
+    min: Money
+    median: Money
+    max: Money
+
+
+class Repeat(Model):
+    """What --repeat found: the pass rate is ``passed`` of ``runs``."""
+
+    planned: int
+    runs: int = Field(description="Repetitions that came to an outcome")
+    passed: int
+    duration: Spread | None = None
+    cost: MoneySpread | None = None
 
 
 class Cell(Model):
@@ -144,6 +179,8 @@ class Cell(Model):
     axes: dict[str, str]
     scenario: str
     outcome: Outcome
+    flaky: bool = Field(False, description="Passed, after an attempt in which the product failed")
+    reused: bool = Field(False, description="Finished before the run was resumed, and not run again")
     cause: Cause | None = None
     message: str | None = None
     emulated: bool
@@ -153,8 +190,13 @@ class Cell(Model):
     tokens: Tokens | None = None
     duration_seconds: Seconds
     phases: Phases = Phases()
-    steps: list[Step] = Field([], description="Those of the attempt that counts: the last")
+    attempt: int | None = Field(
+        None,
+        description="Number of the attempt that counts: the last, or of repetitions the worst one's last",
+    )
+    steps: list[Step] = Field([], description="Those of the attempt that counts")
     attempts: list[Attempt] = []
+    repeat: Repeat | None = Field(None, description="Where the cell was run more than once on purpose")
     server: Server = Server()
 
 
@@ -190,6 +232,8 @@ class Totals(Model):
     unsupported: int = 0
     cancelled: int = 0
     not_run: int = 0
+    flaky: int = Field(0, description="Of the passed ones")
+    reused: int = 0
     cost_usd: Money | None = Field(
         None, description="Exact sum of what is known; null when conversations were held and none knows"
     )
@@ -199,6 +243,7 @@ class Totals(Model):
 class Run(Model):
     id: str
     started_at: datetime
+    resumed_at: list[datetime] = Field([], description="When it was taken up again after an interruption")
     finished_at: datetime | None = None
     duration_seconds: Seconds
     verdict: Outcome = Field(description="passed, failed, error or cancelled, of the run as a whole")

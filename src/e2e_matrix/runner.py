@@ -7,32 +7,44 @@ Cells run on threads here. What one cell does is in cell.py, what a failure mean
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from e2e_matrix import owner
+from e2e_matrix import owner, preflight, resume
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.cell import run_cell
-from e2e_matrix.engine.base import LABEL_RUN, Engine, PlatformProbe, Support
+from e2e_matrix.cell import PULL_LIMIT, run_cell
+from e2e_matrix.engine.base import (
+    LABEL_ATTEMPT,
+    LABEL_CELL,
+    LABEL_RUN,
+    Engine,
+    PlatformProbe,
+    Support,
+)
 from e2e_matrix.errors import BadInput, CellFailure, Problem
-from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.failures import POLICIES, Cause, retry_for
+from e2e_matrix.image_keeper import ImageKeeper, downloaded
+from e2e_matrix.limits import Budget, Limits
 from e2e_matrix.llm.source import LlmSource
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Progress
-from e2e_matrix.record import Clock, Job, Prepared, Record
+from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
 from e2e_matrix.report import preload, write_reports
-from e2e_matrix.results import Attempt, Results
-from e2e_matrix.store import RunFolder
+from e2e_matrix.results import Attempt, Llm, Results
+from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after
+from e2e_matrix.store import CALL_JOURNAL, RunFolder
 from e2e_matrix.task import CellTask
 
-# After the cells' own limits, how long a container may be left before anybody may remove it.
-DEADLINE_MARGIN = 1800.0
+# After the cell's own limit, how long a container may be left before anybody may remove it: the limit begins
+# after the pull, and the next run of anybody removes what is past its deadline.
+DEADLINE_MARGIN = PULL_LIMIT + 1800.0
 # A cancelled cell's container gets this long for a last word in its log.
 CANCEL_GRACE = 1.0
-LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,35 +59,64 @@ class Tools:
 
 
 def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
-    """Run the plan and leave a complete folder behind.
+    """Run the plan, or go on with one that was interrupted, and leave a complete folder behind.
 
-    Raises ``BadInput`` where no image of the plan exists, ``InfrastructureError`` where the folder cannot be
-    written. Everything else that goes wrong is an outcome in the results.
+    Raises ``BadInput`` where no image of the plan exists, or the run to resume was another or still goes on,
+    ``InfrastructureError`` where the folder cannot be written or the images have no room. Everything else
+    that goes wrong is an outcome in the results.
     """
     tools.progress.note(f"testing {job.settings.subject}")
     clock = Clock()
-    prepared = _prepare(job, tools)
-    record = Record(job, clock, prepared, tools.engine.info(), tools.llm.describe())
+    limit = cancel_after(job.settings.run_timeout, tools.cancel)
+    try:
+        preflight.check_reports(job.settings.reports, tools.progress.note)
+        prepared = _prepare(job, tools)
+        _check_room(prepared, job, tools)
+        with _folder(job, clock) as folder:
+            return _run(job, tools, clock, prepared, folder), folder
+    finally:
+        limit.cancel()
+
+
+def _folder(job: Job, clock: Clock) -> RunFolder:
+    return RunFolder(job.resume) if job.resume else RunFolder.create(job.settings.reports, clock.started_at)
+
+
+def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder) -> Results:
+    llm = tools.llm.describe()
+    earlier = _begin(job, clock, prepared, folder, llm, tools.progress)
+    record = Record(job, clock, prepared, tools.engine.info(), llm, folder)
     tools.progress.run_started(
-        record.folder.run_id,
-        [cell.planned.id for cell in prepared],
-        record.workers,
-        f"{record.llm.model} ({record.llm.kind})",
+        folder.run_id, [cell.planned.id for cell in prepared], record.workers, f"{llm.model} ({llm.kind})"
     )
     try:
-        for cell in prepared:
-            if cell.failure:
-                record.decide(cell, cell.failure, tools.progress)
-        _execute([cell for cell in prepared if not cell.failure], tools, record)
+        _Execution(tools, record).run(prepared, earlier)
     finally:
         results = record.results(tools.cancel)
         try:
-            record.folder.write_results(results)
-            write_reports(record.folder.path)
-            record.folder.point_latest_here()
+            folder.write_results(results)
+            write_reports(folder.path)
+            folder.point_latest_here()
         finally:  # where the disk refuses, the terminal is what is left
-            tools.progress.run_finished(results, str(record.folder.path))
-    return results, record.folder
+            tools.progress.run_finished(results, str(folder.path))
+    return results
+
+
+def _begin(
+    job: Job, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder, llm: Llm, progress: Progress
+) -> Mapping[str, Sequence[Attempt]]:
+    """Write down what the run is made from; the attempts by cell that an earlier process has made."""
+    plan = resume.plan_of(job, prepared, llm, clock.started_at)
+    earlier: Mapping[str, Sequence[Attempt]] = {}
+    if job.resume:
+        before = resume.go_on(folder, plan, job.force)
+        earlier = before.attempts
+        begun = sum(bool(attempts) for attempts in earlier.values())
+        progress.note(f"resuming {folder.run_id}: {begun} of {len(earlier)} cells were begun")
+        clock.resume(before.plan.started_at, before.plan.resumed_at, before.seconds)
+        plan = plan.model_copy(update={"started_at": clock.started_at, "resumed_at": clock.resumed_at})
+    resume.write_plan(folder, plan)
+    return earlier
 
 
 def _prepare(job: Job, tools: Tools) -> list[Prepared]:
@@ -103,6 +144,13 @@ def _combine(cell: PlannedCell, answer: ResolvedImage | CellFailure, probe: Plat
     return Prepared(cell, answer, probe, failure)
 
 
+def _check_room(prepared: Sequence[Prepared], job: Job, tools: Tools) -> None:
+    images = [cell.image for cell in prepared if cell.image and not cell.failure]
+    at_a_time = workers_of(job.settings, tools.engine.info())
+    removing = at_a_time if job.settings.images == "remove" else None
+    preflight.check_images(images, tools.engine, removing)
+
+
 def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure]) -> None:
     """Where not one tag of the plan exists, the reference is wrong and there is nothing to report on."""
     missing = [
@@ -126,70 +174,135 @@ def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure]) -
         )
 
 
-def _execute(ready: Sequence[Prepared], tools: Tools, record: Record) -> None:
-    """Spread the cells over the workers. Returns when every one is decided and nothing of ours runs."""
-    cancel, fail_fast = tools.cancel, record.job.settings.fail_fast
-    waiting = list(ready)
-    running: dict[Future[Attempt], Prepared] = {}
-    idle = list(reversed(range(record.workers)))
-    stopper = _Stopper(tools.engine, record.folder.run_id)
-    aborted = False
-    with ThreadPoolExecutor(record.workers + 1, "cell") as pool:
+class _Execution:
+    """The attempts of one run: what is reused, what runs, and what is made of each end."""
+
+    def __init__(self, tools: Tools, record: Record) -> None:
+        self._tools = tools
+        self._record = record
+        self._settings = record.job.settings
+        self._stopper = _Stopper(tools.engine, record.folder.run_id)
+        budget = Budget(self._settings.max_cost_cell, self._settings.max_cost_run)
+        self._limits = Limits(self._settings.max_pulls, self._settings.max_starts, budget)
+        self._keeper = ImageKeeper(tools.engine, False, (), tools.progress.note)
+        self._numbers: dict[str, itertools.count[int]] = {}
+        self._left: dict[str, int] = {}  # repetitions that a cell still has to run
+
+    def run(self, prepared: Sequence[Prepared], earlier: Mapping[str, Sequence[Attempt]]) -> None:
+        """Returns when every cell is decided and nothing of ours runs."""
+        record, progress, cancel = self._record, self._tools.progress, self._tools.cancel
+        repetitions: list[Repetition] = []
+        for cell in prepared:
+            to_run = self._take_over(cell, earlier.get(cell.planned.id, ()))
+            if not to_run:
+                record.decide(cell, progress, reused=True)
+            elif cell.failure:
+                record.decide(cell, progress, cancel.failure() if cancel.is_set else cell.failure)
+            else:
+                repetitions += to_run
+        images = [repetition.cell.image.pinned for repetition in repetitions if repetition.cell.image]
+        removing = self._settings.images == "remove"
+        self._keeper = ImageKeeper(self._tools.engine, removing, images, progress.note)
+        schedule = Schedule(
+            Rules(
+                workers=record.workers,
+                fail_fast=self._settings.fail_fast,
+                retry=lambda cause: retry_for(
+                    cause, self._settings.product_retries, self._settings.infrastructure_retries
+                ),
+                budget_is_spent=lambda: self._limits.budget.is_spent,
+            ),
+            cancel,
+        )
         try:
-            pool.submit(preload)  # while the first cells boot
-            while running or (waiting and not (cancel.is_set or aborted)):
-                while waiting and idle and not (cancel.is_set or aborted):
-                    cell = waiting.pop(0)
-                    running[pool.submit(_attempt, cell, idle.pop(), tools, record)] = cell
-                if cancel.is_set:
-                    stopper.stop_all()
-                done, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
-                for future in done:
-                    cell, attempt = running.pop(future), future.result()
-                    idle.append(attempt.worker)
-                    record.add(cell, attempt, tools.progress)
-                    aborted |= bool(attempt.cause and POLICIES[attempt.cause].aborts_run)
-                    if fail_fast and attempt.outcome in (Outcome.FAILED, Outcome.ERROR):
-                        cancel.cancel(Cause.FAIL_FAST)
-        except BaseException:
-            # A second Ctrl-C, or a disk that refuses the results: leave nothing running, by label.
-            cancel.cancel(Cause.INTERRUPTED)
-            stopper.remove_all()
-            raise
-    cause = cancel.failure().cause if cancel.is_set else Cause.RUN_ABORTED
-    for cell in waiting:
-        record.decide(cell, CellFailure(cause, POLICIES[cause].what), tools.progress)
+            not_started, why = schedule.run(repetitions, self._attempt, self._ended, self._stopper, preload)
+        finally:
+            # What an attempt could not remove, because the engine was away, may be in reach again.
+            self._stopper.remove_all()
+            self._keeper.close()
+        for cell in (repetition.cell for repetition in not_started):
+            cause = why or Cause.RUN_ABORTED
+            if not record.is_decided(cell):
+                record.decide(cell, progress, CellFailure(cause, POLICIES[cause].what))
 
+    def _take_over(self, cell: Prepared, earlier: Sequence[Attempt]) -> list[Repetition]:
+        """Keep what an earlier process did for a cell; the repetitions that are still to run."""
+        name = cell.planned.id
+        numbers = [attempt.number for attempt in earlier]
+        first = max(numbers, default=0) + 1
+        for attempt in earlier:
+            self._record.add(cell, attempt)
+            if attempt.cost_usd is not None:
+                self._limits.budget.note(name, attempt.number, attempt.cost_usd)
+        last = {attempt.repetition: attempt.outcome for attempt in earlier}
+        to_run = [
+            Repetition(cell, number)
+            for number in range(1, self._settings.repeat + 1)
+            if last.get(number) not in resume.FINISHED
+        ]
+        self._numbers[name] = itertools.count(self._record.folder.next_attempt(name, first))
+        self._left[name] = len(to_run)
+        return to_run
 
-def _attempt(cell: Prepared, worker: int, tools: Tools, record: Record) -> Attempt:
-    settings, planned = record.job.settings, cell.planned
-    slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
-    endpoint = tools.llm.endpoint(planned.id, planned.model)
-    task = CellTask(
-        run_id=record.folder.run_id,
-        cell=planned.id,
-        attempt=1,
-        folder=str(record.folder.attempt_folder(planned.id, 1)),
-        image=cell.image.pinned if cell.image else planned.image,
-        platform=planned.platform,
-        emulated=cell.emulated,
-        scenario=planned.scenario,
-        timeout_seconds=settings.timeout * slowness,
-        slowness=slowness,
-        llm=endpoint,
-        owner=owner.current(),
-        deadline=owner.deadline_label(settings.timeout * slowness + DEADLINE_MARGIN),
-        settings=planned.scenario_settings,
-        environment=planned.environment,
-        resources=settings.resources,
-        expected_sha=expected_sha(planned.ref or ""),
-        expected_version=expected_version(planned.ref or ""),
-        worker=worker,
-        run_offset_seconds=record.clock.seconds(),
-    )
-    attempt = run_cell(task, tools.engine, tools.llm.ledger(endpoint), tools.progress, tools.cancel)
-    record.folder.write_attempt(attempt)
-    return attempt
+    def _ended(self, repetition: Repetition, attempt: Attempt, pause: float | None) -> None:
+        cell, progress = repetition.cell, self._tools.progress
+        self._record.add(cell, attempt)
+        if pause is not None:
+            progress.attempt_failed(cell.planned.id, attempt, pause)
+            return
+        if cell.image:
+            self._keeper.done(cell.image.pinned)
+        self._left[cell.planned.id] -= 1
+        if not self._left[cell.planned.id]:
+            self._record.decide(cell, progress)
+
+    def _attempt(self, repetition: Repetition, worker: int) -> Attempt:
+        """One attempt, durable when this returns. Runs on a worker's thread."""
+        cell, planned, settings, record = (
+            repetition.cell,
+            repetition.cell.planned,
+            self._settings,
+            self._record,
+        )
+        self._stopper.remove(planned.id, repetition.attempts)
+        number = next(self._numbers[planned.id])
+        repetition.attempts.append(number)
+        slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
+        folder = record.folder.attempt_folder(planned.id, number)
+        endpoint = self._tools.llm.endpoint(planned.id, planned.model, folder / CALL_JOURNAL)
+        task = CellTask(
+            run_id=record.folder.run_id,
+            cell=planned.id,
+            attempt=number,
+            repetition=repetition.number,
+            folder=str(folder),
+            image=cell.image.pinned if cell.image else planned.image,
+            platform=planned.platform,
+            emulated=cell.emulated,
+            scenario=planned.scenario,
+            timeout_seconds=settings.timeout * slowness,
+            slowness=slowness,
+            step_timeouts=settings.step_timeouts,
+            llm=endpoint,
+            owner=owner.current(),
+            deadline=owner.deadline_label(settings.timeout * slowness + DEADLINE_MARGIN),
+            settings=planned.scenario_settings,
+            environment=planned.environment,
+            resources=settings.resources,
+            expected_sha=expected_sha(planned.ref or ""),
+            expected_version=expected_version(planned.ref or ""),
+            worker=worker,
+            run_offset_seconds=record.clock.seconds(),
+        )
+        resume.write_started(task)
+        tools = self._tools
+        attempt = run_cell(
+            task, tools.engine, tools.llm.ledger(endpoint), tools.progress, tools.cancel, self._limits
+        )
+        if downloaded(attempt):
+            self._keeper.pulled(task.image)
+        record.folder.write_attempt(attempt)
+        return attempt
 
 
 def expected_sha(ref: str) -> str | None:
@@ -218,13 +331,26 @@ class _Stopper:
         self._stopped.clear()
         self._each(self._engine.remove)
 
-    def _each(self, action: Callable[[str], object]) -> None:
+    def remove(self, cell: str, attempts: Sequence[int]) -> None:
+        """What earlier attempts at a cell could not remove themselves."""
+        numbers = {str(attempt) for attempt in attempts}
+        if numbers:
+            self._each(
+                self._engine.remove, {LABEL_CELL: cell}, lambda labels: labels[LABEL_ATTEMPT] in numbers
+            )
+
+    def _each(
+        self,
+        action: Callable[[str], object],
+        labels: Mapping[str, str] = MappingProxyType({}),
+        wanted: Callable[[Mapping[str, str]], bool] = lambda labels: True,
+    ) -> None:
         try:
-            found = self._engine.list({LABEL_RUN: self._run_id})
+            found = self._engine.list({LABEL_RUN: self._run_id, **labels})
         except CellFailure:
             return  # an engine that is gone runs nothing that could be reached
         for container in found:
-            if container.id in self._stopped:
+            if container.id in self._stopped or not wanted(container.labels):
                 continue
             self._stopped.add(container.id)
             try:

@@ -1,14 +1,24 @@
-"""``python -m e2e_matrix.schemas`` writes the JSON Schemas in docs/ from the models; a test compares them."""
+"""``python -m e2e_matrix.schemas`` writes what docs/ says of the code, from the code; a test compares it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from e2e_matrix import failures
 from e2e_matrix.matrix import Matrix
 from e2e_matrix.results import Results
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_FAILURES = """# What a failure means
+
+One table decides it: `src/e2e_matrix/failures.py`, from which this page is written. *failed* means that the
+product is wrong, *error* that the infrastructure is, *cancelled* that something stopped it, *not run* that it
+never started. `retries` in matrix.yaml changes how often a cell is tried; the pauses have a jitter of up to
+a half, and a Retry-After is honoured. What has no row is `internal`: an error of its own cell, with a
+diagnostic.txt for a bug report.
+
+"""
 
 
 def schemas() -> dict[str, str]:
@@ -24,11 +34,18 @@ def schemas() -> dict[str, str]:
     }
 
 
+def documents() -> dict[str, str]:
+    """File name -> text of everything in docs/ that is written by code."""
+    header, *rows = failures.table()
+    lines = (f"| {' | '.join(line)} |\n" for line in (header, ("---",) * len(header), *rows))
+    return {**schemas(), "failures.md": _FAILURES + "".join(lines)}
+
+
 def write(folder: Path) -> list[Path]:
     """Write them all; the paths that were written."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, text in schemas().items():
+    for name, text in documents().items():
         path = folder / name
         path.write_text(text, encoding="utf-8")
         paths.append(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -26,6 +27,7 @@ class Source(StrEnum):
     FILE = "file"
     ENVIRONMENT = "environment"
     COMMAND_LINE = "command line"
+    RESUMED = "resumed run"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Overrides:
     max_parallel: Setting[int | None] | None = None
     fail_fast: Setting[bool] | None = None
     timeout: Setting[float] | None = None
+    run_timeout: Setting[float | None] | None = None
+    max_cost_run: Setting[Decimal | None] | None = None
+    repeat: Setting[int] | None = None
+    images: Setting[str] | None = None
     model: Setting[str | None] | None = None
     base_url: Setting[str | None] | None = None
     reports: Setting[str] | None = None
@@ -70,11 +76,21 @@ class Settings:
     image: str
     arch_image: str | None
     platform: str
+    repeat: int  # how often each cell is run
     max_parallel: int | None  # None: the engine's CPUs
+    max_pulls: int
+    max_starts: int
     fail_fast: bool
     timeout: float  # seconds, one native cell
     emulated_timeout_factor: float
+    step_timeouts: Mapping[str, float]  # seconds by the step's name
+    run_timeout: float | None  # seconds
+    product_retries: int
+    infrastructure_retries: int | None  # None: as failures.py says
+    max_cost_cell: Decimal | None  # US dollars
+    max_cost_run: Decimal | None
     resources: Resources
+    images: str  # keep, or remove those that the run itself pulled
     model: str | None  # None: the stand-in
     base_url: str | None = field(repr=False)  # it may hold a password
     api_key_env: str  # the name of the variable
@@ -99,13 +115,23 @@ class Settings:
             "arch-image": self.arch_image,
             "platform": self.platform,
             "scenarios": list(self.scenarios),
+            "repeat": self.repeat,
             "max-parallel": self.max_parallel,
+            "max-pulls": self.max_pulls,
+            "max-starts": self.max_starts,
             "fail-fast": self.fail_fast,
             "timeout": format_duration(self.timeout),
             "emulated-timeout-factor": self.emulated_timeout_factor,
+            "step-timeouts": {step: format_duration(limit) for step, limit in self.step_timeouts.items()},
+            "run-timeout": self.run_timeout and format_duration(self.run_timeout),
+            "retries.product": self.product_retries,
+            "retries.infrastructure": self.infrastructure_retries,
+            "max-cost.cell": self.max_cost_cell and format(self.max_cost_cell, "f"),
+            "max-cost.run": self.max_cost_run and format(self.max_cost_run, "f"),
             "resources.memory": self.resources.memory_bytes and format_size(self.resources.memory_bytes),
             "resources.cpus": self.resources.cpus,
             "resources.pids": self.resources.pids,
+            "images": self.images,
             "llm.model": self.model,
             "llm.base-url": self.base_url and without_password(self.base_url),
             "llm.api-key-env": self.api_key_env,
@@ -140,15 +166,25 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         image=pick("image", matrix.image, overrides.image),
         arch_image=pick("arch-image", matrix.arch_image, overrides.arch_image),
         platform=pick("platform", matrix.platform),
+        repeat=pick("repeat", matrix.repeat, overrides.repeat),
         max_parallel=pick("max-parallel", matrix.max_parallel, overrides.max_parallel),
+        max_pulls=pick("max-pulls", matrix.max_pulls),
+        max_starts=pick("max-starts", matrix.max_starts),
         fail_fast=pick("fail-fast", matrix.fail_fast, overrides.fail_fast),
         timeout=pick("timeout", matrix.timeout, overrides.timeout),
         emulated_timeout_factor=pick("emulated-timeout-factor", matrix.emulated_timeout_factor),
+        step_timeouts=pick("step-timeouts", matrix.step_timeouts),
+        run_timeout=pick("run-timeout", matrix.run_timeout, overrides.run_timeout),
+        product_retries=pick("retries.product", matrix.retries.product),
+        infrastructure_retries=pick("retries.infrastructure", matrix.retries.infrastructure),
+        max_cost_cell=pick("max-cost.cell", matrix.max_cost.cell),
+        max_cost_run=pick("max-cost.run", matrix.max_cost.run, overrides.max_cost_run),
         resources=Resources(
             memory_bytes=pick("resources.memory", resources.memory),
             cpus=pick("resources.cpus", resources.cpus),
             pids=pick("resources.pids", resources.pids),
         ),
+        images=pick("images", matrix.images, overrides.images),
         model=pick("llm.model", llm.model, overrides.model, _variable(environ, "LLM_MODEL")),
         base_url=pick("llm.base-url", llm.base_url, overrides.base_url, _variable(environ, "LLM_BASE_URL")),
         api_key_env=pick("llm.api-key-env", llm.api_key_env),

@@ -1,40 +1,55 @@
 """The run folder: the one place where a run's results lie.
 
     reports/<run-id>/
+        plan.json                what the run is made from: see resume.py
         results.json             the truth: see results.py; written again, atomically, whenever a cell ends
         report.html, report.md   rendered from results.json alone
         cells/<cell-id>/attempt-<n>/
+            started.json         that it began; where nothing else lies beside it the runner died
             attempt.json         this attempt, durable the moment it exists
             server.log           what the container printed
-            llm-calls.json       what the stand-in served to it
+            llm-calls.json       what the stand-in served to it; while it runs a line each in llm-calls.jsonl
     reports/latest               a link to the newest run
 
 Files are written beside their place, synced and renamed: a reader sees the old one or the new, never half.
+What a writer that was killed leaves is a hidden ``.results.json.<random>.part``, which nobody reads;
+``sweep`` removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
 
 from pydantic import ValidationError
 
 from e2e_matrix.errors import BadInput, InfrastructureError, Problem
-from e2e_matrix.results import SCHEMA_VERSION, Attempt, Results
+from e2e_matrix.results import READABLE_VERSIONS, SCHEMA_VERSION, Attempt, Results
 
 RESULTS = "results.json"
+ATTEMPT = "attempt.json"
+STARTED = "started.json"
+CALLS = "llm-calls.json"
+CALL_JOURNAL = "llm-calls.jsonl"
+_LOCK = ".lock"
+PART = ".part"  # how the name of a file ends that is being written
+_PART_AGE = 3600.0  # seconds: no file of ours takes so long to write
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``, durably. Raises ``InfrastructureError`` where the disk refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
@@ -42,6 +57,7 @@ def write_atomically(path: Path, content: bytes) -> None:
                 os.fchmod(file.fileno(), 0o644)
                 os.fsync(file.fileno())
             Path(name).replace(path)
+            _sync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 Path(name).unlink()
@@ -53,11 +69,44 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable once the folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class RunFolder:
-    """One run's folder while it is being written."""
+    """One run's folder while it is being written, and by nobody else."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Hold the folder; the kernel lets go of it however this process ends.
+
+        Raises ``BadInput`` where another process has it.
+        """
+        try:
+            self._lock = (self.path / _LOCK).open("wb")
+        except OSError as error:
+            raise _refused(f"cannot hold {self.path}", error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            hint = "Wait for it, or stop it; `e2e-matrix run` without --resume starts another."
+            raise BadInput([Problem("--resume", 0, 0, f"{self.run_id} is still running", hint)]) from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     @classmethod
     def create(cls, reports: Path, now: datetime) -> RunFolder:
@@ -87,13 +136,23 @@ class RunFolder:
             raise _refused(f"cannot make {folder}", error) from error
         return folder
 
+    def next_attempt(self, cell: str, at_least: int) -> int:
+        """The number for a new attempt: folders of earlier ones are never written to again."""
+        return max([at_least, *(_number(path) + 1 for path in self.attempts(cell))])
+
+    def attempts(self, cell: str) -> list[Path]:
+        """The folders of a cell's attempts, by number."""
+        found = (self.path / "cells" / cell).glob("attempt-*")
+        return sorted((path for path in found if _number(path)), key=_number)
+
     def write_attempt(self, attempt: Attempt) -> None:
         """Make an attempt durable, with what the stand-in served to it beside it."""
         folder = self.path / attempt.folder
-        write_atomically(folder / "attempt.json", (attempt.model_dump_json(indent=2) + "\n").encode())
         if attempt.llm_calls is not None:
             calls = ",\n  ".join(call.model_dump_json() for call in attempt.llm_calls)
-            write_atomically(folder / "llm-calls.json", (f"[\n  {calls}\n]\n" if calls else "[]\n").encode())
+            write_atomically(folder / CALLS, (f"[\n  {calls}\n]\n" if calls else "[]\n").encode())
+        write_atomically(folder / ATTEMPT, (attempt.model_dump_json(indent=2) + "\n").encode())
+        (folder / CALL_JOURNAL).unlink(missing_ok=True)
 
     def write_results(self, results: Results) -> None:
         write_atomically(self.path / RESULTS, (results.model_dump_json(indent=2) + "\n").encode())
@@ -101,7 +160,7 @@ class RunFolder:
     def point_latest_here(self) -> None:
         """Let ``reports/latest`` name this run."""
         link = self.path.parent / "latest"
-        fresh = self.path.parent / f".latest.{secrets.token_hex(4)}"
+        fresh = self.path.parent / f".latest.{secrets.token_hex(4)}{PART}"
         try:
             fresh.symlink_to(self.path.name)
             fresh.replace(link)
@@ -110,10 +169,35 @@ class RunFolder:
             raise _refused(f"cannot let {link} name this run", error) from error
 
 
+def _number(folder: Path) -> int:
+    """Of an attempt's folder; 0 for one that is none."""
+    number = folder.name.removeprefix("attempt-")
+    return int(number) if number.isascii() and number.isdecimal() else 0
+
+
 def _refused(what: str, error: OSError) -> InfrastructureError:
     return InfrastructureError(
         f"{what}: {error.strerror}", "Free space there, or choose another folder with --reports."
     )
+
+
+def sweep(reports: Path, dry_run: bool = False) -> list[Path]:
+    """Remove the half-written files of runs that were killed; which ones, and with ``dry_run`` no more.
+
+    Never raises: they are in nobody's way. Anybody's file that is being written now is newer and stays.
+    """
+    runs = [path for path in reports.glob("*") if path.is_dir() and not path.is_symlink()]
+    half = f".*{PART}"
+    found = [*reports.glob(half)]
+    found += [path for run in runs for where in (half, f"cells/*/*/{half}") for path in run.glob(where)]
+    removed: list[Path] = []
+    for path in found:
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > _PART_AGE:
+                if not dry_run:
+                    path.unlink()
+                removed.append(path)
+    return removed
 
 
 def load(folder: Path) -> Results:
@@ -150,7 +234,7 @@ def _other_version(path: Path, text: bytes) -> Problem | None:
         version = json.loads(text)["schema_version"]
     except (ValueError, KeyError, TypeError):
         return None  # not ours at all: the models say what is wrong
-    if version == SCHEMA_VERSION:
+    if version in READABLE_VERSIONS:
         return None
-    message = f"schema_version is {version}; this program reads {SCHEMA_VERSION}"
+    message = f"schema_version is {version}; this program reads up to {SCHEMA_VERSION}"
     return Problem(str(path), 0, 0, message, "Use the version of e2e-matrix that wrote it.")

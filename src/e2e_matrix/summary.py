@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from statistics import median
 
 from e2e_matrix import __version__
 from e2e_matrix.engine.base import EngineInfo
@@ -15,13 +16,36 @@ from e2e_matrix.errors import (
     EXIT_PASSED,
     CellFailure,
 )
-from e2e_matrix.failures import POLICIES, Outcome
+from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.plan import Plan, PlannedCell
 from e2e_matrix.registry import ResolvedImage
-from e2e_matrix.results import Attempt, Cell, EngineFacts, Image, Llm, Phases, Results, Run, Server, Totals
+from e2e_matrix.results import (
+    Attempt,
+    Cell,
+    EngineFacts,
+    Image,
+    Llm,
+    MoneySpread,
+    Phases,
+    Repeat,
+    Results,
+    Run,
+    Server,
+    Spread,
+    Totals,
+)
 from e2e_matrix.scenarios.container import EMULATED_CPU
 from e2e_matrix.settings import Settings
 from e2e_matrix.text import block
+
+_WORST_FIRST = (
+    Outcome.FAILED,
+    Outcome.ERROR,
+    Outcome.CANCELLED,
+    Outcome.NOT_RUN,
+    Outcome.UNSUPPORTED,
+    Outcome.PASSED,
+)
 
 
 def cell_of(
@@ -30,30 +54,76 @@ def cell_of(
     emulated: bool,
     attempts: Sequence[Attempt],
     failure: CellFailure | None = None,
+    *,
+    repetitions: int = 1,
+    reused: bool = False,
 ) -> Cell:
-    """A cell as its last attempt left it, or as ``failure`` decided it before there was one."""
-    last = attempts[-1] if attempts else None
-    cause = last.cause if last else failure and failure.cause
-    message = last.message if last else failure and block(failure.message, limit=500, lines=4)
+    """A cell as its attempts left it; ``failure`` is why it has none, or not all of its repetitions.
+
+    Of several repetitions the worst decides: a cell that fails sometimes is no good cell.
+    """
+    last_of = {attempt.repetition: attempt for attempt in attempts}
+    worst = min(last_of.values(), key=lambda attempt: _WORST_FIRST.index(attempt.outcome), default=None)
+    decided = failure
+    if worst and not (failure and _is_worse(_outcome(failure.cause), worst.outcome)):
+        decided = None
+    cause = decided.cause if decided else worst and worst.cause
+    message = block(decided.message, limit=500, lines=4) if decided else worst and worst.message
+    outcome = _outcome(cause) if cause else Outcome.PASSED
     known = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
     return Cell(
         id=planned.id,
         axes=planned.axes,
         scenario=planned.scenario,
-        outcome=POLICIES[cause].outcome if cause else Outcome.PASSED,
+        outcome=outcome,
+        flaky=outcome is Outcome.PASSED and any(one.outcome is Outcome.FAILED for one in attempts),
+        reused=reused,
         cause=cause,
         message=message,
         emulated=emulated,
         platform=planned.platform,
-        image=_image(planned, image, last),
+        image=_image(planned, image, worst),
         cost_usd=sum(known, Decimal(0)) if known else None,
-        tokens=last.tokens if last else None,
+        tokens=worst.tokens if worst else None,
         duration_seconds=round(sum(attempt.duration_seconds for attempt in attempts), 4),
-        phases=last.phases if last else Phases(),
-        steps=last.steps if last else [],
+        phases=worst.phases if worst else Phases(),
+        attempt=worst.number if worst else None,
+        steps=worst.steps if worst else [],
         attempts=list(attempts),
-        server=last.server if last else Server(),
+        repeat=_repeat(list(last_of.values()), repetitions) if repetitions > 1 else None,
+        server=worst.server if worst else Server(),
     )
+
+
+def _outcome(cause: Cause) -> Outcome:
+    return POLICIES[cause].outcome
+
+
+def _is_worse(one: Outcome, other: Outcome) -> bool:
+    return _WORST_FIRST.index(one) < _WORST_FIRST.index(other)
+
+
+def _repeat(finals: Sequence[Attempt], planned: int) -> Repeat:
+    decided = [one for one in finals if one.outcome in (Outcome.PASSED, Outcome.FAILED, Outcome.ERROR)]
+    passed = [one for one in decided if one.outcome is Outcome.PASSED]
+    seconds = [one.duration_seconds for one in passed]
+    costs = [one.cost_usd for one in passed if one.cost_usd is not None]
+    return Repeat(
+        planned=planned,
+        runs=len(decided),
+        passed=len(passed),
+        duration=Spread(min=min(seconds), median=round(median(seconds), 4), max=max(seconds))
+        if seconds
+        else None,
+        cost=MoneySpread(min=min(costs), median=median(costs), max=max(costs)) if costs else None,
+    )
+
+
+def costs_unknown(attempt: Attempt) -> bool:
+    """Whether an attempt may have cost something that nobody told: it talked to its model, or tried to."""
+    if attempt.cost_usd is not None:
+        return False
+    return bool(attempt.llm_calls) or any(step.name == "conversation" for step in attempt.steps)
 
 
 def _image(planned: PlannedCell, image: ResolvedImage | None, last: Attempt | None) -> Image:
@@ -76,10 +146,7 @@ def _image(planned: PlannedCell, image: ResolvedImage | None, last: Attempt | No
 def totals_of(cells: Sequence[Cell], left_out: int = 0) -> Totals:
     count = {outcome: sum(cell.outcome is outcome for cell in cells) for outcome in Outcome}
     known = [cell.cost_usd for cell in cells if cell.cost_usd is not None]
-    # A conversation that was created may have cost something, told or not.
-    unknown = sum(
-        cell.cost_usd is None and any(step.name == "conversation" for step in cell.steps) for cell in cells
-    )
+    unknown = sum(any(map(costs_unknown, cell.attempts)) for cell in cells)
     return Totals(
         cells=len(cells),
         left_out=left_out,
@@ -89,6 +156,8 @@ def totals_of(cells: Sequence[Cell], left_out: int = 0) -> Totals:
         unsupported=count[Outcome.UNSUPPORTED],
         cancelled=count[Outcome.CANCELLED],
         not_run=count[Outcome.NOT_RUN],
+        flaky=sum(cell.flaky for cell in cells),
+        reused=sum(cell.reused for cell in cells),
         cost_usd=sum(known, Decimal(0)) if known or not unknown else None,
         cost_unknown_cells=unknown,
     )
@@ -109,7 +178,8 @@ def verdict_of(totals: Totals, interrupted: bool, finished: bool) -> tuple[Outco
         if number
     )
     planned = totals.cells + totals.left_out
-    every = f"All {planned} cells passed." if planned != 1 else "The only cell passed."
+    every = f"All {planned} cells passed" if planned != 1 else "The only cell passed"
+    every += f", {totals.flaky} only after a failure (flaky)." if totals.flaky else "."
     noun = "cells" if planned != 1 else "cell"
     reason = f"{totals.passed} of {planned} {noun} passed; {counts}." if counts else every
     if not finished:
@@ -128,6 +198,7 @@ def results_of(
     cells: Sequence[Cell],
     run_id: str,
     started_at: datetime,
+    resumed_at: Sequence[datetime] = (),
     seconds: float,
     finished: bool,
     interrupted: bool,
@@ -145,6 +216,7 @@ def results_of(
         run=Run(
             id=run_id,
             started_at=started_at,
+            resumed_at=list(resumed_at),
             finished_at=datetime.now(UTC) if finished else None,
             duration_seconds=round(seconds, 4),
             verdict=verdict,

@@ -41,5 +41,7 @@ class CellTask:
     resources: Resources = field(default_factory=Resources)
     expected_sha: str | None = None  # the commit that the image is said to be built from, 7 to 40 digits
     expected_version: str | None = None  # the release, or the beginning of one: 1.58.2, 1.58, 1
+    step_timeouts: Mapping[str, float] = field(default_factory=dict)  # the matrix's own, not stretched
+    repetition: int = 1
     worker: int = 0
     run_offset_seconds: float = 0.0

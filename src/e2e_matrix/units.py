@@ -1,19 +1,22 @@
-"""Durations and sizes as people write them: ``10m``, ``1h30m``, ``4g``."""
+"""Durations, sizes and money as people write them: ``10m``, ``1h30m``, ``4g``, ``0.25``."""
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 _DURATION_PARTS = (("h", 3600), ("m", 60), ("s", 1))
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(k|m|g|t)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_MONEY = re.compile(r"(?=.*[1-9])\d{1,6}(\.\d{1,12})?", re.ASCII)
 _LONGEST = 7 * 24 * 3600
 _SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 #: The same rules for editors, in docs/matrix.schema.json.
 DURATION_PATTERN = r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[kKmMgGtT]([iI]?[bB])?$"
+MONEY_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)?$"
 
 
 def parse_duration(text: str) -> float:
@@ -57,3 +60,12 @@ def format_size(size: int) -> str:
         if size and size % _SIZE_UNITS[name] == 0:
             return f"{size // _SIZE_UNITS[name]}{name}"
     return str(size)
+
+
+def parse_money(text: str) -> Decimal:
+    """US dollars in ``0.25`` or ``5``, exact. Raises ValueError; its message says how to write it."""
+    if _MONEY.fullmatch(text.strip()) is None:
+        raise ValueError(
+            "write US dollars above 0, such as 0.25 or 5, without a sign and without an exponent"
+        )
+    return Decimal(text.strip())

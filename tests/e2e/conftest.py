@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from e2e_matrix.engine.docker import DockerEngine
-from e2e_matrix.local import demo
+from e2e_matrix.local import contract, demo
+from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served
 from support.real_runs import Ran, Runner
 
@@ -22,6 +23,12 @@ def served() -> Iterator[Served]:
 def engine() -> Iterator[DockerEngine]:
     with closing(DockerEngine.connect()) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def contract_images(served: Served) -> ContractImages:
+    """The contract server in the same registry; its faults are an axis of a test's own matrix.yaml."""
+    return contract.publish(served.host, print)
 
 
 @pytest.fixture

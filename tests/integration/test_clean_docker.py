@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import docker
 import pytest
@@ -13,7 +14,15 @@ from docker import DockerClient
 
 from e2e_matrix import owner
 from e2e_matrix.clean import clean
-from e2e_matrix.engine.base import LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN, ContainerSpec, ContainerSummary
+from e2e_matrix.engine import docker_images, probe
+from e2e_matrix.engine.base import (
+    LABEL_DEADLINE,
+    LABEL_OWNER,
+    LABEL_RUN,
+    ContainerSpec,
+    ContainerSummary,
+    ImageSummary,
+)
 from e2e_matrix.engine.docker import DockerEngine
 from support import tiny_image
 
@@ -27,6 +36,9 @@ class OnlyThisTests(DockerEngine):
 
     def list(self, labels: Mapping[str, str | None]) -> Sequence[ContainerSummary]:
         return super().list({**labels, TEST_LABEL: self.token})
+
+    def list_images(self, labels: Mapping[str, str | None]) -> Sequence[ImageSummary]:
+        return super().list_images({**labels, TEST_LABEL: self.token})
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +115,44 @@ def test_only_what_is_abandoned_goes_and_all_takes_the_living(engine: OnlyThisTe
 
     assert clean(engine, everything=True) == [alive]
     assert left(engine) == {foreign}
+
+
+def test_what_a_killed_probe_imported_goes_and_an_image_with_a_name_of_its_own_stays(
+    engine: OnlyThisTests, client: DockerClient
+) -> None:
+    labels = {**of(ended_process()), LABEL_RUN: probe.RUN, TEST_LABEL: engine.token}
+
+    def add_image(repository: str, labels: Mapping[str, str]) -> str:
+        packed = probe.image_tar("linux/amd64")
+        assert packed is not None
+        docker_images.load(client.api, packed, repository, engine.token, labels)
+        return f"{repository}:{engine.token}"
+
+    dead = add_image(probe.REPOSITORY, labels)
+    mine = add_image("e2e-matrix-test", {**labels, "somebody": "else"})
+    alive = add_image(probe.REPOSITORY + "-not", {**labels, LABEL_OWNER: owner.current()})
+    try:
+        assert clean(engine) == [dead]
+        assert {name for image in engine.list_images({}) for name in image.references} == {mine, alive}
+    finally:
+        for image in engine.list_images({}):
+            client.api.remove_image(image.id, force=True)
+
+
+def test_what_a_probe_imports_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[ImageSummary] = []
+    docker_engine = DockerEngine.connect()
+    load = docker_images.load
+
+    def watched(*arguments: Any) -> str:
+        image = load(*arguments)
+        seen.extend(one for one in docker_engine.list_images({LABEL_RUN: probe.RUN}) if one.id == image)
+        return image
+
+    monkeypatch.setattr(docker_images, "load", watched)
+    docker_engine.probe("linux/amd64")
+    docker_engine.close()
+    [image] = seen
+    assert image.labels[LABEL_OWNER] == owner.current()
+    assert not owner.is_past(image.labels[LABEL_DEADLINE])
+    assert all(name.startswith(f"{probe.REPOSITORY}:") for name in image.references)

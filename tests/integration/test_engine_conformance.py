@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from e2e_matrix.engine.base import (
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
+from support import tiny_image
 from support.engines import FAKE_IMAGE, World
 from support.tiny_image import PORT
 
@@ -45,6 +48,20 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         engine.close()
 
 
+@pytest.fixture
+def own(world: World, request: pytest.FixtureRequest) -> tuple[str, dict[str, str | None]]:
+    """The reference of an image that no other test uses, not pulled yet, and its labels."""
+    token = secrets.token_hex(4)
+    labels = {"own": token}
+    if isinstance(world.engine, FakeEngine):
+        reference = f"registry.test/own@sha256:{token}"
+        world.engine.images[reference] = dataclasses.replace(FAKE_IMAGE, labels=labels)
+    else:
+        registry = request.getfixturevalue("tiny_registry")
+        reference = tiny_image.push(registry, f"own-{token}", config={"Labels": labels})
+    return reference, {**labels}
+
+
 def failure(world: World, call: object, *arguments: object) -> CellFailure:
     with pytest.raises(CellFailure) as caught:
         getattr(world.engine, str(call))(*arguments)
@@ -63,6 +80,49 @@ def test_a_present_image_is_described_and_not_pulled_again(world: World) -> None
     assert pulled.environment == {"PATH": "/bin", "GREETING": "hello"}
     assert pulled.user == "1234"
     assert pulled.entrypoint == ("/program",)
+
+
+def test_images_are_found_by_label(world: World, own: tuple[str, dict[str, str | None]]) -> None:
+    reference, labels = own
+    assert list(world.engine.list_images(labels)) == []
+    pulled = world.engine.pull(reference, AMD64)
+    [found] = world.engine.list_images(labels)
+    assert (found.id, found.references, found.labels) == (pulled.image_id, (reference,), labels)
+    assert [one.id for one in world.engine.list_images({"own": None}) if one.id == found.id] == [found.id]
+    assert reference in {name for one in world.engine.list_images({}) for name in one.references}
+    assert list(world.engine.list_images({**labels, "tiny": "yes"})) == []
+    world.engine.remove_image(reference)
+
+
+def test_a_removed_image_is_gone_and_can_be_pulled_again(
+    world: World, own: tuple[str, dict[str, str | None]]
+) -> None:
+    reference, labels = own
+    assert not world.engine.pull(reference, AMD64).was_present
+    world.engine.remove_image(reference)
+    world.engine.remove_image(reference)  # gone already is fine
+    assert list(world.engine.list_images(labels)) == []
+    again = world.engine.pull(reference, AMD64)
+    assert not again.was_present
+    world.engine.remove_image(again.image_id)  # also by its id
+    assert list(world.engine.list_images(labels)) == []
+
+
+@pytest.mark.parametrize("command", [("stay",), ("exit", "0"), None], ids=["running", "ended", "created"])
+def test_an_image_that_a_container_uses_is_not_removed(
+    world: World, own: tuple[str, dict[str, str | None]], command: tuple[str, ...] | None
+) -> None:
+    reference, labels = own
+    world.engine.pull(reference, AMD64)
+    container = world.create(*(command or ()), image=reference)
+    if command:
+        world.engine.start(container)
+    raised = failure(world, "remove_image", reference)
+    assert raised.cause is Cause.ENGINE_REFUSED
+    assert reference in raised.message
+    assert len(world.engine.list_images(labels)) == 1
+    world.engine.remove(container)
+    world.engine.remove_image(reference)
 
 
 def test_a_missing_image_is_a_pull_that_fails(world: World) -> None:

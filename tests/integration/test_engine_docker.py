@@ -19,7 +19,7 @@ import pytest
 from e2e_matrix.engine import docker as docker_engine_module
 from e2e_matrix.engine import docker_follow, docker_watch, probe
 from e2e_matrix.engine.base import LABEL_RUN, PullProgress, Support
-from e2e_matrix.engine.docker import PROBE_REPOSITORY, DockerEngine
+from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
 from support import tiny_image
@@ -230,7 +230,7 @@ def test_probes_run_once_and_leave_nothing(
     assert found == [expected] * 8
     assert docker_engine.list({LABEL_RUN: "probe"}) == []
     with closing(docker.from_env()) as client:
-        assert client.api.images(name=PROBE_REPOSITORY) == []
+        assert client.api.images(name=probe.REPOSITORY) == []
 
 
 def test_a_foreign_program_is_unsupported(

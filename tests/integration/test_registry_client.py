@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import pickle
 from collections.abc import Iterator
@@ -74,6 +75,7 @@ def test_an_index_gives_the_child_of_each_platform(registry: RealRegistry, clien
         pinned=f"{registry.host}/a/b@{amd.digest}",
         arch_tag=f"{text}-amd64",
         arch_tag_matches=True,
+        layers=((f"sha256:{hashlib.sha256(b'amd').hexdigest()}", 3),),
     )
     assert (second.digest, second.size_bytes) == (arm.digest, arm.content_size)
     assert (second.arch_tag, second.arch_tag_matches) == (None, None)

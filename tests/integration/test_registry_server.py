@@ -67,8 +67,13 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         "    print(registry.host, flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, "-c", program, str(tmp_path / "storage")]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
         assert parent.stdout is not None
         host = parent.stdout.readline().strip()
         assert _answers(host)
@@ -78,6 +83,19 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         while _answers(host):
             assert time.monotonic() < ends, "the registry outlived its parent"
             time.sleep(0.05)
+    assert list(temporary.iterdir()) == []
+
+
+def test_it_does_not_start_for_a_parent_that_is_gone_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the runner is killed after the fork and before the kernel was told to pass that on."""
+    monkeypatch.setattr(os, "getpid", lambda: 1 << 22)  # more than any pid
+    with (
+        pytest.raises(InfrastructureError, match="ended at once"),
+        LocalRegistry(tmp_path / "storage", port=0),
+    ):
+        pytest.fail("it must not run")
 
 
 def test_a_program_that_ends_at_once_is_quoted(tmp_path: Path) -> None:

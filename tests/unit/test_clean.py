@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from e2e_matrix import owner
-from e2e_matrix.clean import clean
+from e2e_matrix.clean import clean, sweep
+from e2e_matrix.engine import probe
 from e2e_matrix.engine.base import LABEL_CELL, LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN, ContainerSpec
-from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.engine.fake import FakeEngine, FakeImage
 from e2e_matrix.errors import EXIT_INFRASTRUCTURE, CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause
 from support.engines import FAKE_IMAGE
@@ -79,7 +80,7 @@ def test_one_that_cannot_be_removed_does_not_stop_the_others(engine: FakeEngine)
         add(engine, name, owner=DEAD)
     engine.fail_next("remove", CellFailure(Cause.INTERNAL, "device or resource busy"))
     said: list[str] = []
-    with pytest.raises(InfrastructureError, match="could not remove 1 of 3 containers: one") as caught:
+    with pytest.raises(InfrastructureError, match="could not remove 1 of 3: one") as caught:
         clean(engine, say=said.append)
     assert caught.value.exit_code == EXIT_INFRASTRUCTURE
     assert any("device or resource busy" in line for line in said)
@@ -90,3 +91,64 @@ def test_nothing_of_ours_is_nothing_to_do(engine: FakeEngine) -> None:
     add(engine, "foreign")
     assert clean(engine) == []
     assert left(engine) == {"foreign"}
+
+
+def add_image(engine: FakeEngine, reference: str, **labels: str) -> None:
+    names = {"run": LABEL_RUN, "owner": LABEL_OWNER, "deadline": LABEL_DEADLINE}
+    ours = {names[key]: value for key, value in labels.items()}
+    engine.images[reference] = FakeImage(FAKE_IMAGE.programs, FAKE_IMAGE.entrypoint, labels=ours)
+    engine.pull(reference, "linux/amd64")
+
+
+def images_left(engine: FakeEngine) -> set[str]:
+    return {name for image in engine.list_images({}) for name in image.references}
+
+
+def test_what_a_probe_imported_goes_after_its_container(engine: FakeEngine) -> None:
+    name = f"{probe.REPOSITORY}:linux-arm64-1"
+    add_image(engine, name, run=probe.RUN, owner=DEAD)
+    engine.create(
+        ContainerSpec(name, "linux/amd64", "z-container", {LABEL_RUN: probe.RUN, LABEL_OWNER: DEAD})
+    )
+    said: list[str] = []
+    assert clean(engine, say=said.append) == ["z-container", name]
+    assert said[1] == f"removed image {name} (probe; the process that started it is gone)"
+    assert images_left(engine) == {"image"}
+
+
+def test_an_image_of_a_living_probe_and_one_that_somebody_made_of_our_container_stay(
+    engine: FakeEngine,
+) -> None:
+    alive = f"{probe.REPOSITORY}:linux-arm64-2"
+    add_image(engine, alive, run=probe.RUN, owner=owner.current(), deadline=LATER)
+    add_image(engine, "my/evidence:1", run="20260101T000000Z-abc", owner=DEAD, deadline=PAST)
+    add_image(engine, "my/probe:1", run=probe.RUN, owner=DEAD, deadline=PAST)
+    assert clean(engine) == []
+    assert clean(engine, everything=True) == [alive]
+    assert images_left(engine) == {"image", "my/evidence:1", "my/probe:1"}
+
+
+def test_a_run_sweeps_what_is_abandoned_and_says_no_more_than_that(engine: FakeEngine) -> None:
+    add(engine, "dead", run="r", cell="python-amd64", owner=DEAD)
+    add(engine, "alive", run="r", owner=owner.current(), deadline=LATER)
+    said: list[str] = []
+    sweep(engine, said.append)
+    assert said == ["removed dead (r python-amd64; the process that started it is gone)"]
+    assert left(engine) == {"alive"}
+    sweep(engine, said.append)
+    assert len(said) == 1
+
+
+def test_a_sweep_that_fails_is_a_line_and_no_end_of_the_run(engine: FakeEngine) -> None:
+    add(engine, "one", owner=DEAD)
+    add(engine, "two", owner=DEAD)
+    engine.fail_next("remove", CellFailure(Cause.ENGINE_REFUSED, "device or resource busy"))
+    said: list[str] = []
+    sweep(engine, said.append)
+    assert said == [
+        "could not remove one (the process that started it is gone): device or resource busy",
+        "removed two (the process that started it is gone)",
+    ]
+    engine.fail_next("list", CellFailure(Cause.ENGINE_LOST, "no answer"))
+    sweep(engine, said.append)
+    assert said[2] == "could not look for what ended runs left: no answer"

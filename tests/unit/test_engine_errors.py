@@ -35,7 +35,7 @@ SHIM = "failed to create shim task: OCI runtime create failed: runc create faile
         ),
         ('Head "https://r/v2/x/manifests/1": no basic auth credentials', Cause.REGISTRY_DENIED),
         ("unauthorized: authentication required", Cause.REGISTRY_DENIED),
-        ("toomanyrequests: You have reached your pull rate limit.", Cause.REGISTRY_DENIED),
+        ("toomanyrequests: You have reached your pull rate limit.", Cause.REGISTRY_BUSY),
         ("received unexpected HTTP status: 502 Bad Gateway", Cause.REGISTRY_BROKEN),
         ("filesystem layer verification failed for digest sha256:00", Cause.REGISTRY_BROKEN),
         (
@@ -119,7 +119,7 @@ def _api_error(status: int, explanation: str, kind: type[APIError] = APIError) -
         (_api_error(500, "mkdir: no space left on device"), Cause.DISK_FULL, "no space"),
         (_api_error(409, "Container x is not running"), Cause.CONTAINER_EXITED, "not running"),
         (_api_error(404, "No such image: x", NotFound), Cause.PULL_FAILED, "No such image"),
-        (_api_error(404, "No such container: x", NotFound), Cause.ENGINE_REFUSED, "No such container"),
+        (_api_error(404, "No such container: x", NotFound), Cause.CONTAINER_GONE, "No such container"),
         (_api_error(500, "it\nbroke"), Cause.ENGINE_REFUSED, "the engine could not do it: it broke"),
         (requests.ConnectionError("gone"), Cause.ENGINE_LOST, "stopped answering when asked to do it: gone"),
         (requests.ReadTimeout("slow"), Cause.ENGINE_LOST, "slow"),

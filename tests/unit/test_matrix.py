@@ -65,6 +65,7 @@ def test_numbers_durations_and_sizes_are_read(tmp_path: Path) -> None:
         ("timeout:", "2:9 timeout: must be text, not nothing | write a value, or leave it out"),
         ("ref: [a]", "2:6 ref: must be text, not a list"),
         ("ref: ''", "2:6 ref: must not be empty"),
+        ("images: delete", "2:9 images: must be keep or remove, not 'delete'"),
         ("fail-fast: maybe", "2:12 fail-fast: must be true or false, not 'maybe'"),
         ("max-parallel: 0", "2:15 max-parallel: must be a whole number from 1"),
         ("max-parallel: true", "2:15 max-parallel: must be a whole number from 1"),

@@ -53,7 +53,7 @@ def test_failures_come_first_with_what_a_reader_needs_next() -> None:
         "#### ❌ `java-arm64` failed at step `gate`, emulated",
         "also at refusals: POST /api/init without a key answered 500",
         "#### ⚠️ `golang-amd64` error",
-        "is flaky: it passed only at attempt 2",
+        "is **flaky**: it passed only at attempt 2",
         "**unsupported:** `golang-arm64`",
         "**cancelled:** `rust-amd64`",
         "| variant / arch |",

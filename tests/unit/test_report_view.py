@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from e2e_matrix.failures import Cause, Outcome
+from e2e_matrix.report import html, markdown
 from e2e_matrix.report.timeline import PHASES, segments
 from e2e_matrix.report.view import build, command_for
 from e2e_matrix.results import Phases, Totals
@@ -74,8 +77,21 @@ def test_what_was_not_tested_is_grouped_by_its_cause() -> None:
     assert groups[0].do == "Set fail-fast: false to see every cell."
 
 
-def test_a_pass_after_a_lost_attempt_is_flaky() -> None:
-    assert [view.cell.id for view in build(samples.broken()).flaky] == ["python-amd64"]
+def test_a_pass_after_the_product_failed_is_flaky() -> None:
+    view = build(samples.broken())
+    assert ([one.cell.id for one in view.flaky], view.retried) == (["python-amd64"], [])
+
+
+def test_a_pass_after_trouble_of_the_infrastructure_is_told_and_not_called_flaky() -> None:
+    spoilt = samples.attempt(
+        "python-amd64", False, 0, 0.2, fail_at="pull", outcome=Outcome.ERROR, cause=Cause.PULL_FAILED
+    )
+    cell = samples.cell("python", "amd64", [spoilt, samples.attempt("python-amd64", False, 0, 2, number=2)])
+    view = build(samples.run([cell]))
+    assert (view.flaky, [one.cell.id for one in view.retried]) == ([], ["python-amd64"])
+    results = samples.run([cell])
+    for render in (markdown.render, html.render):
+        assert "passed at attempt 2, after trouble of the infrastructure" in render(results, Path())
 
 
 @pytest.mark.parametrize(

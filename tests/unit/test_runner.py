@@ -1,101 +1,22 @@
 """The runner, with the engine in memory and a cell that does what the test says."""
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from e2e_matrix import runner, store
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.engine.base import Engine, Support
-from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.engine.base import Support
 from e2e_matrix.errors import BadInput, CellFailure
-from e2e_matrix.failures import POLICIES, Cause, Outcome
-from e2e_matrix.llm.source import ProviderSource
-from e2e_matrix.matrix_load import load_matrix
-from e2e_matrix.plan import make_plan
-from e2e_matrix.progress import Progress, Silent
-from e2e_matrix.record import Job
-from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage
-from e2e_matrix.results import Attempt, Results
-from e2e_matrix.scenarios.base import LlmLedger
-from e2e_matrix.settings import Overrides, resolve
+from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.task import CellTask
-
-DIGEST = "sha256:" + "a" * 64
-Behaviour = Callable[[CellTask, Cancellation], Cause | None]
-
-
-def attempt_of(task: CellTask, cause: Cause | None) -> Attempt:
-    return Attempt(
-        number=task.attempt,
-        outcome=POLICIES[cause].outcome if cause else Outcome.PASSED,
-        cause=cause,
-        message=cause and "as the test says",
-        started_at=datetime(2026, 11, 22, tzinfo=UTC),
-        duration_seconds=1.0,
-        worker=task.worker,
-        run_offset_seconds=task.run_offset_seconds,
-        folder=f"cells/{task.cell}/attempt-{task.attempt}",
-    )
-
-
-class Bench:
-    """Runs a matrix of six cells; ``behave`` stands in for the scenario, ``images`` for the registry."""
-
-    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.tmp_path = tmp_path
-        self.cancel = Cancellation()
-        self.tasks: list[CellTask] = []
-        self.missing: dict[str, CellFailure] = {}
-        self.behave: Behaviour = lambda task, cancel: None
-        monkeypatch.setattr(runner, "resolve_all", self._resolve)
-        monkeypatch.setattr(runner, "run_cell", self._run_cell)
-
-    def _resolve(
-        self, requests: Sequence[ImageRequest], client: RegistryClient, cancel: threading.Event
-    ) -> dict[ImageRequest, ResolvedImage | CellFailure]:
-        return {request: self._answer(request) for request in requests}
-
-    def _answer(self, request: ImageRequest) -> ResolvedImage | CellFailure:
-        failure = self.missing.get(f"{request.reference} {request.platform}")
-        pinned = f"registry.test/server@{DIGEST}"
-        return failure or ResolvedImage(request.reference, request.platform, DIGEST, DIGEST, 1000, pinned)
-
-    def _run_cell(
-        self, task: CellTask, engine: Engine, llm: LlmLedger, progress: Progress, cancel: Cancellation
-    ) -> Attempt:
-        self.tasks.append(task)
-        return attempt_of(task, self.behave(task, cancel))
-
-    def run(self, matrix: str = "", support: Support | None = None) -> Results:
-        file = self.tmp_path / "matrix.yaml"
-        file.write_text(
-            "image: registry.test/server:{ref}-{variant}\n"
-            "matrix:\n  variant: [python, java, golang]\n  arch: [amd64, arm64]\n" + matrix
-        )
-        loaded = load_matrix(str(file), {})
-        settings = resolve(loaded, Overrides(), {})
-        settings = type(settings)(**{**vars(settings), "reports": self.tmp_path / "reports"})
-        engine = FakeEngine(support={"linux/arm64": support} if support else None)
-        with RegistryClient() as registry, closing(engine):
-            tools = runner.Tools(engine, ProviderSource("m", None, "k"), registry, Silent(), self.cancel)
-            results, _ = runner.run(Job(make_plan(loaded, settings), settings, ["e2e-matrix", "run"]), tools)
-        assert store.load(self.tmp_path / "reports" / "latest") == results
-        assert (self.tmp_path / "reports" / "latest" / "report.html").exists()
-        return results
+from support.runner_bench import Bench, outcomes
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path, monkeypatch)
-
-
-def outcomes(results: Results) -> dict[str, str]:
-    return {cell.id: cell.outcome.value for cell in results.cells}
 
 
 def test_every_cell_runs_once_and_the_report_keeps_the_order_of_the_plan(bench: Bench) -> None:

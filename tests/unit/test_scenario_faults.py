@@ -14,6 +14,7 @@ from e2e_matrix.cell import run_cell
 from e2e_matrix.engine.base import Resources
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.failures import Cause, Outcome
+from e2e_matrix.limits import Limits
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, LlmCall, Step, Tokens
 from e2e_matrix.scenarios import container, conversation
@@ -83,7 +84,7 @@ class Bench:
         engine.images[IMAGE] = server.image
         try:
             task = replace(self.task, **changes)  # type: ignore[arg-type]
-            attempt = run_cell(task, engine, Ledger(), Silent(), Cancellation())
+            attempt = run_cell(task, engine, Ledger(), Silent(), Cancellation(), Limits())
             assert engine.list({}) == []
         finally:
             engine.close()
@@ -160,9 +161,9 @@ SEEN_AND_GONE_ON = [
     (Fault.SOCKET_SILENT, "events", "the events WebSocket | expected open until the end | got "),
     (Fault.WRONG_ANSWER, "answer", "got '41, I believe'"),
     (Fault.EMPTY_ANSWER, "answer", "expected a text with 42 | got ''"),
-    (Fault.COST_ZERO, "cost", "counted no cost | expected above zero | got 0.0"),
-    (Fault.COST_MISSING, "cost", "counted no cost | expected above zero | got None"),
-    (Fault.COST_TEXT, "cost", "counted no cost | expected above zero | got None"),
+    (Fault.COST_ZERO, "cost", "counted no cost | expected above zero | got 0"),
+    (Fault.COST_MISSING, "cost", "counted no cost | expected above zero | got no cost at all"),
+    (Fault.COST_TEXT, "cost", "none that can be | expected a number above zero"),
     (Fault.WRONG_TOKENS, "cost", "completion=3"),
     (Fault.DELETE_KEEPS, "delete", "after the deletion | expected 404 | got 200"),
     (Fault.DELETES_TWICE, "delete", "a second DELETE | expected 400 | got 200"),

@@ -6,6 +6,7 @@ from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause, Outcome
+from e2e_matrix.limits import Limits
 from e2e_matrix.llm.source import ProviderSource
 from e2e_matrix.progress import Silent
 from e2e_matrix.scenarios.base import Deadline, Session
@@ -30,7 +31,7 @@ def a_session(timeout: float = 60.0, slowness: float = 1.0, cancel: Cancellation
         deadline="d",
     )
     ledger = ProviderSource("m", None, None).ledger(endpoint)
-    return Session(task, FakeEngine(), ledger, Silent(), cancel or Cancellation())
+    return Session(task, FakeEngine(), ledger, Silent(), cancel or Cancellation(), Limits())
 
 
 def test_a_step_that_only_asserts_fails_and_lets_the_scenario_go_on() -> None:

@@ -99,3 +99,13 @@ def test_a_ref_that_no_registry_takes_is_one_problem(tmp_path: Path) -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         "--ref: ';rm' is no release, commit or branch\n    such as 1.58.2, a commit's hash, main, or latest"
     ]
+
+
+def test_images_are_kept_unless_somebody_says_so(tmp_path: Path) -> None:
+    assert settings_of(tmp_path).images == "keep"
+    assert settings_of(tmp_path, "images: remove\n").sources()["images"].model_dump() == {
+        "value": "remove",
+        "source": "file",
+    }
+    typed = Overrides(images=Setting("keep", Source.COMMAND_LINE))
+    assert settings_of(tmp_path, "images: remove\n", typed).images == "keep"

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 
 import click
 
-from e2e_matrix import clean
+from e2e_matrix import clean, store
 from e2e_matrix.engine.docker import DockerEngine
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Also remove the containers of runs that are alive.")
+@click.option("--all", "everything", is_flag=True, help="Also remove what runs that are alive hold.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-def command(everything: bool, dry_run: bool) -> None:
-    """Remove the containers that ended runs left behind.
+@click.option(
+    "--reports",
+    type=click.Path(path_type=Path),
+    default="reports",
+    show_default=True,
+    help="Where runs have their folders: half-written files go.",
+)
+def command(everything: bool, dry_run: bool, reports: Path) -> None:
+    """Remove what ended runs left behind: containers, and the images of probes.
 
     They are found by their labels: those whose run is gone from this machine, or whose deadline has passed.
-    Nothing else is touched.
+    Nothing else is touched. `run` does the same before it starts.
     """
     with closing(DockerEngine.connect()) as engine:
         names = clean.clean(engine, everything=everything, dry_run=dry_run, say=click.echo)
-    if not names:
+    halves = store.sweep(reports, dry_run)
+    for path in halves:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {path} (half written, and abandoned)")
+    if not names and not halves:
         click.echo("nothing to remove")

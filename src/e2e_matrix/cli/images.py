@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 
 import click
 
-from e2e_matrix.local import images, push
+from e2e_matrix.local import contract, images, push
 from e2e_matrix.local.registry_server import LocalRegistry
 
 
@@ -28,6 +28,7 @@ def command() -> None:
 @click.option("--arch", "arches", multiple=True, help="Only this architecture, amd64 or arm64 (repeatable).")
 @click.option("--registry", help="Push to this host instead of the local registry's storage.")
 @click.option("--repository", help="Push under this name instead of upstream's.")
+@click.option("--contract-server", is_flag=True, help="Only the contract server, for tests of the runner.")
 def build(
     base: str,
     server_version: str | None,
@@ -35,8 +36,12 @@ def build(
     arches: tuple[str, ...],
     registry: str | None,
     repository: str | None,
+    contract_server: bool,
 ) -> None:
     """Build what is not in the cache, and push it."""
+    if contract_server:
+        _build_contract_server(registry)
+        return
     result = images.build(variants or None, arches or None, server_version, base, click.echo)
     if not result.built:
         click.echo("everything is in the cache: nothing built")
@@ -47,6 +52,12 @@ def build(
             click.echo(published.reference(variant))
     if not registry:
         click.echo("`e2e-matrix images serve` serves them.")
+
+
+def _build_contract_server(registry: str | None) -> None:
+    with nullcontext() if registry else LocalRegistry(say=click.echo) as local:
+        published = contract.publish(registry or (local.host if local else ""), click.echo)
+    click.echo(f"e2e-matrix run --image '{published.template}' --ref {published.ref}")
 
 
 @command.command()

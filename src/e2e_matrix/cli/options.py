@@ -10,18 +10,22 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from e2e_matrix import resume
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.matrix_fields import KEEPING
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
+from e2e_matrix.record import Job
 from e2e_matrix.redaction import without_password
 from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
-from e2e_matrix.units import parse_duration
+from e2e_matrix.units import parse_duration, parse_money
 
 DEFAULT_FILE = "matrix.yaml"
 
@@ -44,6 +48,14 @@ _RUN_OPTIONS = (
     _option("--max-parallel", "Cells at a time.", metavar="N", type=click.IntRange(min=1)),
     _option("--fail-fast/--no-fail-fast", "Cancel the rest when a cell fails."),
     _option("--timeout", "Limit of one native cell, such as 10m.", metavar="DURATION"),
+    _option("--run-timeout", "Limit of the whole run, such as 2h.", metavar="DURATION"),
+    _option("--max-cost", "What the whole run may cost, in US dollars.", metavar="USD"),
+    _option("--repeat", "Run each cell so often.", metavar="N", type=click.IntRange(min=1)),
+    _option(
+        "--images",
+        "Keep or remove the images that the run pulls.",
+        type=click.Choice(KEEPING),
+    ),
     _option("--model", "A real model, as litellm names it.", metavar="NAME"),
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
@@ -56,8 +68,25 @@ def matrix_options(command: Command) -> Command:
 
 
 def run_options(command: Command) -> Command:
-    """--max-parallel, --fail-fast, --timeout, --model, --base-url, --reports."""
+    """What _RUN_OPTIONS lists."""
     return _with(_RUN_OPTIONS, command)
+
+
+def resume_options(command: Command) -> Command:
+    """--resume [RUN] and --force."""
+    return _with(
+        (
+            click.option(
+                "--resume",
+                metavar="[RUN]",
+                is_flag=False,
+                flag_value="latest",
+                help="Finish an interrupted run: a run's id or folder; alone, the newest.",
+            ),
+            click.option("--force", is_flag=True, help="Resume though the plan or the images are others."),
+        ),
+        command,
+    )
 
 
 def _with(options: Iterable[Callable[[Command], Command]], command: Command) -> Command:
@@ -82,6 +111,49 @@ def _shown(argument: str) -> str:
     """An argument for the record: a URL may hold a password."""
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     return option + equals + without_password(value) if "://" in value else argument
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a command that runs the matrix goes by."""
+
+    settings: Settings
+    plan: Plan
+    resume: Path | None  # the folder of the run to go on with
+
+    def job(self, force: bool) -> Job:
+        return Job(self.plan, self.settings, command_line(), self.resume, force)
+
+
+def load_run(
+    ctx: click.Context, defaults: Overrides | None = None, ours: frozenset[str] = frozenset()
+) -> Loaded:
+    """``load`` for a command with ``resume_options``: a resumed run keeps the options it was started with.
+
+    What is given now takes their place, and is then a difference that ``--force`` has to allow.
+    Raises BadInput, also where there is no such run.
+    """
+    name, force = ctx.params.get("resume"), ctx.params.get("force")
+    if name is None:
+        if force:
+            raise BadInput([Problem("--force", 0, 0, "goes with --resume", "leave it out, or say --resume")])
+        return Loaded(*load(ctx, defaults, ours), None)
+    folder = resume.find(name, _reports(ctx))
+    before = resume.read_plan(folder)
+    if not ctx.params.get("matrix"):
+        ctx.params["matrix"] = before.matrix_file
+    settings, plan = load(ctx, (defaults or Overrides()).over(resume.overrides(before)), ours)
+    return Loaded(settings, plan, folder)
+
+
+def _reports(ctx: click.Context) -> Path:
+    """Where runs lie, before anything else of the settings is known."""
+    if given := ctx.params.get("reports"):
+        return Path(given)
+    try:
+        return Path(load_matrix(ctx.params.get("matrix") or DEFAULT_FILE, os.environ).reports)
+    except BadInput:
+        return Path("reports")
 
 
 def load(
@@ -122,7 +194,11 @@ class _Given:
             image=self._filled("image"),
             max_parallel=self._setting("max_parallel"),
             fail_fast=self._setting("fail_fast"),
-            timeout=self._timeout(),
+            timeout=self._parsed("timeout", parse_duration),
+            run_timeout=self._parsed("run_timeout", parse_duration),
+            max_cost_run=self._parsed("max_cost", parse_money),
+            repeat=self._setting("repeat"),
+            images=self._setting("images"),
             model=self._filled("model"),
             base_url=self._filled("base_url"),
             reports=self._filled("reports"),
@@ -153,12 +229,12 @@ class _Given:
             return None
         return setting
 
-    def _timeout(self) -> Setting[float] | None:
-        setting = self._filled("timeout")
+    def _parsed(self, name: str, parse: Callable[[str], Any]) -> Setting[Any] | None:
+        setting = self._filled(name)
         if setting is None:
             return None
         try:
-            return Setting(parse_duration(setting.value), setting.source, setting.place)
+            return Setting(parse(setting.value), setting.source, setting.place)
         except ValueError as error:
             self.problems.append(Problem(setting.place, 0, 0, f"cannot be {setting.value!r}", str(error)))
             return None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+from urllib.parse import urlsplit
 
 LABEL_RUN = "e2e-matrix.run"
 LABEL_CELL = "e2e-matrix.cell"
@@ -26,6 +27,16 @@ LABEL_DEADLINE = "e2e-matrix.deadline"  # UTC, ISO 8601: past it anybody may rem
 LOG_FILES = 2
 LOG_FILE_BYTES = 32 << 20
 LOG_BYTES = LOG_FILES * LOG_FILE_BYTES
+
+
+def is_local(address: str) -> bool:
+    """Whether an engine's address is on this machine: a socket in the file system, or the loopback."""
+    where = urlsplit(address)
+    return where.scheme in ("unix", "http+unix", "npipe") or where.hostname in (
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    )
 
 
 class Support(StrEnum):
@@ -111,6 +122,8 @@ class ExitState:
     exit_code: int | None
     oom_killed: bool
     error: str = ""
+    paused: bool = False
+    connected: bool = True  # to a network, as it was created
 
 
 @dataclass(frozen=True)
@@ -127,14 +140,23 @@ class ContainerSummary:
     running: bool
 
 
+@dataclass(frozen=True)
+class ImageSummary:
+    id: str
+    references: tuple[str, ...]  # every repo:tag and repo@digest that names it
+    labels: Mapping[str, str]
+
+
 class ExitWatch(Protocol):
     """Knows that a container ended as soon as the engine tells it.
 
-    Also set when the container was removed, or the engine has been out of reach for 10 s. ``close()`` ends
-    the watch; it is idempotent.
+    Also set when the container was removed, or the engine has been out of reach for 10 s. ``interrupted``:
+    the engine was out of reach meanwhile, so that an end may be its doing. ``close()`` ends the watch; it is
+    idempotent.
     """
 
     exited: threading.Event
+    interrupted: bool
 
     def close(self) -> None: ...
 
@@ -178,6 +200,18 @@ class Engine(Protocol):
         """Pull ``repo@sha256:child``; what the engine reports as an error is raised, never skipped.
 
         An exception that ``on_progress`` raises ends the pull.
+        """
+        ...
+
+    def list_images(self, labels: Mapping[str, str | None]) -> Sequence[ImageSummary]:
+        """Images with all these labels (None: any value)."""
+        ...
+
+    def remove_image(self, reference: str) -> None:
+        """Remove an image by a reference or its id; gone already is fine.
+
+        Never forced: one that a container uses, running or not, stays, and ENGINE_REFUSED says so. Of an
+        image that has other references too only this one goes.
         """
         ...
 

@@ -7,7 +7,6 @@ which.
 from __future__ import annotations
 
 import ipaddress
-import json
 import math
 import secrets
 import socket
@@ -15,7 +14,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from docker import APIClient
 from docker.errors import APIError, NotFound
@@ -23,7 +21,14 @@ from docker.types import LogConfig
 from docker.utils import version_lt
 
 from e2e_matrix import owner
-from e2e_matrix.engine import docker_connection, docker_errors, docker_pull, docker_streams, probe
+from e2e_matrix.engine import (
+    docker_connection,
+    docker_errors,
+    docker_images,
+    docker_pull,
+    docker_streams,
+    probe,
+)
 from e2e_matrix.engine.base import (
     LABEL_ATTEMPT,
     LABEL_CELL,
@@ -37,18 +42,18 @@ from e2e_matrix.engine.base import (
     EngineInfo,
     ExecResult,
     ExitState,
+    ImageSummary,
     LogSink,
     PlatformProbe,
     ProgressCallback,
     PulledImage,
+    is_local,
 )
 from e2e_matrix.engine.docker_follow import DockerLogFollow
 from e2e_matrix.engine.docker_watch import DockerExitWatch
 from e2e_matrix.engine.platforms import architecture
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
-
-PROBE_REPOSITORY = "e2e-matrix-probe"
 
 _MAX_EXEC_OUTPUT = 1 << 20  # bytes
 _LOGS_WITHIN = 30.0  # seconds
@@ -104,6 +109,14 @@ class DockerEngine:
 
     def pull(self, reference: str, platform: str, on_progress: ProgressCallback | None = None) -> PulledImage:
         return docker_pull.pull(self._clients, reference, platform, on_progress)
+
+    def list_images(self, labels: Mapping[str, str | None]) -> Sequence[ImageSummary]:
+        with self._clients.borrow("list images") as client:
+            return docker_images.summaries(client, labels)
+
+    def remove_image(self, reference: str) -> None:
+        with self._clients.borrow(f"remove image {reference}", timeout=_REMOVE_WITHIN) as client:
+            docker_images.remove(client, reference)
 
     def create(self, spec: ContainerSpec) -> str:
         with self._clients.borrow(f"create a container from {spec.image}") as client:
@@ -188,9 +201,8 @@ class DockerEngine:
             _remove(client, container)
 
     def list(self, labels: Mapping[str, str | None]) -> Sequence[ContainerSummary]:
-        wanted = [name if value is None else f"{name}={value}" for name, value in labels.items()]
         with self._clients.borrow("list containers") as client:
-            found = client.containers(all=True, filters={"label": wanted})
+            found = client.containers(all=True, filters={"label": docker_images.label_filter(labels)})
         return [
             ContainerSummary(
                 id=one["Id"],
@@ -226,12 +238,7 @@ class DockerEngine:
         self._clients.close()
 
     def _is_local(self) -> bool:
-        where = urlsplit(self._address)
-        return where.scheme in ("unix", "http+unix", "npipe") or where.hostname in (
-            "localhost",
-            "127.0.0.1",
-            "::1",
-        )
+        return is_local(self._address)
 
     def _probe(self, platform: str) -> PlatformProbe:
         with self._clients.borrow(f"try a {platform} program") as client:
@@ -241,27 +248,31 @@ class DockerEngine:
             if packed is None:
                 return probe.unprobed(platform, own)
             tag = f"{probe.tag(platform)}-{secrets.token_hex(4)}"  # another process may probe at this moment
-            imported = client.import_image_from_data(packed, repository=PROBE_REPOSITORY, tag=tag)
-            image = str(json.loads(imported)["status"])
+            labels = _probe_labels(tag)
+            image = docker_images.load(client, packed, probe.REPOSITORY, tag, labels)
             try:
-                return probe.verdict(platform, own, *_run_probe(client, image, tag))
+                return probe.verdict(platform, own, *_run_probe(client, image, tag, labels))
             finally:
                 client.remove_image(image, force=True)
 
 
-def _run_probe(client: APIClient, image: str, tag: str) -> tuple[int | None, str]:
+def _probe_labels(tag: str) -> dict[str, str]:
+    return {
+        LABEL_RUN: probe.RUN,
+        LABEL_CELL: tag,
+        LABEL_ATTEMPT: "1",
+        LABEL_OWNER: owner.current(),
+        LABEL_DEADLINE: owner.deadline_label(10 * _PROBE_WITHIN),
+    }
+
+
+def _run_probe(client: APIClient, image: str, tag: str, labels: Mapping[str, str]) -> tuple[int | None, str]:
     """The exit code, and what was said when there is none that counts."""
     created = client.create_container(
         image,
         entrypoint=[probe.PROGRAM],
-        name=f"{PROBE_REPOSITORY}-{tag}",
-        labels={
-            LABEL_RUN: "probe",
-            LABEL_CELL: tag,
-            LABEL_ATTEMPT: "1",
-            LABEL_OWNER: owner.current(),
-            LABEL_DEADLINE: owner.deadline_label(10 * _PROBE_WITHIN),
-        },
+        name=f"{probe.REPOSITORY}-{tag}",
+        labels=dict(labels),
         host_config=client.create_host_config(network_mode="none"),
         use_config_proxy=False,
     )["Id"]
@@ -308,13 +319,16 @@ def _create(client: APIClient, spec: ContainerSpec) -> str:
 
 
 def _state(client: APIClient, container: str) -> ExitState:
-    state = client.inspect_container(container)["State"]
+    found = client.inspect_container(container)
+    state = found["State"]
     running = bool(state["Running"])
     return ExitState(
         running=running,
         exit_code=None if running or state["Status"] == "created" else int(state["ExitCode"]),
         oom_killed=bool(state["OOMKilled"]),
         error=str(state.get("Error") or "") or _why_never_ran(client, container, state),
+        paused=bool(state.get("Paused")),
+        connected=bool(found["NetworkSettings"].get("Networks")),
     )
 
 

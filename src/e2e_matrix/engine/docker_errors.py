@@ -27,8 +27,11 @@ _PULL_CAUSES: tuple[tuple[str, Cause], ...] = (
         Cause.PLATFORM_MISSING,
     ),
     (
-        r"denied|unauthorized|authentication required|no basic auth credentials|forbidden|\b40[13]\b"
-        r"|toomanyrequests|too many requests|\b429\b",
+        r"toomanyrequests|too many requests|\b429\b",
+        Cause.REGISTRY_BUSY,
+    ),
+    (
+        r"denied|unauthorized|authentication required|no basic auth credentials|forbidden|\b40[13]\b",
         Cause.REGISTRY_DENIED,
     ),
     (
@@ -48,6 +51,7 @@ _ANY_CAUSES: tuple[tuple[str, Cause], ...] = (
     (r"no space left on device|disk quota exceeded", Cause.DISK_FULL),
     (r"does not match the specified platform|cannot be used on this platform", Cause.PLATFORM_MISSING),
     (r"no such image", Cause.PULL_FAILED),
+    (r"no such container", Cause.CONTAINER_GONE),
     (r"is not running", Cause.CONTAINER_EXITED),
 )
 

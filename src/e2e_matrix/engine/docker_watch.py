@@ -32,6 +32,7 @@ class DockerExitWatch:
 
     def __init__(self, clients: Clients, container: str) -> None:
         self.exited = threading.Event()
+        self.interrupted = False
         self._container = container
         self._clients = clients
         self._closing = threading.Event()
@@ -88,14 +89,19 @@ class DockerExitWatch:
             except NotFound:
                 return None
             except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException):
+                self.interrupted = True
                 if time.monotonic() > deadline or self._closing.wait(_RETRY):
                     return None
         return None
 
-    @staticmethod
-    def _has_ended(pending: requests.Response) -> bool:
+    def _has_ended(self, pending: requests.Response) -> bool:
         with pending:
             try:
-                return bool(pending.raw.read().strip())
+                told = bool(pending.raw.read().strip())
+            except urllib3.exceptions.ReadTimeoutError:
+                return False  # silence: the next arming tells
             except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException):
-                return False  # silence, a restarted engine or close(): the next arming tells
+                told = False
+        # An answer that breaks off without a word is an engine that went away, or close().
+        self.interrupted |= not told and not self._closing.is_set()
+        return told

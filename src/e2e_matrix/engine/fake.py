@@ -21,6 +21,7 @@ from e2e_matrix.engine.base import (
     EngineInfo,
     ExecResult,
     ExitState,
+    ImageSummary,
     LogSink,
     PlatformProbe,
     ProgressCallback,
@@ -134,6 +135,7 @@ class FakeExitWatch:
 
     def __init__(self, container: _Container) -> None:
         self.exited = threading.Event()
+        self.interrupted = False
         self._container = container
         container.watch(self)
 
@@ -229,6 +231,12 @@ class _Container:
             for watch in self._watches:
                 watch.exited.set()
 
+    def lose(self) -> None:
+        """The engine goes away: its watches notice."""
+        with self._lock:
+            for watch in self._watches:
+                watch.interrupted = True
+
     def stop(self, timeout: float) -> ExitState:
         if self.process is not None and self.state.running:
             self.process.terminated.set()
@@ -251,6 +259,10 @@ class _Container:
         with self._lock:
             if watch in self._watches:
                 self._watches.remove(watch)
+
+
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
+    return all(name in labels and value in (None, labels[name]) for name, value in wanted.items())
 
 
 class FakeEngine:
@@ -286,6 +298,10 @@ class FakeEngine:
     def lose(self) -> None:
         """The engine dies, and every container with it: all further calls raise ENGINE_LOST."""
         self._lost = True
+        with self._lock:
+            containers = list(self._containers.values())
+        for container in containers:
+            container.lose()
         self._kill_all()
 
     def info(self) -> EngineInfo:
@@ -322,6 +338,22 @@ class FakeEngine:
             entrypoint=image.entrypoint,
             was_present=was_present,
         )
+
+    def list_images(self, labels: Mapping[str, str | None]) -> Sequence[ImageSummary]:
+        self._called("list_images", "")
+        return [
+            ImageSummary(f"fake:{reference}", (reference,), self.images[reference].labels)
+            for reference in sorted(self._present)
+            if _has(self.images[reference].labels, labels)
+        ]
+
+    def remove_image(self, reference: str) -> None:
+        self._called("remove_image", reference)
+        reference = reference.removeprefix("fake:")
+        with self._lock:
+            if any(one.spec.image == reference for one in self._containers.values()):
+                raise CellFailure(Cause.ENGINE_REFUSED, f"cannot remove {reference}: a container is using it")
+            self._present.discard(reference)
 
     def create(self, spec: ContainerSpec) -> str:
         self._called("create", spec.name)
@@ -398,10 +430,7 @@ class FakeEngine:
         return [
             ContainerSummary(one.id, one.spec.name, dict(one.spec.labels), one.state.running)
             for one in containers
-            if all(
-                name in one.spec.labels and value in (None, one.spec.labels[name])
-                for name, value in labels.items()
-            )
+            if _has(one.spec.labels, labels)
         ]
 
     def host_gateway(self) -> str:
@@ -423,7 +452,7 @@ class FakeEngine:
         with self._lock:
             found = self._containers.get(container)
         if found is None:
-            raise CellFailure(Cause.ENGINE_REFUSED, f"No such container: {container}")
+            raise CellFailure(Cause.CONTAINER_GONE, f"No such container: {container}")
         return found
 
     def _called(self, method: str, subject: str) -> None:

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from e2e_matrix.engine.base import PlatformProbe, Support
 from e2e_matrix.engine.platforms import normal
 
+# How what a probe makes on an engine is named and labelled (LABEL_RUN): clean.py finds it so.
+REPOSITORY = "e2e-matrix-probe"
+RUN = "probe"
+
 EXIT_CODE = 42
 PROGRAM = "/exit-42"
 

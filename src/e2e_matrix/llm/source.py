@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from e2e_matrix.engine.base import Engine
@@ -23,8 +24,11 @@ class LlmSource(Protocol):
 
     def describe(self) -> Llm: ...
 
-    def endpoint(self, cell: str, model: str | None) -> LlmEndpoint:
-        """The endpoint for one attempt at ``cell``; ``model`` overrides the run's."""
+    def endpoint(self, cell: str, model: str | None, journal: Path) -> LlmEndpoint:
+        """The endpoint for one attempt at ``cell``; ``model`` overrides the run's.
+
+        Who knows what it serves writes it to ``journal`` at once, a line of JSON for each call.
+        """
         ...
 
     def ledger(self, endpoint: LlmEndpoint) -> LlmLedger: ...
@@ -49,11 +53,11 @@ class StandInSource:
     def describe(self) -> Llm:
         return Llm(kind="stand-in", model=self._models or self._stand_in.model)
 
-    def endpoint(self, cell: str, model: str | None) -> LlmEndpoint:
+    def endpoint(self, cell: str, model: str | None, journal: Path) -> LlmEndpoint:
         return LlmEndpoint(
             model=model or self._stand_in.model,
             base_url=self._stand_in.base_url(HOST_ALIAS),
-            api_key=self._stand_in.issue_key(cell),
+            api_key=self._stand_in.issue_key(cell, journal),
             is_stand_in=True,
         )
 
@@ -88,7 +92,7 @@ class ProviderSource:
         shown = without_password(self._base_url) if self._base_url else None
         return Llm(kind="provider", model=self._model, base_url=shown)
 
-    def endpoint(self, cell: str, model: str | None) -> LlmEndpoint:
+    def endpoint(self, cell: str, model: str | None, journal: Path) -> LlmEndpoint:
         return LlmEndpoint(model or self._model, self._base_url, self._api_key, is_stand_in=False)
 
     def ledger(self, endpoint: LlmEndpoint) -> LlmLedger:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -93,9 +94,13 @@ class StandIn:
         name = host or self.host
         return f"http://{f'[{name}]' if ':' in name else name}:{self.port}/v1"
 
-    def issue_key(self, cell: str) -> str:
-        """A new random API key whose calls are logged under ``cell``; earlier keys of the cell stay good."""
-        return self._log.issue_key(cell)
+    def issue_key(self, cell: str, journal: Path | None = None) -> str:
+        """A new random API key whose calls are logged under ``cell``; earlier keys of the cell stay good.
+
+        Every call of the key is appended to ``journal`` as a line of JSON when it was answered, so that what
+        was served is known even if this process is killed.
+        """
+        return self._log.issue_key(cell, journal)
 
     def calls(self, key_or_cell: str) -> list[LlmCall]:
         """Every call of one key, or of all keys of a cell, in the order in which they came.
@@ -129,11 +134,14 @@ class _CallLog:
         self._cells: dict[str, str] = {}  # key -> cell
         self._calls: list[tuple[str, LlmCall]] = []  # (key, call)
         self._open: dict[str, int] = {}  # key -> calls being answered
+        self._journals: dict[str, Path] = {}
 
-    def issue_key(self, cell: str) -> str:
+    def issue_key(self, cell: str, journal: Path | None = None) -> str:
         key = f"sk-standin-{secrets.token_urlsafe(24)}"
         with self._changed:
             self._cells[key] = cell
+            if journal is not None:
+                self._journals[key] = journal
         return key
 
     def begin(self, key: str) -> bool:
@@ -147,9 +155,21 @@ class _CallLog:
 
     def add(self, key: str, call: LlmCall) -> None:
         with self._changed:
+            self._write_down(key, call)
             self._calls.append((key, call))
             self._open[key] -= 1
             self._changed.notify_all()
+
+    def _write_down(self, key: str, call: LlmCall) -> None:
+        journal = self._journals.get(key)
+        # A folder that is gone belongs to an attempt that has ended: its record is complete without this.
+        if journal is None or not journal.parent.is_dir():
+            return
+        try:
+            with journal.open("a") as file:
+                file.write(call.model_dump_json() + "\n")
+        except OSError as error:
+            _LOGGER.warning("cannot write %s: %s", journal, error.strerror)
 
     def calls(self, key_or_cell: str) -> list[LlmCall]:
         with self._changed:

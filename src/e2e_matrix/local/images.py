@@ -116,7 +116,7 @@ def build(
     recipe.check_selection(plan, variants, arches, base, list(BASES))
     folder = (cache or cache_folder()) / "images"
     version = server_version or plan.server.version
-    with _locked(folder, say):
+    with locked(folder, say):
         layers = BASES[base](plan, server_site.lock(plan, version, folder), folder, say)
         built = layers.make([(variant, arch) for variant in variants for arch in arches])
         made = _images(plan, layers, version, variants)
@@ -150,7 +150,7 @@ def _image(plan: Recipe, sha: str, version: str, variant: str, arch: str, stack:
 
 
 @contextmanager
-def _locked(folder: Path, say: Say) -> Iterator[None]:
+def locked(folder: Path, say: Say) -> Iterator[None]:
     """Hold the cache for one build; the kernel lets go of it however this process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

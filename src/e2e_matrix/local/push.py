@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx
 
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.local import oci
-from e2e_matrix.local.images import BuildResult, Image
-from e2e_matrix.local.oci import Document
+from e2e_matrix.local.images import Image
+from e2e_matrix.local.oci import BlobStore, Document
 from e2e_matrix.registry.reference import api_url
 
 Say = Callable[[str], None]
@@ -20,6 +21,21 @@ Say = Callable[[str], None]
 _ACCEPT = ", ".join((oci.INDEX, oci.MANIFEST))
 _TIMEOUT = httpx.Timeout(30.0, read=300.0)  # a registry hashes a layer of 300 MB before it answers
 _CHUNK = 1 << 20
+
+
+class Built(Protocol):
+    """What can be pushed: images, what each tag names, and where the layers lie."""
+
+    @property
+    def sha(self) -> str: ...
+    @property
+    def repository(self) -> str: ...
+    @property
+    def images(self) -> Sequence[Image]: ...
+    @property
+    def tags(self) -> Mapping[str, Document]: ...
+    @property
+    def blobs(self) -> BlobStore: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ class Published:
 
 
 def publish(
-    result: BuildResult, registry: str, say: Say = lambda line: None, *, repository: str | None = None
+    result: Built, registry: str, say: Say = lambda line: None, *, repository: str | None = None
 ) -> Published:
     """Push what the registry lacks and set upstream's tags; ``repository`` overrides the recipe's name.
 
@@ -86,7 +102,7 @@ class _Pusher:
         digest: str | None = self._good(answer, httpx.codes.OK).headers.get("Docker-Content-Digest")
         return digest
 
-    def push(self, image: Image, result: BuildResult) -> None:
+    def push(self, image: Image, result: Built) -> None:
         for layer in image.layers:
             if not self._has(layer.digest):
                 with result.blobs.path(layer.digest).open("rb") as file:

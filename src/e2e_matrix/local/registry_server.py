@@ -10,7 +10,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -38,7 +37,7 @@ IMAGE = "registry:2"
 _START_SECONDS = 15.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
-_CONTAINER_LIVES_SECONDS = 6 * 3600.0  # then `e2e-matrix clean` may remove it, whoever owns it
+_CONTAINER_LIVES_SECONDS = 7 * 86400.0  # then anybody may remove it: longer than anybody serves images
 
 
 class _Server(Protocol):
@@ -139,22 +138,24 @@ class _Process:
     def __init__(self, program: str, storage: Path, port: int) -> None:
         self.port = port
         self._log = storage.with_name(f"{storage.name}.log")
-        self._settings = tempfile.NamedTemporaryFile(prefix="e2e-matrix-registry-", suffix=".yml")  # noqa: SIM115
-        self._settings.write(_settings(storage, port))
-        self._settings.flush()
-        command = [program, "serve", self._settings.name]
+        command = [program, "serve", "/dev/stdin"]  # through a pipe: a file would outlive a kill -9
         if setpriv := shutil.which("setpriv"):  # of util-linux, which every Debian has
-            command = [setpriv, "--pdeathsig", "TERM", *command]
+            # Whoever was orphaned before the signal was arranged has another parent by now.
+            still_ours = 'test "$PPID" = "$0" && exec "$@"'
+            command = [setpriv, "--pdeathsig", "TERM", "sh", "-c", still_ours, str(os.getpid()), *command]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a terminal's Ctrl-C is for us: we stop it when we are done
                 env={**environment, "OTEL_TRACES_EXPORTER": "none"},
             )
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as stdin:  # its last words tell more
+            stdin.write(_settings(storage, port))
 
     def ended(self) -> str | None:
         if self._process.poll() is None:
@@ -168,7 +169,6 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._settings.close()
 
 
 class _Container:

@@ -43,6 +43,7 @@ class ResolvedImage:
     pinned: str  # registry/repository@digest, to pull exactly this
     arch_tag: str | None = None  # as requested; None where it was not, or does not exist
     arch_tag_matches: bool | None = None
+    layers: tuple[tuple[str, int], ...] = ()  # digest and compressed bytes
 
 
 def resolve_all(
@@ -129,6 +130,7 @@ class _Resolution:
             pinned=str(reference.at(digest)),
             arch_tag=arch_tag,
             arch_tag_matches=True if arch_tag else None,
+            layers=tuple((layer.digest, layer.size) for layer in child.content.layers),
         )
 
     def _child(self, reference: Reference, manifest: Manifest, platform: str) -> str:

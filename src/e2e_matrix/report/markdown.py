@@ -70,6 +70,7 @@ def _write(view: View, stage: Stage) -> str:
         if len(view.broken) > stage.broken:
             parts.append(f"… and {len(view.broken) - stage.broken} more: see report.html.")
     parts += [_flaky(cell) for cell in view.flaky[: stage.broken]]
+    parts += [_retried(cell) for cell in view.retried[: stage.broken]]
     parts += [_not_tested(group) for group in view.not_tested[: stage.broken]]
     if stage.table:
         parts += [_table(grid) for grid in view.grids]
@@ -131,8 +132,17 @@ def _broken(item: Broken, stage: Stage) -> str:
 
 
 def _flaky(view: CellView) -> str:
-    tries = len(view.cell.attempts)
-    return f"🔁 {code(view.cell.id)} is flaky: it passed only at attempt {tries}."
+    tries = view.cell.attempt or len(view.cell.attempts)
+    before = next((one.message for one in view.cell.attempts if one.outcome is Outcome.FAILED), None)
+    why = f" Before: {prose(before)}" if before else ""
+    return f"🔁 {code(view.cell.id)} is **flaky**: it passed only at attempt {tries}.{why}"
+
+
+def _retried(view: CellView) -> str:
+    why = view.retried.message if view.retried else None
+    before = f": {prose(why)}" if why else "."
+    tries = view.cell.attempt or len(view.cell.attempts)
+    return f"{code(view.cell.id)} passed at attempt {tries}, after trouble of the infrastructure{before}"
 
 
 def _not_tested(group: NotTested) -> str:
@@ -165,6 +175,8 @@ def _slot(view: CellView) -> str:
     words = ", ".join([cell.outcome.value.replace("_", " "), *marks])
     if not cell.attempts:
         return f"{MARKS[cell.outcome]} {words}"
+    if view.repeated:
+        return f"{MARKS[cell.outcome]} {words}<br>{view.repeated}"
     return f"{MARKS[cell.outcome]} {words}<br>{format_seconds(cell.duration_seconds)} · {view.cost}"
 
 

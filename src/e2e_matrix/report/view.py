@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, Step
-from e2e_matrix.text import format_money
+from e2e_matrix.text import format_money, format_seconds
 
 RUN_COMMANDS = ("run", "demo")
+_SPREAD = ("min", "median", "max")
 BROKEN = (Outcome.FAILED, Outcome.ERROR)
 
 
@@ -37,7 +38,35 @@ class CellView:
     cell: Cell
     anchor: str
     again: str
-    flaky: bool
+
+    @property
+    def flaky(self) -> bool:
+        return self.cell.flaky
+
+    @property
+    def retried(self) -> Attempt | None:
+        """The first attempt that the infrastructure spoilt, where a later one passed."""
+        if self.cell.outcome is not Outcome.PASSED or self.cell.flaky:
+            return None
+        return next((one for one in self.cell.attempts if one.outcome is Outcome.ERROR), None)
+
+    @property
+    def repeated(self) -> str | None:
+        """The pass rate of a cell that was run several times, and the spread of what passed."""
+        repeat = self.cell.repeat
+        if repeat is None:
+            return None
+        of = f"{repeat.passed} of {repeat.runs} passed"
+        if repeat.runs < repeat.planned:
+            of += f" ({repeat.planned} planned)"
+        spreads = []
+        if repeat.duration:
+            low, middle, high = (format_seconds(getattr(repeat.duration, name)) for name in _SPREAD)
+            spreads.append(f"{middle} ({low} to {high})")
+        if repeat.cost:
+            low, middle, high = (format_money(getattr(repeat.cost, name)) for name in _SPREAD)
+            spreads.append(middle if low == high else f"{middle} ({low} to {high})")
+        return ", ".join([of, *spreads])
 
     @property
     def broken(self) -> bool:
@@ -52,7 +81,10 @@ class CellView:
 
     @property
     def last(self) -> Attempt | None:
-        return self.cell.attempts[-1] if self.cell.attempts else None
+        """The attempt that counts."""
+        attempts = self.cell.attempts
+        counts = next((one for one in attempts if one.number == self.cell.attempt), None)
+        return counts or (attempts[-1] if attempts else None)
 
 
 @dataclass(frozen=True)
@@ -119,6 +151,7 @@ class View:
     kinds: list[Kind]
     broken: list[Broken]
     flaky: list[CellView]
+    retried: list[CellView]
     not_tested: list[NotTested]
     grids: list[Grid]
     timeline: Timeline
@@ -142,8 +175,6 @@ def build(results: Results) -> View:
             cell=cell,
             anchor=anchor,
             again=command_for(run, cell.id),
-            flaky=cell.outcome is Outcome.PASSED
-            and any(attempt.outcome is not Outcome.PASSED for attempt in cell.attempts),
         )
         for cell, anchor in zip(results.cells, anchors, strict=True)
     ]
@@ -156,6 +187,7 @@ def build(results: Results) -> View:
         kinds=_kinds(results.cells),
         broken=[_broken(view) for view in broken],
         flaky=[view for view in cells if view.flaky],
+        retried=[view for view in cells if view.retried],
         not_tested=_not_tested(cells),
         grids=_grids(run, cells),
         timeline=timeline(anchored, run.duration_seconds, run.workers),

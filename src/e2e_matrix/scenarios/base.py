@@ -8,29 +8,45 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from e2e_matrix.agent_server import AgentServer
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, PullProgress
+from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, LogFollow, PullProgress
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.limits import Limits
+from e2e_matrix.log_file import LogFile
+from e2e_matrix.log_signs import Sign
 from e2e_matrix.progress import Progress
-from e2e_matrix.redaction import redact
+from e2e_matrix.redaction import Secrets, secrets_in_url
 from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
 
+# What may be blamed on the product, and may be somebody's interference all the same.
+_SUSPICIOUS = frozenset(
+    {
+        Cause.ASSERTION,
+        Cause.CONTAINER_EXITED,
+        Cause.CONVERSATION_ERROR,
+        Cause.STEP_TIMEOUT,
+        Cause.CELL_TIMEOUT,
+    }
+)
 # Longest text of a message, of what was expected or got, and of a detail, in results.json.
 SHORT, LONG = 500, 4_000
-# What is kept of a container's output: its end.
-LOG_BYTES = 16 * 1024 * 1024
+# Seconds for the last bytes of a container's log: after its end, and where it still runs.
+LOG_END, LOG_SO_FAR = 10.0, 0.2
+# The name of the sign, in ``log_signs``, that the emulator crashed.
+EMULATOR_CRASH = "emulator-crash"
 
 
 class Deadline:
@@ -100,6 +116,7 @@ class Scenario(Protocol):
 
     NAME: str
     VERSION: str  # changes when what is asserted changes
+    STEPS: tuple[str, ...]  # the names of its steps, in their order
 
     @property
     def Settings(self) -> type[BaseModel]:
@@ -121,19 +138,22 @@ class Session:
         llm: LlmLedger,
         progress: Progress,
         cancel: Cancellation,
+        limits: Limits,
     ) -> None:
         self.task = task
         self.engine = engine
         self.llm = llm
         self.cancel = cancel
+        self.limits = limits
         self.findings = Findings()
         self.started = time.monotonic()
         self.restart_limit()
         self.container: str | None = None
         self.watch: ExitWatch | None = None
         self.exit_state: ExitState | None = None
-        self.secrets: list[str] = []
-        self._log: str | None = None
+        self.secrets = Secrets(filter(None, [task.llm.api_key, *secrets_in_url(task.llm.base_url)]))
+        self.log: LogFile | None = None
+        self.follow: LogFollow | None = None
         self._server: AgentServer | None = None
         self._progress = progress
 
@@ -147,12 +167,31 @@ class Session:
     def server(self, server: AgentServer) -> None:
         self._server = server
 
+    def follow_log(self, container: str, signs: Mapping[str, Sign]) -> None:
+        """Keep what the container prints in the attempt's folder, from its start on."""
+        self.log = LogFile(Path(self.task.folder), self.secrets, signs)
+        self.follow = self.engine.follow_logs(container, self.log.write)
+
     def read_log(self) -> str:
-        """What the container has printed, redacted and bounded to its end; fetched once after it ended."""
-        if self._log is None or self.exit_state is None:
-            raw = self.engine.logs(self.container, LOG_BYTES) if self.container else b""
-            self._log = self.redact(raw.decode("utf-8", "replace"))
-        return self._log
+        """The end of what the container has printed, redacted; of one that ended, the very end."""
+        if self.follow is not None and self._has_ended:
+            self.follow.close(LOG_END)
+        return self.log.latest() if self.log else ""
+
+    def log_signs(self) -> dict[str, str]:
+        """The signs that the whole of the log has shown so far: name -> text, redacted."""
+        return self.log.signs() if self.log else {}
+
+    def finish_log(self) -> None:
+        """Take the log's last bytes and close its file. Raises where the disk refused any of it."""
+        if self.follow is not None:
+            self.follow.close(LOG_END if self._has_ended else LOG_SO_FAR)
+        if self.log is not None:
+            self.log.close()
+
+    @property
+    def _has_ended(self) -> bool:
+        return self.exit_state is not None or (self.watch is not None and self.watch.exited.is_set())
 
     def restart_limit(self) -> None:
         """Let the whole of the cell's time limit start now."""
@@ -170,10 +209,10 @@ class Session:
 
     def hide(self, *values: str) -> None:
         """Keep these values out of everything that is written down."""
-        self.secrets.extend(values)
+        self.secrets.add(*values)
 
     def redact(self, text: str) -> str:
-        return redact(text, self.secrets)
+        return self.secrets.redact(text)
 
     def without_secrets(self, failure: CellFailure) -> CellFailure:
         """The failure as it may be written down; before anything is cut, so that no secret is cut in two."""
@@ -183,7 +222,31 @@ class Session:
             expected=failure.expected and self.redact(failure.expected),
             got=failure.got and self.redact(failure.got),
             detail=failure.detail and self.redact(failure.detail),
+            retry_after=failure.retry_after,
         )
+
+    def _blame(self, failure: CellFailure) -> CellFailure:
+        """The failure, or what happened to the container from outside that explains it."""
+        if failure.cause not in _SUSPICIOUS or self.container is None:
+            return failure
+        if crash := self.log_signs().get(EMULATOR_CRASH):
+            message = f"the emulator crashed ({one_line(crash)}): {failure.message}"
+            return CellFailure(Cause.EMULATOR_CRASHED, message, detail=failure.detail)
+        if self.exit_state is not None:
+            return failure
+        try:
+            state = self.engine.state(self.container)
+        except CellFailure as gone:
+            return gone
+        if state.paused:
+            return CellFailure(Cause.CONTAINER_DISTURBED, f"somebody paused the container: {failure.message}")
+        if state.running and not state.connected:
+            message = f"somebody cut the container off from its network: {failure.message}"
+            return CellFailure(Cause.CONTAINER_DISTURBED, message)
+        if not state.running and self.watch is not None and self.watch.interrupted:
+            message = f"the engine went away while the container ran, and ended it: {failure.message}"
+            return CellFailure(Cause.ENGINE_LOST, message)
+        return failure
 
     def close(self) -> None:
         """Let go of the connections; the container is the cell's to remove."""
@@ -191,6 +254,13 @@ class Session:
             self.watch.close()
         if self._server is not None:
             self._server.close()
+
+    def spend(self, cost: Decimal, *, ended: bool = False) -> None:
+        """What the attempt has cost so far, by the server's count. Raises when that is more than it may."""
+        if cost > (self.findings.cost_usd or 0):
+            self.findings.cost_usd = cost
+        self.limits.budget.note(self.task.cell, self.task.attempt, cost)
+        self.limits.budget.check(self.task.cell, ended=ended)
 
     def phase(self, **seconds: float) -> None:
         self.findings.phases = self.findings.phases.model_copy(update=seconds)
@@ -201,12 +271,13 @@ class Session:
     ) -> Iterator[StepRecord]:
         """Time and record one step of at most ``limit`` seconds on a native engine.
 
-        A ``CellFailure`` inside fails the step; with ``go_on`` a wrong product does not end the scenario.
+        The matrix's ``step-timeouts`` may set another limit. A ``CellFailure`` inside fails the step; with
+        ``go_on`` a wrong product does not end the scenario.
         """
         self.cancel.check()
         self.deadline.check()
         self._progress.step_started(self.task.cell, name, title)
-        limit *= self.task.slowness
+        limit = self.task.step_timeouts.get(name, limit) * self.task.slowness
         deadline = Deadline(limit, Cause.STEP_TIMEOUT, f"step {name}", within=self.deadline)
         record = StepRecord(deadline, self.redact)
         begin = time.monotonic()
@@ -214,7 +285,9 @@ class Session:
         try:
             yield record
         except CellFailure as error:
-            failure = self.cancel.failure() if self.cancel.is_set else self.without_secrets(error)
+            failure = (
+                self.cancel.failure() if self.cancel.is_set else self.without_secrets(self._blame(error))
+            )
             self.findings.failure = self.findings.failure or failure
             if not (go_on and failure.cause is Cause.ASSERTION):
                 raise failure from error

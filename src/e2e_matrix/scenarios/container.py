@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,8 +20,9 @@ from e2e_matrix.engine.base import (
 )
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
+from e2e_matrix.log_signs import Sign
 from e2e_matrix.results import Server
-from e2e_matrix.scenarios.base import Session, StepRecord
+from e2e_matrix.scenarios.base import EMULATOR_CRASH, Session, StepRecord
 from e2e_matrix.text import block, one_line
 
 PORT = 8000
@@ -40,20 +40,27 @@ REQUEST_LIMIT = 30.0
 STOP_LIMIT = 30.0
 STOP_GRACE = 10.0
 POLL_SECONDS = 0.05
+# Waiting for a turn is worth a word in the step that waited, from here on.
+WORTH_SAYING = 0.5
+# Exit codes of a server that nobody of ours stopped, and that was not killed for its memory.
+_SIGNALS_FROM_OUTSIDE = {137: "KILL", 143: "TERM"}
 MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 
 # What has broken images before: upstream issues 2574 and 2761 (glibc, exec-stack), 514, 2025 and 3229
 # (bundled data), 1886 (locale).
-LOG_SIGNATURES = (
-    r"version `GLIBC_[\d.]+' not found",
-    r"cannot enable executable stack",
-    r"error while loading shared libraries",
-    r"No such file or directory: '/tmp/_MEI",
-    r"setlocale: .*cannot change locale",
-    r"Segmentation fault",
-    r"\[PYI-\d+:ERROR\]",
+_BROKEN_IMAGE = (
+    Sign("GLIBC_", r"version `GLIBC_[\d.]+' not found"),
+    Sign("cannot enable executable stack", "cannot enable executable stack"),
+    Sign("error while loading shared libraries", "error while loading shared libraries"),
+    Sign("/tmp/_MEI", "No such file or directory: '/tmp/_MEI"),
+    Sign("cannot change locale", "setlocale: .*cannot change locale"),
+    Sign("Segmentation fault", "Segmentation fault"),
+    Sign("[PYI-", r"\[PYI-\d+:ERROR\]"),
 )
-EMULATOR_SIGNATURE = re.compile(r"qemu: uncaught target signal[^\n]*")
+LOG_SIGNS = {
+    EMULATOR_CRASH: Sign("qemu: uncaught target signal", r"qemu: uncaught target signal[^\n]*"),
+    **{f"broken-image-{number}": sign for number, sign in enumerate(_BROKEN_IMAGE)},
+}
 
 
 def start(session: Session, environment: Mapping[str, str]) -> None:
@@ -80,8 +87,18 @@ def start(session: Session, environment: Mapping[str, str]) -> None:
         ports=(PORT,),
         resources=task.resources,
     )
-    with session.step("start", "The container starts", phase="boot", limit=START_LIMIT):
+    with session.limits.starts.passed(session.cancel) as waited:
+        session.restart_limit()  # nobody's fault: the gate is ours
+        _start(session, spec, waited)
+
+
+def _start(session: Session, spec: ContainerSpec, waited: float) -> None:
+    task = session.task
+    with session.step("start", "The container starts", phase="boot", limit=START_LIMIT) as step:
+        if waited > WORTH_SAYING:
+            step.note(waited_seconds=round(waited, 2))
         session.container = session.engine.create(spec)
+        session.follow_log(session.container, LOG_SIGNS)
         session.engine.start(session.container)
         session.watch = session.engine.watch_exit(session.container)
         session.server = AgentServer(_address(session, session.container), REQUEST_LIMIT * task.slowness)
@@ -148,10 +165,10 @@ def check_running(session: Session) -> None:
 
 def ended(session: Session, state: ExitState) -> CellFailure:
     log = session.read_log()
-    crash = EMULATOR_SIGNATURE.search(log)
+    crash = session.log_signs().get(EMULATOR_CRASH)
     last = "\n".join(block(log[-8_000:], limit=8_000, lines=10_000).splitlines()[-20:])
     if crash:
-        return CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash[0])}", detail=last)
+        return CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash)}", detail=last)
     if state.oom_killed:
         return CellFailure(
             Cause.OUT_OF_MEMORY,
@@ -162,6 +179,9 @@ def ended(session: Session, state: ExitState) -> CellFailure:
         # A binary of another platform, or none: some engines only say so once the container has "started".
         message = f"the image's command cannot be run: {one_line(state.error)}"
         return CellFailure(Cause.NOT_STARTABLE, message, detail=last)
+    if state.exit_code in _SIGNALS_FROM_OUTSIDE:
+        message = f"the container was ended from outside, by {_SIGNALS_FROM_OUTSIDE[state.exit_code]}"
+        return CellFailure(Cause.CONTAINER_DISTURBED, message, detail=last)
     why = f": {one_line(state.error)}" if state.error else ""
     return CellFailure(
         Cause.CONTAINER_EXITED,
@@ -221,7 +241,7 @@ def describe_server(session: Session) -> None:
 def stop(session: Session) -> None:
     """TERM, and a clean end within the grace; then look through the log for what has broken images before."""
     container = _container(session)
-    grace = STOP_GRACE * session.task.slowness
+    grace = session.task.step_timeouts.get("stop", STOP_GRACE) * session.task.slowness
     with session.step(
         "stop", "The server ends cleanly when it is stopped", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
@@ -241,10 +261,14 @@ def stop(session: Session) -> None:
     with session.step(
         "log", "The log shows no known sign of a broken image", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
-        log = session.read_log()
-        step.note(bytes=len(log))
-        found = [one_line(match[0]) for signature in LOG_SIGNATURES if (match := re.search(signature, log))]
-        step.expect("known signs of a broken image in the log", [], found)
+        session.read_log()
+        signs = session.log_signs()
+        if crash := signs.pop(EMULATOR_CRASH, None):
+            raise CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash)}")
+        step.note(bytes=session.log.total_bytes if session.log else 0)
+        step.expect(
+            "known signs of a broken image in the log", [], [one_line(text) for text in signs.values()]
+        )
 
 
 def _container(session: Session) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
+
+import httpx
 
 from e2e_matrix.agent_server import (
     STREAM_ERRORS,
     TERMINAL_STATUSES,
     EventStream,
+    Reply,
     parse_version,
 )
 from e2e_matrix.errors import CellFailure
@@ -21,6 +25,7 @@ from e2e_matrix.scenarios import container
 from e2e_matrix.scenarios.base import Session, StepRecord
 from e2e_matrix.text import one_line
 
+STEPS: tuple[str, ...] = ("conversation", "finished", "events", "answer", "cost", "delete")
 WORKING_DIR = "/workspace"
 CREATE_LIMIT = 60.0
 TERMINAL_LIMIT = 120.0
@@ -28,8 +33,13 @@ PROVIDER_TERMINAL_LIMIT = 300.0
 # The WebSocket tells at once; REST is asked as well, rarely while the socket lives, often when it does not.
 POLL_BESIDE_SOCKET = 2.0
 POLL_WITHOUT_SOCKET = 0.1
+POLL_WITH_A_BUDGET = 1.0
 # Where asking was first, the socket still has to tell within this time.
 SOCKET_PATIENCE = 1.0
+# A server that is asked for its bill after something went wrong gets this long, in seconds.
+LAST_WORD = 2.0
+# US dollars; one question without tools that costs more is a slip in the server's arithmetic.
+MOST_PLAUSIBLE_COST = Decimal(1000)
 # The error event follows the state "error" by a few milliseconds.
 ERROR_EVENT_PATIENCE = 1.0
 
@@ -46,7 +56,11 @@ def run(session: Session, question: str, answer: str) -> None:
     """Ask, wait for the end, check the answer and the bill, delete."""
     begin = time.monotonic()
     created_at, conversation = _create(session, question)
-    _wait_for_end(session, conversation)
+    try:
+        _wait_for_end(session, conversation)
+    except CellFailure:
+        _note_what_it_cost(session, conversation)
+        raise
     session.phase(conversation=round(time.monotonic() - begin, 4))
     _note_first_token(session, created_at)
     _check_answer(session, conversation, answer)
@@ -158,6 +172,8 @@ class _Events:
 
 def _terminal_status(session: Session, step: StepRecord, conversation: str, events: _Events) -> str:
     beside_socket = POLL_BESIDE_SOCKET * session.task.slowness
+    if session.limits.budget.is_limited:
+        beside_socket = POLL_WITH_A_BUDGET
     next_poll = time.monotonic() + beside_socket
     last = "unknown"
     while True:
@@ -186,6 +202,8 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
         next_poll = time.monotonic() + beside_socket
         with container.transport(session, step):
             reply = session.server.conversation(conversation)
+        if cost := _cost_so_far(reply):
+            session.spend(cost)
         status = reply.field("execution_status")
         if reply.status == 200 and status in TERMINAL_STATUSES:
             events.source = "polling"
@@ -230,36 +248,70 @@ def _check_answer(session: Session, conversation: str, answer: str) -> None:
             )
 
 
+def _cost_so_far(reply: Reply) -> Decimal | None:
+    """What a conversation has cost by now; None where the server gives nothing that can be a cost."""
+    cost = _bill(reply.field("stats", "usage_to_metrics")).cost
+    return cost if cost is not None and 0 < cost <= MOST_PLAUSIBLE_COST else None
+
+
+def _note_what_it_cost(session: Session, conversation: str) -> None:
+    """What a conversation that did not end well has cost: paid is paid. Silent where nobody answers."""
+    try:
+        reply = session.server.get(f"/api/conversations/{conversation}", timeout=LAST_WORD)
+    except (httpx.HTTPError, OSError):
+        return
+    if cost := _cost_so_far(reply):
+        session.findings.cost_usd = cost
+        session.limits.budget.note(session.task.cell, session.task.attempt, cost)
+
+
 def _check_bill(session: Session, conversation: str) -> None:
     with container.check(
         session, "cost", "The server counts the cost and the tokens of what was served"
     ) as step:
         reply = session.server.conversation(conversation)
         step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
-        metrics = reply.field("stats", "usage_to_metrics")
-        cost, tokens = _sum_metrics(metrics)
-        session.findings.tokens = tokens
-        # A provider whose price the server does not know is counted as 0: unknown, not free.
-        session.findings.cost_usd = cost if cost or session.task.llm.is_stand_in else None
-        step.note(
-            cost_usd=cost and format(cost, "f"),
-            prompt_tokens=tokens.prompt,
-            completion_tokens=tokens.completion,
-        )
-        calls = session.llm.calls()
+        bill = _bill(reply.field("stats", "usage_to_metrics"))
+        cost, calls = bill.cost, session.llm.calls()
+        session.findings.tokens = bill.tokens
+        session.findings.cost_usd = None
+        sensible = cost is not None and 0 <= cost <= MOST_PLAUSIBLE_COST
+        if cost is not None and sensible and (cost or calls is not None):
+            # A provider whose price the server does not know is counted as 0: unknown, not free.
+            session.findings.cost_usd = cost
+        step.note(prompt_tokens=bill.tokens.prompt, completion_tokens=bill.tokens.completion)
+        if sensible:
+            step.note(cost_usd=cost and format(cost, "f"))
+        if bill.wrong or (cost is not None and not sensible):
+            told = one_line(session.redact(bill.wrong or str(cost)), 200)
+            message = "the server's cost is none that can be"
+            raise CellFailure(Cause.ASSERTION, message, expected="a number above zero", got=told)
         if calls is None:
+            if cost:
+                session.spend(cost, ended=True)
             return
-        if cost is None or cost <= 0:
-            raise CellFailure(
-                Cause.ASSERTION, "the server counted no cost", expected="above zero", got=str(cost)
-            )
-        served = _served(calls)
-        step.expect("the tokens that the server counted, against those served", str(served), str(tokens))
+        if not cost:
+            told = "0" if cost is not None else "no cost at all"
+            raise CellFailure(Cause.ASSERTION, "the server counted no cost", expected="above zero", got=told)
+        step.expect(
+            "the tokens that the server counted, against those served", str(_served(calls)), str(bill.tokens)
+        )
+        session.spend(cost, ended=True)
 
 
-def _sum_metrics(metrics: Any) -> tuple[Decimal | None, Tokens]:
+@dataclass(frozen=True)
+class _Bill:
+    """What the metrics of a conversation add up to. ``wrong``: a cost that is no number, as it came."""
+
+    cost: Decimal | None
+    tokens: Tokens
+    wrong: str = ""
+
+
+def _bill(metrics: Any) -> _Bill:
     """Cost and tokens over all usages. The cost is None where the server gave none that is a number."""
     cost: Decimal | None = None
+    wrong = ""
     prompt = completion = 0
     for usage in metrics.values() if isinstance(metrics, dict) else ():
         if not isinstance(usage, dict):
@@ -267,11 +319,13 @@ def _sum_metrics(metrics: Any) -> tuple[Decimal | None, Tokens]:
         amount = usage.get("accumulated_cost")
         if isinstance(amount, int | Decimal) and not isinstance(amount, bool):
             cost = (cost or Decimal(0)) + amount
+        elif amount is not None:
+            wrong = wrong or repr(amount)
         counted = usage.get("accumulated_token_usage")
         if isinstance(counted, dict):
             prompt += _count(counted.get("prompt_tokens"))
             completion += _count(counted.get("completion_tokens"))
-    return cost, Tokens(prompt=prompt, completion=completion, total=prompt + completion)
+    return _Bill(cost, Tokens(prompt=prompt, completion=completion, total=prompt + completion), wrong)
 
 
 def _count(value: Any) -> int:

@@ -29,6 +29,10 @@ from e2e_matrix.text import one_line
 
 NAME = "deferred-init"
 VERSION = "1"
+STEPS: tuple[str, ...] = (
+    "pull", "start", "machine", "dormant", "server-info", "gate", "refusals", "init", "init-again",
+    "session-keys", *conversation.STEPS, "stop", "log",
+)  # fmt: skip
 
 # Seconds on a native engine; an emulated cell gets them times its slowness.
 BOOT_LIMIT = 120.0

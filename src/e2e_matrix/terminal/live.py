@@ -16,7 +16,7 @@ from rich.text import Text
 
 from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Outcome
-from e2e_matrix.results import Cell, Results, Step
+from e2e_matrix.results import Attempt, Cell, Results, Step
 from e2e_matrix.terminal.screen import STYLES, Screen, harmless, outcome_words
 from e2e_matrix.terminal.summary import failing_steps, show_summary, total_cost
 from e2e_matrix.text import format_bytes, format_money, format_seconds, one_line
@@ -102,6 +102,13 @@ class LiveProgress:
             row.pull = None
             row.troubled |= step.outcome in (Outcome.FAILED, Outcome.ERROR)
             row.cost = _cost_in(step) or row.cost
+
+    @harmless
+    def attempt_failed(self, cell: str, attempt: Attempt, pause: float) -> None:
+        with self._lock:
+            row = self._row(cell)
+            row.title = f"tries again soon: {one_line(attempt.message or '')}"
+            row.troubled = True
 
     @harmless
     def cell_finished(self, cell: Cell) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Outcome
 from e2e_matrix.progress import Silent
-from e2e_matrix.results import Cell, Results, Step
+from e2e_matrix.results import Attempt, Cell, Results, Step
 from e2e_matrix.terminal.screen import STYLES, Screen, harmless, outcome_words
 from e2e_matrix.terminal.summary import show_summary, show_verdict
 from e2e_matrix.text import format_bytes, format_money, format_seconds, one_line
@@ -71,12 +71,22 @@ class PlainProgress:
             self._say(cell, self._pulled(cell, step))
 
     @harmless
+    def attempt_failed(self, cell: str, attempt: Attempt, pause: float) -> None:
+        when = f"in {format_seconds(pause)}" if pause else "at once"
+        words = (
+            f"{outcome_words(attempt.outcome)}: {one_line(attempt.message or '', 300)}; tries again {when}"
+        )
+        self._say(cell, words, attempt.outcome)
+
+    @harmless
     def cell_finished(self, cell: Cell) -> None:
         with self._lock:
             self._finished.add(cell.id)
             done = len(self._finished)
         words = [outcome_words(cell.outcome)]
-        if cell.attempts:
+        if cell.reused:
+            words[0] += " before, and is not run again"
+        elif cell.attempts:
             words[0] += f" in {format_seconds(cell.duration_seconds)}"
         if cell.cost_usd is not None:
             words.append(format_money(cell.cost_usd))

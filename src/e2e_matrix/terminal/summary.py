@@ -76,7 +76,7 @@ def _show_cells(screen: Screen, cells: Sequence[Cell]) -> None:
             return
     for cell in cells:
         *phases, total = _seconds(cell)
-        words = [outcome_words(cell.outcome), f"{total} s", _cost(cell), _kind(cell)]
+        words = [outcome_words(cell.outcome) + _marks(cell), f"{total} s", _cost(cell), _kind(cell)]
         screen.line(screen.mark(cell.outcome), f" {one_line(cell.id, 100)}")
         screen.line("  ", ", ".join(words))
         if cell.attempts:
@@ -105,13 +105,31 @@ def _table(screen: Screen, cells: Sequence[Cell], roomy: bool) -> Table:
         table.add_row(
             Text(one_line(cell.id, 100)),
             Text.assemble(
-                screen.mark(cell.outcome), " ", (outcome_words(cell.outcome), STYLES[cell.outcome])
+                screen.mark(cell.outcome),
+                " ",
+                (outcome_words(cell.outcome), STYLES[cell.outcome]),
+                _marks(cell),
             ),
             *(Text(text) for text in _seconds(cell)),
             Text(_cost(cell)),
             Text(_kind(cell)),
         )
     return table
+
+
+def _marks(cell: Cell) -> str:
+    """What is to be known beside the outcome, in a few words."""
+    if cell.repeat:
+        return f" {cell.repeat.passed} of {cell.repeat.runs}"
+    if cell.flaky:
+        return f" (flaky, {_ordinal(cell)})"
+    if cell.reused:
+        return " (before)"
+    return f" ({_ordinal(cell)})" if len(cell.attempts) > 1 else ""
+
+
+def _ordinal(cell: Cell) -> str:
+    return f"attempt {cell.attempt or len(cell.attempts)}"
 
 
 def _seconds(cell: Cell) -> list[str]:
@@ -171,7 +189,8 @@ def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
     if policy:
         _show_field(screen, "do", policy.do)
     if cell.attempts and cell.outcome is not Outcome.UNSUPPORTED:
-        where = one_line(str(Path(folder) / cell.attempts[-1].folder), 1000)
+        counts = next((one for one in cell.attempts if one.number == cell.attempt), cell.attempts[-1])
+        where = one_line(str(Path(folder) / counts.folder), 1000)
         _show_field(screen, "files", where, whole=True)
 
 

@@ -1,0 +1,91 @@
+"""What the cells of one run share: gates that let so many through at a time, and the budget.
+
+Both are for threads of one process; a worker on another machine brings its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+from e2e_matrix.text import format_money
+
+_LOOK_SECONDS = 0.1
+
+
+class Gate:
+    """Lets ``width`` through at a time."""
+
+    def __init__(self, width: int) -> None:
+        self._free = threading.Semaphore(width)
+
+    @contextmanager
+    def passed(self, cancel: Cancellation) -> Iterator[float]:
+        """Hold a place for a block; the seconds that it was waited for. Raises why the run was stopped."""
+        begin = time.monotonic()
+        while not self._free.acquire(timeout=_LOOK_SECONDS):
+            cancel.check()
+        try:
+            yield time.monotonic() - begin
+        finally:
+            self._free.release()
+
+
+class Budget:
+    """What was spent, by cell, and what may be: exact US dollars, None for no limit.
+
+    An attempt tells what it has cost so far, as often as it knows; only what the server counts is known.
+    """
+
+    def __init__(self, per_cell: Decimal | None = None, per_run: Decimal | None = None) -> None:
+        self._per_cell = per_cell
+        self._per_run = per_run
+        self._lock = threading.Lock()
+        self._spent: dict[tuple[str, int], Decimal] = {}
+
+    @property
+    def is_limited(self) -> bool:
+        return self._per_cell is not None or self._per_run is not None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is left for another cell."""
+        with self._lock:
+            return self._per_run is not None and sum(self._spent.values()) >= self._per_run
+
+    def note(self, cell: str, attempt: int, cost: Decimal) -> None:
+        """Count what an attempt has cost so far; a figure that went down again does not unspend anything."""
+        with self._lock:
+            known = self._spent.get((cell, attempt), Decimal(0))
+            self._spent[cell, attempt] = max(known, cost)
+
+    def check(self, cell: str, *, ended: bool = False) -> None:
+        """Raise CELL_BUDGET or RUN_BUDGET when more than that was spent.
+
+        ``ended``: the cell will spend no more, so that stopping it would save nothing of the run's budget.
+        """
+        with self._lock:
+            by_cell = sum((cost for (name, _), cost in self._spent.items() if name == cell), Decimal(0))
+            by_run = sum(self._spent.values(), Decimal(0))
+        for cause, spent, limit, whose in (
+            (Cause.CELL_BUDGET, by_cell, self._per_cell, "one cell"),
+            (Cause.RUN_BUDGET, by_run, self._per_run, "the run"),
+        ):
+            if limit is not None and spent > limit and not (ended and cause is Cause.RUN_BUDGET):
+                message = f"{format_money(spent)} spent, of {format_money(limit)} that {whose} may cost"
+                raise CellFailure(cause, message)
+
+
+class Limits:
+    """The gates and the budget of one run."""
+
+    def __init__(self, pulls: int = 1, starts: int = 1, budget: Budget | None = None) -> None:
+        self.pulls = Gate(pulls)
+        self.starts = Gate(starts)
+        self.budget = budget or Budget()

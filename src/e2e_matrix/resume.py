@@ -1,0 +1,274 @@
+"""Taking an interrupted run up again: what it was made from, and what it has finished.
+
+``plan.json`` in the run's folder is written before the first attempt, and compared when the run is resumed. A
+cell counts as finished when it passed or failed; what met the infrastructure, was cancelled or never started
+is run again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from e2e_matrix.errors import BadInput, InfrastructureError, Problem
+from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.record import Job, Prepared
+from e2e_matrix.redaction import without_password
+from e2e_matrix.results import Attempt, Llm, LlmCall, Model
+from e2e_matrix.scenarios import SCENARIOS
+from e2e_matrix.settings import Overrides, Setting, Settings, Source
+from e2e_matrix.store import ATTEMPT, CALL_JOURNAL, STARTED, RunFolder, write_atomically
+from e2e_matrix.task import CellTask
+
+PLAN = "plan.json"
+_M = TypeVar("_M", bound=Model)
+FINISHED = (Outcome.PASSED, Outcome.FAILED)
+_MOST_DIFFERENCES = 20
+_CHOSEN = (Source.COMMAND_LINE, Source.ENVIRONMENT, Source.RESUMED)
+
+# What a person chose beside the file: the setting's name -> the field of Overrides.
+_OPTIONS = {
+    "ref": "ref",
+    "image": "image",
+    "arch-image": "arch_image",
+    "repeat": "repeat",
+    "max-parallel": "max_parallel",
+    "fail-fast": "fail_fast",
+    "timeout": "timeout",
+    "run-timeout": "run_timeout",
+    "max-cost.run": "max_cost_run",
+    "llm.model": "model",
+    "llm.base-url": "base_url",
+    "only": "only",
+    "skip": "skip",
+}
+
+
+class PlannedFacts(Model):
+    """What of a cell must be the same when the run goes on. ``digest`` None: the registry did not tell."""
+
+    image: str
+    platform: str
+    digest: str | None
+    scenario: str
+    scenario_version: str
+    scenario_settings: dict[str, Any]
+    model: str
+    environment: list[str]  # the names: values may be secret
+    resources: dict[str, float | int | None]
+
+
+class PlanFile(Model):
+    """plan.json."""
+
+    schema_version: int = 1
+    started_at: datetime
+    resumed_at: list[datetime] = Field([])
+    matrix_file: str
+    options: dict[str, Any]
+    repeat: int
+    cells: dict[str, PlannedFacts]
+
+
+class Started(Model):
+    """started.json of an attempt: enough to tell of it where the runner died before its end."""
+
+    number: int
+    repetition: int
+    started_at: datetime
+    worker: int
+    run_offset_seconds: float
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a run that goes on has done already. ``seconds`` is how long it took up to then."""
+
+    plan: PlanFile
+    attempts: Mapping[str, Sequence[Attempt]]
+    seconds: float
+
+
+def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: datetime) -> PlanFile:
+    """What a run is made from, for the record."""
+    settings = job.settings
+    return PlanFile(
+        started_at=started_at,
+        matrix_file=settings.matrix_file,
+        options=dict(_options(settings)),
+        repeat=settings.repeat,
+        cells={
+            cell.planned.id: PlannedFacts(
+                image=cell.planned.image,
+                platform=cell.planned.platform,
+                digest=cell.image and cell.image.digest,
+                scenario=cell.planned.scenario,
+                scenario_version=SCENARIOS[cell.planned.scenario].VERSION,
+                scenario_settings=cell.planned.scenario_settings,
+                model=f"{cell.planned.model or llm.model} ({llm.kind})",
+                environment=sorted(cell.planned.environment),
+                resources=vars(settings.resources),
+            )
+            for cell in prepared
+        },
+    )
+
+
+def write_plan(folder: RunFolder, plan: PlanFile) -> None:
+    write_atomically(folder.path / PLAN, (plan.model_dump_json(indent=2) + "\n").encode())
+
+
+def write_started(task: CellTask) -> None:
+    """Put down that an attempt begins, before it can cost anything."""
+    started = Started(
+        number=task.attempt,
+        repetition=task.repetition,
+        started_at=datetime.now(UTC),
+        worker=task.worker,
+        run_offset_seconds=round(task.run_offset_seconds, 4),
+    )
+    write_atomically(Path(task.folder) / STARTED, (started.model_dump_json(indent=2) + "\n").encode())
+
+
+def _options(settings: Settings) -> Iterator[tuple[str, Any]]:
+    for name, field in _OPTIONS.items():
+        origin = settings.origins[name]
+        if origin.source not in _CHOSEN or origin.value is None:
+            continue
+        if field == "base_url" and origin.value != without_password(origin.value):
+            continue  # it may hold a key: it has to be given again
+        yield field, str(origin.value) if isinstance(origin.value, Decimal) else origin.value
+
+
+def find(name: str, reports: Path) -> Path:
+    """The folder of a run that a person names: a path, or a run's id below ``reports``.
+
+    Raises ``BadInput`` where there is no such run.
+    """
+    for folder in (reports / name, Path(name)):
+        if (folder / PLAN).is_file():
+            return folder.parent / folder.resolve().name  # what `latest` names, not the link
+    known = sorted((path.parent.name for path in reports.glob(f"*/{PLAN}")), reverse=True)
+    there = f"There are: {', '.join(dict.fromkeys(known[:5]))}." if known else f"{reports} has none."
+    raise BadInput([Problem("--resume", 0, 0, f"there is no run {name!r} that could be resumed", there)])
+
+
+def read_plan(folder: Path) -> PlanFile:
+    """Raises ``BadInput`` where plan.json cannot be read."""
+    path = folder / PLAN
+    try:
+        return PlanFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        problem = Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        problem = Problem(str(path), 0, 0, f"{where}: {first['msg']}", "Start a new run.")
+    raise BadInput([problem])
+
+
+def overrides(plan: PlanFile) -> Overrides:
+    """The options that the run was started with; those that are given now take their place."""
+    values = dict(plan.options)
+    for name in ("only", "skip"):
+        if name in values:
+            values[name] = tuple(values[name])
+    if "max_cost_run" in values:
+        values["max_cost_run"] = Decimal(values["max_cost_run"])
+    known = {name: value for name, value in values.items() if name in _OPTIONS.values()}
+    # As from a file: they are no option of this command line, so no message may name one.
+    return Overrides(**{name: Setting(value, Source.RESUMED) for name, value in known.items()})
+
+
+def differences(before: PlanFile, now: PlanFile) -> dict[str, list[str]]:
+    """What differs, by cell; "" is the run itself. A digest that nobody could tell differs from nothing."""
+    found: dict[str, list[str]] = defaultdict(list)
+    if before.repeat != now.repeat:
+        found[""].append(f"repeat: {before.repeat}, now {now.repeat}")
+    for cell in sorted(before.cells.keys() | now.cells.keys()):
+        old, new = before.cells.get(cell), now.cells.get(cell)
+        if old is None or new is None:
+            found[cell].append("was not planned, now it is" if old is None else "was planned, now it is not")
+            continue
+        for name in PlannedFacts.model_fields:
+            was, is_now = getattr(old, name), getattr(new, name)
+            if was != is_now and not (name == "digest" and None in (was, is_now)):
+                found[cell].append(f"{name.replace('_', ' ')}: {was}, now {is_now}")
+    return dict(found)
+
+
+def go_on(folder: RunFolder, now: PlanFile, force: bool) -> Earlier:
+    """What ``folder`` has finished, to be reused; ``now`` is the plan of this command.
+
+    Raises ``BadInput`` with the differences where the plans are not the same, unless ``force``: then a cell
+    that differs counts as not run.
+    """
+    before = read_plan(folder.path)
+    changed = differences(before, now)
+    if changed and not force:
+        lines = [f"{f'{cell}: ' if cell else ''}{what}" for cell, whats in changed.items() for what in whats]
+        more = len(lines) - _MOST_DIFFERENCES
+        shown = [*lines[:_MOST_DIFFERENCES], *([f"and {more} more"] if more > 0 else [])]
+        hint = "Start a new run, or say --force: what differs is run again, the rest is kept."
+        message = f"{folder.run_id} was another plan:\n    " + "\n    ".join(shown)
+        raise BadInput([Problem("--resume", 0, 0, message, hint)])
+    attempts = {cell: list(_attempts(folder, cell)) for cell in now.cells}
+    ends = [
+        attempt.run_offset_seconds + attempt.duration_seconds
+        for tried in attempts.values()
+        for attempt in tried
+    ]
+    kept = {cell: [] if cell in changed else tried for cell, tried in attempts.items()}
+    return Earlier(before, kept, max(ends, default=0.0))
+
+
+def _attempts(folder: RunFolder, cell: str) -> Iterator[Attempt]:
+    """Every attempt at a cell that was begun, in their order; of one that never ended what is known."""
+    for path in folder.attempts(cell):
+        if (path / ATTEMPT).is_file():
+            yield _read(path / ATTEMPT, Attempt)
+        elif (path / STARTED).is_file():
+            yield _lost(folder, path)
+
+
+def _lost(folder: RunFolder, path: Path) -> Attempt:
+    """An attempt during which the runner died."""
+    started = _read(path / STARTED, Started)
+    journal = path / CALL_JOURNAL
+    calls: list[LlmCall] | None = None
+    if journal.is_file():
+        # The last line may have been cut by the end of the process.
+        whole = journal.read_text(errors="replace").rpartition("\n")[0].splitlines()
+        calls = [LlmCall.model_validate_json(line) for line in whole]
+    return Attempt(
+        number=started.number,
+        repetition=started.repetition,
+        outcome=POLICIES[Cause.RUNNER_DIED].outcome,
+        cause=Cause.RUNNER_DIED,
+        message=POLICIES[Cause.RUNNER_DIED].what,
+        started_at=started.started_at,
+        duration_seconds=0.0,
+        worker=started.worker,
+        run_offset_seconds=started.run_offset_seconds,
+        llm_calls=calls,
+        folder=str(path.relative_to(folder.path)),
+    )
+
+
+def _read(path: Path, model: type[_M]) -> _M:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InfrastructureError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        hint = "Move its folder away to run that attempt's cell again."
+        raise BadInput([Problem(str(path), 0, 0, f"{where}: {first['msg']}", hint)]) from error

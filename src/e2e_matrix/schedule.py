@@ -1,0 +1,155 @@
+"""Which cell runs when: workers, repetitions, attempts and the pauses between them, and when to stop.
+
+One thread decides, the workers only run attempts. What an attempt does is in cell.py, what its outcome means
+in failures.py.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.failures import POLICIES, Cause, Outcome, Retry
+from e2e_matrix.record import Prepared
+from e2e_matrix.results import Attempt
+
+LOOK_SECONDS = 0.1
+
+# What a run that was stopped says of the cells that had not started.
+_NOT_STARTED = {Cause.RUN_TIMEOUT: Cause.TIME_WAS_OVER, Cause.RUN_BUDGET: Cause.BUDGET_WAS_SPENT}
+
+
+@dataclass
+class Repetition:
+    """One of the times that a cell is run: an attempt, and more where failures.py says so."""
+
+    cell: Prepared
+    number: int
+    tried: int = 0
+    ready_at: float = 0.0  # on the monotonic clock
+    attempts: list[int] = field(default_factory=list)  # their numbers, which a cell counts over repetitions
+
+
+class Stopper(Protocol):
+    """Ends what the attempts under way have running, so that their calls return."""
+
+    def stop_all(self) -> None:
+        """Stop, and leave the removal to the attempts; called again and again once the run was cancelled."""
+        ...
+
+    def remove_all(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a schedule decides. ``retry`` tells how a cause is tried again, ``budget_is_spent`` when it is."""
+
+    workers: int
+    fail_fast: bool
+    retry: Callable[[Cause], Retry | None]
+    budget_is_spent: Callable[[], bool]
+
+
+class Schedule:
+    """Runs repetitions on workers until all are decided or something ends the run."""
+
+    def __init__(self, rules: Rules, cancel: Cancellation) -> None:
+        self._rules = rules
+        self._cancel = cancel
+        self._aborted: Cause | None = None
+
+    def run(
+        self,
+        repetitions: Sequence[Repetition],
+        attempt: Callable[[Repetition, int], Attempt],
+        ended: Callable[[Repetition, Attempt, float | None], None],
+        stopper: Stopper,
+        meanwhile: Callable[[], None],
+    ) -> tuple[list[Repetition], Cause | None]:
+        """The repetitions that were never started, and why.
+
+        ``attempt(repetition, worker)`` runs one, on a worker's thread; it never raises for what a cell meets.
+        ``ended`` is told each attempt, and in how many seconds there will be another. ``meanwhile`` runs once
+        beside the first attempts.
+        """
+        waiting = list(repetitions)
+        running: dict[Future[Attempt], Repetition] = {}
+        idle = list(reversed(range(self._rules.workers)))
+        with ThreadPoolExecutor(self._rules.workers + 1, "cell") as pool:
+            try:
+                pool.submit(meanwhile)
+                while running or (waiting and not self._stopped):
+                    while idle and not self._stopped and (ready := self._next(waiting)):
+                        running[pool.submit(attempt, ready, idle.pop())] = ready
+                    if self._cancel.is_set:
+                        stopper.stop_all()
+                    if running:
+                        done, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                    else:
+                        done = set()
+                        self._cancel.event.wait(LOOK_SECONDS)
+                    for future in done:
+                        repetition, result = running.pop(future), future.result()
+                        idle.append(result.worker)
+                        pause = self._judge(repetition, result)
+                        ended(repetition, result, pause)
+                        if pause is not None:
+                            repetition.ready_at = time.monotonic() + pause
+                            waiting.insert(0, repetition)
+            except BaseException:
+                # A second Ctrl-C, or a disk that refuses the results: leave nothing running, by label.
+                self._cancel.cancel(Cause.INTERRUPTED)
+                stopper.remove_all()
+                raise
+        return [one for one in waiting if not one.tried], self._why()
+
+    @property
+    def _stopped(self) -> bool:
+        return self._cancel.is_set or self._aborted is not None
+
+    def _next(self, waiting: list[Repetition]) -> Repetition | None:
+        """Take the first that need not wait any longer; None where none is ready, or nothing may be spent."""
+        now = time.monotonic()
+        ready = next((one for one in waiting if one.ready_at <= now), None)
+        if ready is None:
+            return None
+        if self._rules.budget_is_spent():
+            self._aborted = Cause.BUDGET_WAS_SPENT
+            return None
+        waiting.remove(ready)
+        ready.tried += 1
+        return ready
+
+    def _judge(self, repetition: Repetition, attempt: Attempt) -> float | None:
+        """In how many seconds to try again; None where this was the last attempt."""
+        cause = attempt.cause
+        if cause is None:
+            return None
+        retry = self._rules.retry(cause)
+        if retry and repetition.tried < retry.attempts and not self._stopped:
+            return retry.pause(repetition.tried, attempt.retry_after_seconds)
+        if POLICIES[cause].aborts_run:
+            self._aborted = self._aborted or Cause.RUN_ABORTED
+        if self._rules.fail_fast and attempt.outcome in (Outcome.FAILED, Outcome.ERROR):
+            self._cancel.cancel(Cause.FAIL_FAST)
+        return None
+
+    def _why(self) -> Cause | None:
+        if self._cancel.is_set:
+            cause = self._cancel.failure().cause
+            return _NOT_STARTED.get(cause, cause)
+        return self._aborted
+
+
+def cancel_after(seconds: float | None, cancel: Cancellation) -> threading.Timer:
+    """A timer, started, that stops the run at its time limit; None is no limit. Cancel it at the end."""
+    timer = threading.Timer(seconds or 0, cancel.cancel, (Cause.RUN_TIMEOUT,))
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    return timer

@@ -1,0 +1,283 @@
+"""Retries, repetitions, limits and resuming, with the engine in memory and cells that do what a test says."""
+
+import json
+import threading
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from e2e_matrix import schedule, store
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.errors import BadInput
+from e2e_matrix.failures import Cause, Outcome, Retry
+from e2e_matrix.progress import Silent
+from e2e_matrix.results import Attempt, Results
+from e2e_matrix.task import CellTask
+from support.runner_bench import Bench, outcomes
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(Retry, "pause", lambda retry, tried, asked=None: asked or 0.0)
+    monkeypatch.setattr(schedule, "LOOK_SECONDS", 0.01)
+    return Bench(tmp_path, monkeypatch)
+
+
+def cell(results: Results, name: str):  # type: ignore[no-untyped-def]
+    [found] = [cell for cell in results.cells if cell.id == name]
+    return found
+
+
+def fails_first(times: int, cause: Cause, name: str = "java-amd64"):  # type: ignore[no-untyped-def]
+    def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+        return cause if task.cell == name and task.attempt <= times else None
+
+    return behave
+
+
+def test_the_infrastructure_is_tried_again_and_every_attempt_is_kept(bench: Bench) -> None:
+    bench.behave = fails_first(2, Cause.REGISTRY_UNREACHABLE)
+    results = bench.run()
+    java = cell(results, "java-amd64")
+    assert (java.outcome, java.flaky, java.attempt) == (Outcome.PASSED, False, 3)
+    assert [attempt.outcome.value for attempt in java.attempts] == ["error", "error", "passed"]
+    folder = bench.tmp_path / "reports" / "latest" / "cells" / "java-amd64"
+    assert sorted(path.parent.name for path in folder.glob("*/attempt.json")) == [
+        "attempt-1",
+        "attempt-2",
+        "attempt-3",
+    ]
+    assert results.run.exit_code == 0
+
+
+def test_retries_end_and_the_last_failure_stands(bench: Bench) -> None:
+    bench.behave = fails_first(99, Cause.REGISTRY_UNREACHABLE)
+    java = cell(bench.run(), "java-amd64")
+    assert (java.outcome, len(java.attempts)) == (Outcome.ERROR, 3)
+
+
+def test_the_product_is_not_tried_again_by_itself(bench: Bench) -> None:
+    bench.behave = fails_first(1, Cause.ASSERTION)
+    results = bench.run()
+    assert len(cell(results, "java-amd64").attempts) == 1
+    assert results.run.exit_code == 1
+
+
+def test_passing_after_the_product_failed_is_flaky_and_says_so(bench: Bench) -> None:
+    bench.behave = fails_first(1, Cause.ASSERTION)
+    results = bench.run("retries: {product: 1}\n")
+    java = cell(results, "java-amd64")
+    assert (java.outcome, java.flaky, len(java.attempts)) == (Outcome.PASSED, True, 2)
+    assert (results.run.exit_code, results.run.totals.flaky) == (0, 1)
+    assert "1 only after a failure (flaky)" in results.run.reason
+    for report in ("report.html", "report.md"):
+        assert "flaky" in (bench.tmp_path / "reports" / "latest" / report).read_text()
+
+
+def test_the_matrix_may_forbid_every_retry(bench: Bench) -> None:
+    bench.behave = fails_first(1, Cause.REGISTRY_UNREACHABLE)
+    assert len(cell(bench.run("retries: {infrastructure: 0}\n"), "java-amd64").attempts) == 1
+
+
+def test_an_engine_that_comes_back_does_not_end_the_run(bench: Bench) -> None:
+    bench.behave = fails_first(2, Cause.ENGINE_LOST, "python-amd64")
+    results = bench.run("max-parallel: 1\n")
+    assert set(outcomes(results).values()) == {"passed"}
+
+
+def test_an_engine_that_stays_away_ends_the_run(bench: Bench) -> None:
+    bench.behave = lambda task, cancel: Cause.ENGINE_LOST
+    results = bench.run("max-parallel: 1\n")
+    assert outcomes(results)["python-amd64"] == "error"
+    assert len(cell(results, "python-amd64").attempts) == 5
+    assert cell(results, "golang-arm64").cause is Cause.RUN_ABORTED
+
+
+def test_a_pause_holds_no_worker_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    monkeypatch.setattr(Retry, "pause", lambda retry, tried, asked=None: 0.4)
+    began: list[tuple[str, int, float]] = []
+
+    def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+        began.append((task.cell, task.attempt, time.monotonic()))
+        return Cause.REGISTRY_UNREACHABLE if (task.cell, task.attempt) == ("python-amd64", 1) else None
+
+    bench.behave = behave
+    bench.run("max-parallel: 1\n")
+    assert [name for name, _, _ in began][-1] == "python-amd64"  # the others did not wait for it
+    first, second = (moment for name, _, moment in began if name == "python-amd64")
+    assert second - first >= 0.4
+
+
+def test_what_is_told_of_an_attempt_that_is_tried_again(bench: Bench) -> None:
+    told: list[tuple[str, int, float]] = []
+
+    class Watcher(Silent):
+        def attempt_failed(self, cell: str, attempt: Attempt, pause: float) -> None:
+            told.append((cell, attempt.number, pause))
+
+    bench.behave = fails_first(1, Cause.PULL_FAILED)
+    bench.run(progress=Watcher())
+    assert told == [("java-amd64", 1, 0.0)]
+
+
+def test_repetitions_report_the_pass_rate_and_the_spread(bench: Bench) -> None:
+    bench.price = Decimal("0.0095525")
+    bench.behave = lambda task, cancel: (
+        Cause.ASSERTION if task.cell == "java-amd64" and task.repetition == 2 else None
+    )
+    results = bench.run("repeat: 3\nmax-parallel: 2\n")
+    java, python = cell(results, "java-amd64"), cell(results, "python-amd64")
+    assert (java.outcome, java.repeat.runs, java.repeat.passed) == (Outcome.FAILED, 3, 2)
+    assert python.repeat.model_dump() == {
+        "planned": 3,
+        "runs": 3,
+        "passed": 3,
+        "duration": {"min": 1.0, "median": 1.0, "max": 1.0},
+        "cost": dict.fromkeys(("min", "median", "max"), "0.0095525"),
+    }
+    assert python.cost_usd == Decimal("0.0286575")
+    assert sorted(task.attempt for task in bench.tasks if task.cell == "java-amd64") == [1, 2, 3]
+    for report in ("report.html", "report.md"):
+        assert "2 of 3" in (bench.tmp_path / "reports" / "latest" / report).read_text(), report
+
+
+def test_the_runs_time_limit_stops_what_runs_and_leaves_the_rest_not_run(bench: Bench) -> None:
+    def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+        if task.cell == "python-amd64":
+            return None
+        assert cancel.event.wait(10)
+        return cancel.failure().cause
+
+    bench.behave = behave
+    begin = time.monotonic()
+    results = bench.run("max-parallel: 1\nrun-timeout: 1s\n")
+    assert time.monotonic() - begin < 5
+    assert list(outcomes(results).values()) == ["passed", "cancelled", *["not_run"] * 4]
+    assert {one.cause for one in results.cells[1:]} == {Cause.RUN_TIMEOUT, Cause.TIME_WAS_OVER}
+    assert (results.run.exit_code, results.run.interrupted) == (3, False)
+
+
+def test_nothing_starts_once_the_budget_is_spent(bench: Bench) -> None:
+    bench.price = Decimal("0.02")
+    results = bench.run("max-parallel: 1\nmax-cost: {run: 0.05}\n")
+    assert list(outcomes(results).values()) == ["passed"] * 3 + ["not_run"] * 3
+    assert results.cells[3].cause is Cause.BUDGET_WAS_SPENT
+    assert (results.run.totals.cost_usd, results.run.exit_code) == (Decimal("0.06"), 3)
+
+
+def interrupted_run(bench: Bench, matrix: str = "max-parallel: 1\n") -> Path:
+    """A run that was stopped in its third cell: two are finished."""
+
+    def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+        if task.cell == "java-amd64":
+            cancel.cancel(Cause.INTERRUPTED)
+            return Cause.INTERRUPTED
+        return Cause.ASSERTION if task.cell == "python-arm64" else None
+
+    bench.behave = behave
+    bench.run(matrix)
+    bench.cancel = Cancellation()
+    bench.tasks.clear()
+    bench.behave = lambda task, cancel: None
+    return (bench.tmp_path / "reports" / "latest").resolve()
+
+
+def test_a_resumed_run_runs_only_what_had_not_finished(bench: Bench) -> None:
+    bench.price = Decimal("0.01")
+    folder = interrupted_run(bench)
+    results = bench.run("max-parallel: 1\n", resume=folder)
+    assert [task.cell for task in bench.tasks] == ["java-amd64", "java-arm64", "golang-amd64", "golang-arm64"]
+    assert outcomes(results)["python-arm64"] == "failed"  # a finding stays one
+    assert [one.reused for one in results.cells] == [True, True, False, False, False, False]
+    assert [attempt.number for attempt in cell(results, "java-amd64").attempts] == [1, 2]
+    assert results.run.id == folder.name
+    assert len(results.run.resumed_at) == 1
+    assert results.run.totals.cost_usd == Decimal("0.07")
+    assert store.load(folder) == results
+
+
+def test_another_plan_is_refused_with_what_differs(bench: Bench) -> None:
+    folder = interrupted_run(bench)
+    with pytest.raises(BadInput) as refused:
+        bench.run("max-parallel: 1\nref: 1.58.0\n", resume=folder)
+    assert "python-amd64: image: registry.test/server:latest-python, now" in str(refused.value)
+    assert "--force" in str(refused.value)
+    assert bench.tasks == []
+
+
+def test_a_digest_that_moved_is_refused_and_with_force_its_cells_run_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = interrupted_run(bench)
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["cells"]["python-amd64"]["digest"] = "sha256:" + "b" * 64
+    (folder / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(BadInput, match=r"python-amd64: digest: sha256:bbb.* now sha256:aaa"):
+        bench.run("max-parallel: 1\n", resume=folder)
+    results = bench.run("max-parallel: 1\n", resume=folder, force=True)
+    assert "python-amd64" in [task.cell for task in bench.tasks]
+    assert "python-arm64" not in [task.cell for task in bench.tasks]
+    # Its first attempt was at another image: the folder stays, and does not count.
+    assert [attempt.number for attempt in cell(results, "python-amd64").attempts] == [2]
+
+
+def test_an_attempt_in_which_the_runner_died_is_told_and_run_again(bench: Bench) -> None:
+    folder = interrupted_run(bench)
+    attempt = folder / "cells" / "java-amd64" / "attempt-1"
+    (attempt / "attempt.json").unlink()
+    call = {
+        "path": "/v1/chat/completions",
+        "status": 200,
+        "streamed": False,
+        "prompt_tokens": 3,
+        "completion_tokens": 1,
+        "received_at": "2026-11-22T00:00:00Z",
+        "first_byte_seconds": 0.1,
+        "duration_seconds": 0.1,
+    }
+    (attempt / "llm-calls.jsonl").write_text(json.dumps(call) + "\n" + '{"path": "/v1/ch')  # cut by the kill
+    java = cell(bench.run("max-parallel: 1\n", resume=folder), "java-amd64")
+    lost, passed = java.attempts
+    assert (lost.cause, lost.outcome) == (Cause.RUNNER_DIED, Outcome.CANCELLED)
+    assert [one.prompt_tokens for one in lost.llm_calls] == [3]
+    assert (passed.outcome, java.outcome, java.flaky) == (Outcome.PASSED, Outcome.PASSED, False)
+
+
+def test_a_finished_run_that_is_resumed_runs_nothing(bench: Bench) -> None:
+    bench.run()
+    folder = (bench.tmp_path / "reports" / "latest").resolve()
+    bench.tasks.clear()
+    results = bench.run(resume=folder)
+    assert bench.tasks == []
+    assert set(outcomes(results).values()) == {"passed"}
+
+
+def test_a_run_that_goes_on_cannot_be_resumed(bench: Bench) -> None:
+    folder = interrupted_run(bench)
+    with store.RunFolder(folder), pytest.raises(BadInput, match="is still running"):
+        bench.run("max-parallel: 1\n", resume=folder)
+
+
+def test_a_cut_attempt_file_is_named(bench: Bench) -> None:
+    folder = interrupted_run(bench)
+    path = folder / "cells" / "python-amd64" / "attempt-1" / "attempt.json"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadInput, match=r"attempt-1/attempt.json: the file: Invalid JSON"):
+        bench.run("max-parallel: 1\n", resume=folder)
+
+
+def test_a_second_interruption_in_a_pause_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    monkeypatch.setattr(Retry, "pause", lambda retry, tried, asked=None: 60.0)
+    bench.behave = lambda task, cancel: Cause.REGISTRY_UNREACHABLE
+    timer = threading.Timer(0.5, bench.cancel.cancel, (Cause.INTERRUPTED,))
+    timer.start()
+    begin = time.monotonic()
+    results = bench.run("max-parallel: 6\n")
+    timer.join()
+    assert time.monotonic() - begin < 10
+    assert results.run.exit_code == 130
+    assert {one.cause for one in results.cells} == {Cause.REGISTRY_UNREACHABLE}
