@@ -216,14 +216,7 @@ class Session:
 
     def without_secrets(self, failure: CellFailure) -> CellFailure:
         """The failure as it may be written down; before anything is cut, so that no secret is cut in two."""
-        return CellFailure(
-            failure.cause,
-            self.redact(failure.message),
-            expected=failure.expected and self.redact(failure.expected),
-            got=failure.got and self.redact(failure.got),
-            detail=failure.detail and self.redact(failure.detail),
-            retry_after=failure.retry_after,
-        )
+        return failure.redacted(self.redact)
 
     def _blame(self, failure: CellFailure) -> CellFailure:
         """The failure, or what happened to the container from outside that explains it."""
