@@ -196,10 +196,13 @@ class _Ends:
                     _write_all(whole, piece)
 
     def _skip(self, part: BinaryIO, size: int) -> None:
+        piece = b""
         while size > 0:
             piece = part.read(min(size, _PIECE))
             size -= len(piece)
             self._drop(piece)
+        if piece.endswith(b"\n"):
+            return
         line = part.readline(_LONGEST_LINE)
         if not line.endswith(b"\n"):  # too long to leave out: from the beginning of a character then
             part.seek(-len(line), os.SEEK_CUR)

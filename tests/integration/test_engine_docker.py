@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import docker
@@ -134,6 +135,46 @@ def test_a_registry_that_wants_a_login(
             assert logged_in.pull(reference, AMD64).entrypoint == ("/program",)
         with closing(docker.from_env()) as client:
             client.api.remove_image(reference, force=True)
+
+
+def test_what_the_engine_says_of_a_refused_pull_has_no_login_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = "open+sesame/42"
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent = self.headers.get("Authorization", "").removeprefix("Basic ")
+            plain = base64.b64decode(sent).decode()
+            message = f"you sent {sent} {plain} to https://blobs.test/x?Signature=abcdef"
+            body = json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()
+            self.send_response(403 if sent else 401)
+            self.send_header("WWW-Authenticate", "Basic realm=echo")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        secret = base64.b64encode(f"{USER}:{password}".encode()).decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": secret}}}))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        with closing(DockerEngine.connect()) as engine:
+            failure = _pull_failure(engine, f"{host}/x@sha256:{'0' * 64}")
+        server.shutdown()
+        thread.join()
+    assert failure.cause is Cause.REGISTRY_DENIED
+    assert "you sent" in failure.message
+    for hidden in (password, secret[4:-4], "abcdef"):
+        assert hidden not in failure.message
 
 
 @pytest.mark.filterwarnings("ignore:docker-credential-not-installed")
