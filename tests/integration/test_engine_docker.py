@@ -460,6 +460,17 @@ def test_more_than_the_engine_keeps_is_followed_without_a_loss(world: World, sma
     assert 10_000 < len(world.engine.logs(container, 10**9)) < small_log
 
 
+def test_a_flood_that_is_followed_too_late_is_said_to_be_incomplete(world: World, small_log: int) -> None:
+    """The engine's own follower skips what rotates twice while it reads, and says nothing."""
+    heard: list[bytes] = []
+    container = world.start("gush", "20000000", "x" * 99)
+    follow = world.engine.follow_logs(container, heard.append)
+    assert follow.ended.wait(60)
+    follow.close(0)
+    assert sum(map(len, heard)) < 20_000_000
+    assert not follow.complete
+
+
 def test_what_rotated_away_while_the_engine_was_away_is_said_to_be_lost(
     proxy: EngineProxy, world: World, small_log: int
 ) -> None:
