@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 
@@ -14,26 +14,24 @@ from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.failures import Cause
 from e2e_matrix.llm.source import LlmSource, ProviderSource, StandInSource
-from e2e_matrix.plan import Plan
 from e2e_matrix.progress import Progress
 from e2e_matrix.record import Job
 from e2e_matrix.registry import RegistryClient
 from e2e_matrix.results import Results
 from e2e_matrix.runner import Tools, run
-from e2e_matrix.settings import Settings, api_key
+from e2e_matrix.settings import api_key
 
 # A closed terminal is a request to stop, too.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def launch(
-    settings: Settings, plan: Plan, command: Sequence[str], progress: Progress, stand_in: bool = False
-) -> Results:
+def launch(job: Job, progress: Progress, stand_in: bool = False) -> Results:
     """Run the plan on this machine's engine. The stand-in answers where no model is named, or ``stand_in``.
 
     Raises ``EngineUnavailable``, ``BadInput`` (no key for the model, no image at all) or
     ``InfrastructureError`` before the first cell; afterwards what goes wrong is in the results.
     """
+    settings, plan = job.settings, job.plan
     stand_in = stand_in or settings.model is None
     key = None if stand_in else api_key(settings, os.environ)
     cancel = Cancellation()
@@ -53,7 +51,7 @@ def launch(
         registry = stack.enter_context(RegistryClient())
         stack.enter_context(cancelled_by_signals(cancel, progress))
         tools = Tools(engine, llm, registry, progress, cancel)
-        results, _ = run(Job(plan, settings, command), tools)
+        results, _ = run(job, tools)
     return results
 
 

@@ -65,8 +65,11 @@ class Budget:
             known = self._spent.get((cell, attempt), Decimal(0))
             self._spent[cell, attempt] = max(known, cost)
 
-    def check(self, cell: str) -> None:
-        """Raise CELL_BUDGET or RUN_BUDGET when more than that was spent."""
+    def check(self, cell: str, *, ended: bool = False) -> None:
+        """Raise CELL_BUDGET or RUN_BUDGET when more than that was spent.
+
+        ``ended``: the cell will spend no more, so that stopping it would save nothing of the run's budget.
+        """
         with self._lock:
             by_cell = sum((cost for (name, _), cost in self._spent.items() if name == cell), Decimal(0))
             by_run = sum(self._spent.values(), Decimal(0))
@@ -74,7 +77,7 @@ class Budget:
             (Cause.CELL_BUDGET, by_cell, self._per_cell, "one cell"),
             (Cause.RUN_BUDGET, by_run, self._per_run, "the run"),
         ):
-            if limit is not None and spent > limit:
+            if limit is not None and spent > limit and not (ended and cause is Cause.RUN_BUDGET):
                 message = f"{format_money(spent)} spent, of {format_money(limit)} that {whose} may cost"
                 raise CellFailure(cause, message)
 

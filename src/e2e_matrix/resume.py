@@ -31,6 +31,7 @@ PLAN = "plan.json"
 _M = TypeVar("_M", bound=Model)
 FINISHED = (Outcome.PASSED, Outcome.FAILED)
 _MOST_DIFFERENCES = 20
+_CHOSEN = (Source.COMMAND_LINE, Source.ENVIRONMENT, Source.RESUMED)
 
 # What a person chose beside the file: the setting's name -> the field of Overrides.
 _OPTIONS = {
@@ -139,8 +140,7 @@ def write_started(task: CellTask) -> None:
 def _options(settings: Settings) -> Iterator[tuple[str, Any]]:
     for name, field in _OPTIONS.items():
         origin = settings.origins[name]
-        chosen = origin.source in (Source.COMMAND_LINE, Source.ENVIRONMENT) or field in ("ref", "image")
-        if not chosen or origin.value is None:
+        if origin.source not in _CHOSEN or origin.value is None:
             continue
         if field == "base_url" and origin.value != without_password(origin.value):
             continue  # it may hold a key: it has to be given again
@@ -154,7 +154,7 @@ def find(name: str, reports: Path) -> Path:
     """
     for folder in (reports / name, Path(name)):
         if (folder / PLAN).is_file():
-            return folder.resolve()
+            return folder.parent / folder.resolve().name  # what `latest` names, not the link
     known = sorted((path.parent.name for path in reports.glob(f"*/{PLAN}")), reverse=True)
     there = f"There are: {', '.join(dict.fromkeys(known[:5]))}." if known else f"{reports} has none."
     raise BadInput([Problem("--resume", 0, 0, f"there is no run {name!r} that could be resumed", there)])

@@ -84,7 +84,7 @@ def _folder(job: Job, clock: Clock) -> RunFolder:
 
 def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder) -> Results:
     llm = tools.llm.describe()
-    earlier = _begin(job, clock, prepared, folder, llm)
+    earlier = _begin(job, clock, prepared, folder, llm, tools.progress)
     record = Record(job, clock, prepared, tools.engine.info(), llm, folder)
     tools.progress.run_started(
         folder.run_id, [cell.planned.id for cell in prepared], record.workers, f"{llm.model} ({llm.kind})"
@@ -103,7 +103,7 @@ def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], fol
 
 
 def _begin(
-    job: Job, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder, llm: Llm
+    job: Job, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder, llm: Llm, progress: Progress
 ) -> Mapping[str, Sequence[Attempt]]:
     """Write down what the run is made from; the attempts by cell that an earlier process has made."""
     plan = resume.plan_of(job, prepared, llm, clock.started_at)
@@ -111,6 +111,8 @@ def _begin(
     if job.resume:
         before = resume.go_on(folder, plan, job.force)
         earlier = before.attempts
+        begun = sum(bool(attempts) for attempts in earlier.values())
+        progress.note(f"resuming {folder.run_id}: {begun} of {len(earlier)} cells were begun")
         clock.resume(before.plan.started_at, before.plan.resumed_at, before.seconds)
         plan = plan.model_copy(update={"started_at": clock.started_at, "resumed_at": clock.resumed_at})
     resume.write_plan(folder, plan)

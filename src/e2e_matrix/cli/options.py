@@ -61,15 +61,15 @@ _RUN_OPTIONS = (
 
 def matrix_options(command: Command) -> Command:
     """--matrix, --ref, --image, --only, --skip."""
-    return _with(_MATRIX_OPTIONS, command)
+    return with_options(_MATRIX_OPTIONS, command)
 
 
 def run_options(command: Command) -> Command:
     """What _RUN_OPTIONS lists."""
-    return _with(_RUN_OPTIONS, command)
+    return with_options(_RUN_OPTIONS, command)
 
 
-def _with(options: Iterable[Callable[[Command], Command]], command: Command) -> Command:
+def with_options(options: Iterable[Callable[[Command], Command]], command: Command) -> Command:
     for option in reversed(tuple(options)):  # click lists them in the order in which they decorate from below
         command = option(command)
     return command

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from e2e_matrix.cli.options import command_line, load, matrix_options, run_options
+from e2e_matrix.cli.job import load_run, resume_options
+from e2e_matrix.cli.options import matrix_options, run_options
 from e2e_matrix.launch import launch
 from e2e_matrix.terminal import make_progress
 
@@ -16,14 +17,15 @@ from e2e_matrix.terminal import make_progress
 @click.command("run")
 @matrix_options
 @run_options
+@resume_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
 @click.pass_context
-def command(ctx: click.Context, /, quiet: bool, **_: Any) -> int:
+def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:
     """Run the matrix and render its report.
 
     Without a model (LLM_MODEL, --model) the stand-in LLM answers, which costs nothing.
     """
-    settings, plan = load(ctx)
+    job = load_run(ctx).job(force)
     progress = make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty())
-    results = launch(settings, plan, command_line(), progress)
+    results = launch(job, progress)
     return results.run.exit_code

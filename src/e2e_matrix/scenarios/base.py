@@ -225,12 +225,12 @@ class Session:
         if self._server is not None:
             self._server.close()
 
-    def spend(self, cost: Decimal) -> None:
+    def spend(self, cost: Decimal, *, ended: bool = False) -> None:
         """What the attempt has cost so far, by the server's count. Raises when that is more than it may."""
         if cost > (self.findings.cost_usd or 0):
             self.findings.cost_usd = cost
         self.limits.budget.note(self.task.cell, self.task.attempt, cost)
-        self.limits.budget.check(self.task.cell)
+        self.limits.budget.check(self.task.cell, ended=ended)
 
     def phase(self, **seconds: float) -> None:
         self.findings.phases = self.findings.phases.model_copy(update=seconds)

@@ -288,7 +288,7 @@ def _check_bill(session: Session, conversation: str) -> None:
             raise CellFailure(Cause.ASSERTION, message, expected="a number above zero", got=told)
         if calls is None:
             if cost:
-                session.spend(cost)
+                session.spend(cost, ended=True)
             return
         if not cost:
             told = "0" if cost is not None else "no cost at all"
@@ -296,7 +296,7 @@ def _check_bill(session: Session, conversation: str) -> None:
         step.expect(
             "the tokens that the server counted, against those served", str(_served(calls)), str(bill.tokens)
         )
-        session.spend(cost)
+        session.spend(cost, ended=True)
 
 
 @dataclass(frozen=True)

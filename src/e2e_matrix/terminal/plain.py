@@ -84,7 +84,9 @@ class PlainProgress:
             self._finished.add(cell.id)
             done = len(self._finished)
         words = [outcome_words(cell.outcome)]
-        if cell.attempts:
+        if cell.reused:
+            words[0] += " before, and is not run again"
+        elif cell.attempts:
             words[0] += f" in {format_seconds(cell.duration_seconds)}"
         if cell.cost_usd is not None:
             words.append(format_money(cell.cost_usd))
