@@ -47,7 +47,7 @@ _RUN_OPTIONS = (
     _option("--timeout", "Limit of one native cell, such as 10m.", metavar="DURATION"),
     _option("--run-timeout", "Limit of the whole run, such as 2h.", metavar="DURATION"),
     _option("--max-cost", "What the whole run may cost, in US dollars.", metavar="USD"),
-    _option("--repeat", "Run each cell so often.", metavar="N", type=click.IntRange(min=1)),
+    _option("--repeat", "Run each cell so often.", metavar="N", type=click.IntRange(1, 1000)),
     _option(
         "--images",
         "Keep or remove the images that the run pulls.",
