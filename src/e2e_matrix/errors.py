@@ -12,7 +12,7 @@ A message says what happened, where, and what to do next; it is shown without a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from e2e_matrix.failures import Cause
@@ -22,6 +22,8 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INFRASTRUCTURE = 3
 EXIT_INTERRUPTED = 130
+
+_MAX_PROBLEMS = 100
 
 
 class E2EMatrixError(Exception):
@@ -48,13 +50,22 @@ class Problem:
 
 
 class BadInput(E2EMatrixError):
-    """A file, option or variable cannot be used. Raised once, with all the problems."""
+    """A file, option or variable cannot be used. Raised once, with all the problems, or the first 100."""
 
     exit_code = EXIT_BAD_INPUT
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems))
+        self.problems = tuple(_first(sorted(problems)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def _first(problems: Sequence[Problem]) -> Sequence[Problem]:
+    """As many as a person may read; the last one counts the rest."""
+    if len(problems) <= _MAX_PROBLEMS:
+        return problems
+    first, rest = problems[: _MAX_PROBLEMS - 1], problems[_MAX_PROBLEMS - 1 :]
+    more = replace(rest[0], message=f"and {len(rest)} more problems from here on", hint="mend these first")
+    return [*first, more]
 
 
 class InfrastructureError(E2EMatrixError):

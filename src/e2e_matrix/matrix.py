@@ -21,6 +21,7 @@ from e2e_matrix.matrix_fields import (
     Keeping,
     Memory,
     Positive,
+    Repeats,
     Retries,
     ScenarioSettings,
     TemplateText,
@@ -122,7 +123,7 @@ class Matrix(_Section):
     scenarios: dict[str, ScenarioSettings] = Field(
         {"deferred-init": {}}, description="What is done to each image, with the scenario's own settings"
     )
-    repeat: Whole = Field(1, description="How often each cell is run")
+    repeat: Repeats = Field(1, description="How often each cell is run")
     max_parallel: Whole | None = Field(None, description="Cells at a time; null: one per CPU of the engine")
     max_pulls: Whole = Field(3, description="Images pulled at a time")
     max_starts: Whole = Field(4, description="Containers created and started at a time")

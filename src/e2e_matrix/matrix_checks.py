@@ -15,6 +15,7 @@ from e2e_matrix.templates import FIELD_NAME, Template, did_you_mean
 
 # A template's own words, and what results.json calls the scenario of a cell.
 RESERVED_AXES = frozenset({"image", "scenario"})
+_FEWER = "use fewer values, or several files"
 
 
 def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -> Iterator[Problem]:
@@ -37,11 +38,16 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
         for index in idle_excludes(axes, exclude)
     ]
     yield from idle
-    if not expand(axes, include, exclude):
+    combinations = expand(axes, include, exclude)
+    if not combinations:
         message = "exclude leaves no cell" if exclude else "has no axis: nothing to run"
         hint = "remove an entry of exclude" if exclude else "add one, such as `variant: [python, java]`"
         where = ("matrix", "exclude") if exclude else ("matrix",)
         yield matrix.problem(where, message, hint, key=True)
+        return
+    cells = len(combinations) * max(1, len(matrix.scenarios))
+    if cells > MAX_CELLS:
+        yield matrix.problem(("matrix", "include"), _too_many("include makes", cells), _FEWER, key=True)
         return
     _, problems = plan_cells(matrix, settings, broken)
     yield from problems
@@ -97,8 +103,16 @@ def _axes(matrix: Matrix) -> Iterator[Problem]:
                 yield matrix.problem((*where, index), f"{value!r} is in {name} twice", "remove one")
     cells = math.prod(map(len, axes.values())) * max(1, len(matrix.scenarios))
     if cells > MAX_CELLS:
-        message = f"the axes make {cells} cells; {MAX_CELLS} is the limit"
-        yield matrix.problem(("matrix",), message, "use fewer values, or several files", key=True)
+        yield matrix.problem(("matrix",), _too_many("the axes make", cells), _FEWER, key=True)
+    for key, entries in (("include", matrix.matrix.include), ("exclude", matrix.matrix.exclude)):
+        if len(entries) > MAX_CELLS:
+            message = f"{key} has {len(entries)} entries; {MAX_CELLS} is the limit"
+            yield matrix.problem(("matrix", key), message, _FEWER, key=True)
+
+
+def _too_many(what: str, cells: int) -> str:
+    number = str(cells) if cells < 10**30 else "more than 10**30"
+    return f"{what} {number} cells; {MAX_CELLS} is the limit"
 
 
 def _entries(matrix: Matrix, broken: Container[str]) -> Iterator[Problem]:

@@ -27,7 +27,10 @@ _SMALLEST_MEMORY = 64 << 20
 _LARGEST_COUNT = 1_000_000
 _LARGEST_NUMBER = 1000
 _MOST_RETRIES = 20
+MOST_REPEATS = 1000
 KEEPING = ("keep", "remove")
+# A value is repeated in every cell that has it.
+_LONGEST_TEXT = 4096
 
 Measure = TypeVar("Measure", int, float)
 
@@ -71,13 +74,13 @@ def _filled(value: object) -> str:
     text = _text(value)
     if not text.strip():
         raise _wrong("must not be empty", "write a value, or leave it out")
+    if len(text) > _LONGEST_TEXT:
+        raise _wrong(f"must be at most {_LONGEST_TEXT} characters long", "shorten it")
     return text
 
 
 def _braces(value: object) -> str:
     text = _text(value)
-    if "\0" in text:
-        raise _wrong("must not contain the character NUL")
     try:
         Template.parse(text)
     except ValueError as error:
@@ -97,18 +100,14 @@ def _flag(value: object) -> bool:
     raise _wrong(f"must be true or false, not {kind_of(value)}")
 
 
-def _whole(value: object) -> int:
-    plain = _plain(value)
-    if isinstance(plain, int) and not isinstance(plain, bool) and 1 <= plain <= _LARGEST_COUNT:
-        return plain
-    raise _wrong(f"must be a whole number from 1 to {_LARGEST_COUNT}, not {kind_of(value)}")
+def _between(least: int, most: int) -> BeforeValidator:
+    def check(value: object) -> int:
+        plain = _plain(value)
+        if isinstance(plain, int) and not isinstance(plain, bool) and least <= plain <= most:
+            return plain
+        raise _wrong(f"must be a whole number from {least} to {most}, not {kind_of(value)}")
 
-
-def _count(value: object) -> int:
-    plain = _plain(value)
-    if isinstance(plain, int) and not isinstance(plain, bool) and 0 <= plain <= _MOST_RETRIES:
-        return plain
-    raise _wrong(f"must be a whole number from 0 to {_MOST_RETRIES}, not {kind_of(value)}")
+    return BeforeValidator(check)
 
 
 def _money(value: object) -> Decimal:
@@ -195,8 +194,9 @@ Filled = Annotated[str, BeforeValidator(_filled), WithJsonSchema(_ANY_SCALAR)]
 Braces = Annotated[str, BeforeValidator(_braces), WithJsonSchema(_ANY_SCALAR)]
 TemplateText = Annotated[str, BeforeValidator(_template), WithJsonSchema({"type": "string", "minLength": 1})]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Whole = Annotated[int, BeforeValidator(_whole), WithJsonSchema(_COUNT)]
-Retries = Annotated[int, BeforeValidator(_count), WithJsonSchema(_RETRIES)]
+Whole = Annotated[int, _between(1, _LARGEST_COUNT), WithJsonSchema(_COUNT)]
+Retries = Annotated[int, _between(0, _MOST_RETRIES), WithJsonSchema(_RETRIES)]
+Repeats = Annotated[int, _between(1, MOST_REPEATS), WithJsonSchema({**_COUNT, "maximum": MOST_REPEATS})]
 Dollars = Annotated[Decimal, BeforeValidator(_money), WithJsonSchema(_MONEY)]  # US dollars, exact
 Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
 Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]

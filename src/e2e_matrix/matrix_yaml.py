@@ -2,7 +2,7 @@
 
 Nodes are composed, not constructed: a scalar keeps its source text (``1.10`` stays 1.10, ``no`` stays no)
 beside the value that YAML gives it, and every key and value keeps its line and column. What a file can do to
-its reader is bounded: size, depth, and the number of nodes that aliases unfold to.
+its reader is bounded: size, depth and the number of nodes, each as written and as aliases unfold it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,20 @@ from e2e_matrix.text import one_line
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_NODES = 10_000
+# Characters that variables put into one file: their names are shorter than what they hold.
+MAX_EXPANSION = 1 << 20
 
 _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = frozenset(
     _TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value")
 )
+# YAML 1.1, section 5.4: what ends a line, for the marks of the scanner too.
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+# What an escape may write, or an environment that is not UTF-8 hold, and no process can be given.
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+# No setting is as long a number, and reading YAML's 1:60:60... takes time that grows with its square.
+_LONGEST_NUMBER = 100
+_BOM = b"\xef\xbb\xbf"
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[^}:]*)(?::-(?P<default>[^}]*))?(?P<end>\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -65,10 +74,11 @@ class Document:
         for length in range(len(where), -1, -1):
             table = self.keys if key and length == len(where) else self.values
             if place := table.get(where[:length]):
-                return self._problem(place, message, hint)
-        return self._problem((1, 1), message, hint)
+                return self.problem_at(place, message, hint)
+        return self.problem_at((1, 1), message, hint)
 
-    def _problem(self, place: Place, message: str, hint: str) -> Problem:
+    def problem_at(self, place: Place, message: str, hint: str) -> Problem:
+        """A Problem at a line and column."""
         # Names and values of the file stand in messages, and these go to a terminal.
         return Problem(self.file, *place, one_line(message, 400), one_line(hint, 1000))
 
@@ -102,11 +112,11 @@ def _read_text(path: Path) -> str:
         raise _unusable(
             name, f"is larger than {MAX_BYTES // 1024} KiB", "this is hardly a matrix file"
         ) from None
+    data = data.removeprefix(_BOM)
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8")
-        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        line, column = _place_after(data[: error.start].decode("utf-8"))
         message = f"not UTF-8: byte 0x{data[error.start]:02x}"
         raise BadInput([Problem(name, line, column, message, "save the file as UTF-8")]) from None
 
@@ -119,6 +129,12 @@ def _place(mark: Any) -> Place:
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
+def _place_after(before: str) -> Place:
+    """The place of what comes after ``before``, the beginning of a file."""
+    lines = _LINE_BREAK.split(before)
+    return len(lines), len(lines[-1]) + 1
+
+
 class _Reader:
     def __init__(self, file: str, text: str, environ: Mapping[str, str]) -> None:
         self.file = file
@@ -127,6 +143,7 @@ class _Reader:
         self.found = Document(file)
         self.resolver = yaml.SafeLoader("")
         self.nodes = 0
+        self.room = MAX_EXPANSION
 
     def document(self) -> Document:
         try:
@@ -140,12 +157,12 @@ class _Reader:
         return self.found
 
     def _stop(self, line: int, column: int, message: str, hint: str) -> BadInput:
-        return BadInput([*self.found.problems, Problem(self.file, line, column, message, hint)])
+        return BadInput([*self.found.problems, self.found.problem_at((line, column), message, hint)])
 
     def _check_shape(self) -> None:
-        """Depth and the number of documents, before anything recursive looks at the file."""
-        depth = documents = 0
-        for event in yaml.parse(self.text, Loader=yaml.SafeLoader):
+        """Depth, length and the number of documents, before anything recursive looks at the file."""
+        depth = documents = nodes = 0
+        for event in self._events():
             line, column = _place(event.start_mark)
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
@@ -153,32 +170,47 @@ class _Reader:
                 depth -= 1
             elif isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
+            nodes += isinstance(event, yaml.NodeEvent)
             if depth > MAX_DEPTH:
                 raise self._stop(line, column, f"nested more than {MAX_DEPTH} levels deep", "flatten it")
+            if nodes > 2 * MAX_NODES:  # keys are nodes, too
+                raise self._stop(
+                    line, column, f"more than {2 * MAX_NODES} keys and values", "this is hardly a matrix file"
+                )
             if documents > 1:
                 raise self._stop(
                     line, column, "a second document", "remove the `---`: one file is one matrix"
                 )
 
+    def _events(self) -> Iterator[yaml.Event]:
+        loader = yaml.SafeLoader(self.text)
+        try:
+            while loader.check_event():
+                yield loader.get_event()  # type: ignore[no-untyped-call]
+        except (ValueError, OverflowError):  # "\UFFFFFFFF", and %YAML with thousands of digits
+            place = (loader.line + 1, loader.column + 1)
+            raise self._stop(
+                *place, "not YAML: a number that is too large", "there is no such character or version"
+            ) from None
+
     def _not_yaml(self, error: yaml.YAMLError) -> Problem:
         if isinstance(error, yaml.reader.ReaderError):  # knows an index, not a line
-            before = self.text[: int(error.position)]
-            line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+            place = _place_after(self.text[: int(error.position)])
             message = f"not YAML: the control character U+{ord(self.text[int(error.position)]):04X}"
-            return Problem(
-                self.file, line, column, message, "remove it, or write it as an escape in double quotes"
+            return self.found.problem_at(
+                place, message, "remove it, or write it as an escape in double quotes"
             )
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line, column = _place(mark)
         problem = str(getattr(error, "problem", None) or error)
         if "'\\t'" in problem:
-            return Problem(self.file, line, column, "not YAML: a tab", "indent with spaces")
+            return self.found.problem_at((line, column), "not YAML: a tab", "indent with spaces")
         context = getattr(error, "context", None)
         message = f"not YAML: {f'{context}, ' if context else ''}{problem}"
-        return Problem(self.file, line, column, message, self._yaml_hint(line, problem))
+        return self.found.problem_at((line, column), message, self._yaml_hint(line, problem))
 
     def _yaml_hint(self, line: int, problem: str) -> str:
-        lines = self.text.splitlines()
+        lines = _LINE_BREAK.split(self.text)
         if 0 < line <= len(lines) and ("${" in lines[line - 1] or re.search(r":\s*\{\w", lines[line - 1])):
             return "put quotes around text with braces"
         if "alias" in problem or "anchor" in problem:
@@ -190,6 +222,8 @@ class _Reader:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise self._stop(*place, f"unfolds to more than {MAX_NODES} values", "use fewer aliases (*name)")
+        if len(above) > MAX_DEPTH:  # an alias in an alias in an alias
+            raise self._stop(*place, f"unfolds to more than {MAX_DEPTH} levels", "use fewer aliases (*name)")
         if id(node) in above:
             raise self._stop(*place, "an alias that contains itself", "write the value out")
         self.found.values[where] = place
@@ -208,11 +242,15 @@ class _Reader:
             place = _place(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode):
                 hint = "put quotes around text with braces" if where else "write `key: value`"
-                self.found.problems.append(Problem(self.file, *place, "a key must be plain text", hint))
+                self.found.problems.append(self.found.problem_at(place, "a key must be plain text", hint))
+                self.found.broken.add(where)
+            elif bad := _NO_TEXT.search(key_node.value):
+                message = f"a key must not contain the character U+{ord(bad[0]):04X}"
+                self.found.problems.append(self.found.problem_at(place, message, "remove it"))
                 self.found.broken.add(where)
             elif first := self.found.keys.get((*where, key_node.value)):
                 message = f"duplicate key {key_node.value!r}, first on line {first[0]}"
-                self.found.problems.append(Problem(self.file, *place, message, "remove one of the two"))
+                self.found.problems.append(self.found.problem_at(place, message, "remove one of the two"))
                 self.found.broken.add((*where, key_node.value))
             else:
                 self.found.keys[(*where, key_node.value)] = place
@@ -220,6 +258,9 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, where: Location) -> Scalar | None:
         text = self._expand(node.value, where)
+        if bad := _NO_TEXT.search(text):
+            self.found.report(where, f"must not contain the character U+{ord(bad[0]):04X}", "remove it")
+            return None
         tag = node.tag
         if text != node.value and node.style is None:  # a variable's number is one, as if it stood here
             tag = self.resolver.resolve(  # type: ignore[no-untyped-call]
@@ -230,7 +271,7 @@ class _Reader:
         return Scalar(text, self._value(tag, text), node.value)
 
     def _value(self, tag: str, text: str) -> str | int | float | bool:
-        if tag not in (_TAG + "int", _TAG + "float", _TAG + "bool"):
+        if tag not in (_TAG + "int", _TAG + "float", _TAG + "bool") or len(text) > _LONGEST_NUMBER:
             return text
         try:
             value = self.resolver.construct_object(yaml.ScalarNode(tag, text))
@@ -251,6 +292,11 @@ class _Reader:
                 )
                 return ""
             if value := self.environ.get(name):
+                self.room -= len(value)
+                if self.room < 0:
+                    limit = f"{MAX_EXPANSION >> 20} MiB"
+                    self.found.report(where, f"the variables hold more than {limit}", "use fewer of them")
+                    return ""
                 return value
             if default is not None:
                 return default

@@ -21,6 +21,8 @@ from e2e_matrix.templates import Template, did_you_mean, is_image_reference, is_
 
 MAX_CELLS = 1000
 MAX_ID = 100
+# Characters of all cells together, in which a short text counts as one of 64: templates multiply.
+MAX_TEXT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ class _Planner:
         self.matrix = matrix
         self.settings = settings
         self.problems: list[Problem] = []
+        axes = matrix.matrix
+        self.fields = list(dict.fromkeys(["ref", *itertools.chain(axes.axes, *axes.include)]))
         texts = {
             "image": settings.image,
             "arch-image": settings.arch_image,
@@ -162,27 +166,30 @@ class _Planner:
             for name, text in texts.items()
             if text is not None and name.split(".")[0] not in broken and (template := self._parse(name, text))
         }
+        self.room = MAX_TEXT
 
     def cells(self) -> Iterator[PlannedCell]:
         axes = self.matrix.matrix
         combinations = expand(axes.axes, axes.include, axes.exclude)
-        ids: dict[str, str] = {}
+        ids: dict[str, Mapping[str, str]] = {}
         for combination, scenario in itertools.product(combinations, self.settings.scenarios):
             where = _written_at(combination)
-            shown = ", ".join(f"{name}: {value}" for name, value in combination.values.items())
             cell_id = self._id(combination.values, scenario)
             if not cell_id or len(cell_id) > MAX_ID:
-                message = f"the cell ({shown}) has no id of 1 to {MAX_ID} letters and digits"
+                message = (
+                    f"the cell ({_shown(combination.values)}) has no id of 1 to {MAX_ID} letters and digits"
+                )
                 hint = "an id is made of the axes' values: shorten or rename them"
                 self.problems.append(self.matrix.problem(where, message, hint))
             elif other := ids.get(cell_id.casefold()):
-                message = f"two cells have the id {cell_id}: ({other}) and ({shown})"
+                both = f"({_shown(other)}) and ({_shown(combination.values)})"
+                message = f"two cells have the id {cell_id}: {both}"
                 hint = "an id is made of the axes' values: let them differ in letters, digits, '.' or '_'"
                 self.problems.append(self.matrix.problem(where, message, hint))
             else:
                 # Without case: on some file systems the two would share a folder.
-                ids[cell_id.casefold()] = shown
-                yield self._cell(cell_id, combination, scenario, shown)
+                ids[cell_id.casefold()] = combination.values
+                yield self._cell(cell_id, combination, scenario)
 
     def _id(self, values: Mapping[str, str], scenario: str) -> str:
         axes = self.matrix.matrix.axes or values
@@ -196,22 +203,26 @@ class _Planner:
         image = self.templates.get("image")
         return image is not None and "ref" in image.fields
 
-    def _cell(self, cell_id: str, combination: Combination, scenario: str, shown: str) -> PlannedCell:
+    def _cell(self, cell_id: str, combination: Combination, scenario: str) -> PlannedCell:
         values = {"ref": self.settings.ref, **combination.values}
         if "ref" in combination.values:
             values["ref"] = tag_of_ref(values["ref"])
             if self.settings.origins["ref"].place:
                 hint = "leave it out; --only and --skip choose cells"
-                self._report("ref", f"the matrix gives the cell ({shown}) its own ref", hint)
+                self._report(
+                    "ref", f"the matrix gives the cell ({_shown(combination.values)}) its own ref", hint
+                )
         texts: dict[str, str] = {}
         for name, template in self.templates.items():  # image first: arch-image may contain it
             known = {**values, **texts} if name == "arch-image" else values
             missing = [field_name for field_name in template.fields if field_name not in known]
             if not missing:
+                if not self._has_room(name, template.length(known)):
+                    break
                 texts[name] = template.render(known)
-                self._check(name, texts[name], shown)
+                self._check(name, texts[name], combination.values)
             elif "image" not in missing:  # without an image its own problem is there already
-                message = f"the cell ({shown}) has no {missing[0]}, which {name} needs"
+                message = f"the cell ({_shown(combination.values)}) has no {missing[0]}, which {name} needs"
                 where = _written_at(combination)
                 self.problems.append(self.matrix.problem(where, message, f"add `{missing[0]}:` to it"))
         return PlannedCell(
@@ -230,10 +241,7 @@ class _Planner:
         )
 
     def _parse(self, name: str, text: str) -> Template | None:
-        axes = self.matrix.matrix
-        known = list(dict.fromkeys(["ref", *itertools.chain(axes.axes, *axes.include)]))
-        if name == "arch-image":
-            known.append("image")
+        known = [*self.fields, "image"] if name == "arch-image" else self.fields
         try:
             template = Template.parse(text)
         except ValueError as error:
@@ -244,14 +252,24 @@ class _Planner:
             self._report(name, f"unknown field {{{slip}}}", did_you_mean(slip, known))
         return None if unknown else template
 
-    def _check(self, name: str, text: str, shown: str) -> None:
+    def _has_room(self, name: str, length: int) -> bool:
+        """Whether a text of this length is still within MAX_TEXT; says so once."""
+        if self.room < 0:
+            return False
+        self.room -= max(64, length)
+        if self.room < 0:
+            self._report(
+                name, f"all cells together have more than {MAX_TEXT >> 20} MiB of text", "shorten it"
+            )
+        return self.room >= 0
+
+    def _check(self, name: str, text: str, values: Mapping[str, str]) -> None:
         if name in ("image", "arch-image") and not is_image_reference(text):
-            message = f"of the cell ({shown}): {text!r} is no image reference"
+            message = f"of the cell ({_shown(values)}): {text[:200]!r} is no image reference"
             self._report(name, message, "write registry/repository:tag; only tags may have capitals")
         elif name == "platform" and not is_platform(text):
-            self._report(
-                name, f"of the cell ({shown}): {text!r} is no platform", "write os/arch, as linux/arm64"
-            )
+            message = f"of the cell ({_shown(values)}): {text[:200]!r} is no platform"
+            self._report(name, message, "write os/arch, as linux/arm64")
 
     def _report(self, name: str, message: str, hint: str) -> None:
         """A problem of a template, where it was written: an option, a variable, or the file."""
@@ -264,6 +282,11 @@ class _Planner:
         else:  # the default does not suit the axes
             problem = self.matrix.problem(("matrix",), f"the default {name}: {message}", hint, key=True)
             self.problems.append(problem)
+
+
+def _shown(values: Mapping[str, str]) -> str:
+    """A cell's values for a message."""
+    return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
 def _written_at(combination: Combination) -> Location:

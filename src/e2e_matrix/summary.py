@@ -123,7 +123,9 @@ def costs_unknown(attempt: Attempt) -> bool:
     """Whether an attempt may have cost something that nobody told: it talked to its model, or tried to."""
     if attempt.cost_usd is not None:
         return False
-    return bool(attempt.llm_calls) or any(step.name == "conversation" for step in attempt.steps)
+    if attempt.llm_calls is not None:
+        return bool(attempt.llm_calls)  # the stand-in knows whether it was talked to
+    return any(step.name == "conversation" for step in attempt.steps)
 
 
 def _image(planned: PlannedCell, image: ResolvedImage | None, last: Attempt | None) -> Image:

@@ -7,6 +7,7 @@ can reach nothing but the values it is given.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _REFERENCE = re.compile(
     rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
 )
 _LONGEST_REFERENCE = 512
+# Comparing words is slow, and a file may have thousands of each.
+_MOST_KNOWN = 100
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?")
 _RELEASE = re.compile(r"v([0-9]+(?:\.[0-9]+){0,2}|[0-9]+\.[0-9]+\.[0-9]+[-.a-z][A-Za-z0-9.-]*)")
 
@@ -47,6 +50,12 @@ class Template:
                 raise ValueError(f"{{{field}}} is no field: write {{name}}, and {{{{ for a literal brace")
         fields = dict.fromkeys(field for _, field, _, _ in pieces if field is not None)
         return cls(text, tuple(fields), tuple((literal, field) for literal, field, _, _ in pieces))
+
+    def length(self, values: Mapping[str, str]) -> int:
+        """How many characters ``render`` would return."""
+        return sum(
+            len(literal) + (len(values[field]) if field is not None else 0) for literal, field in self._parts
+        )
 
     def render(self, values: Mapping[str, str]) -> str:
         """The text with every field replaced; ``values`` must hold all of ``fields``."""
@@ -87,5 +96,6 @@ def tag_of_ref(ref: str) -> str:
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """A hint that names the nearest of ``known``, or all of them."""
+    known = list(itertools.islice(known, _MOST_KNOWN))
     near = difflib.get_close_matches(word, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"

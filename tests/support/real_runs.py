@@ -53,7 +53,7 @@ class Runner:
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=_environment(),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -71,7 +71,7 @@ class Runner:
         return self.finish(self.start(*options, template=template))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This process's, without what would set the run's options."""
     ours = ("LLM_", "E2E_MATRIX_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -56,6 +56,8 @@ def test_retries_end_and_the_last_failure_stands(bench: Bench) -> None:
     bench.behave = fails_first(99, Cause.REGISTRY_UNREACHABLE)
     java = cell(bench.run(), "java-amd64")
     assert (java.outcome, len(java.attempts)) == (Outcome.ERROR, 3)
+    for report in ("report.html", "report.md"):
+        assert "3 attempts" in (bench.tmp_path / "reports" / "latest" / report).read_text()
 
 
 def test_the_product_is_not_tried_again_by_itself(bench: Bench) -> None:

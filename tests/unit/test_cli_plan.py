@@ -43,6 +43,14 @@ def refusal(*arguments: str) -> str:
     return str(result.exception)
 
 
+def test_a_models_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    axes = MATRIX.replace("{variant", r'{m: [a, "\e[31mb\u202e"], variant')
+    write(tmp_path, axes + 'llm: {model: "{m}"}\n')
+    result = plan()
+    assert result.exit_code == 0, result.output
+    assert not {"\x1b", "\u202e"} & set(result.stdout)
+
+
 def test_the_text_is_an_aligned_table_and_what_was_set(tmp_path: Path) -> None:
     write(tmp_path, MATRIX + "timeout: 5m\n")
     result = plan("--ref", "v1.58.2", "--skip", "*-arm64")

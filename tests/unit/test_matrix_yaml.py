@@ -40,6 +40,21 @@ def test_what_is_not_utf_8_is_shown_where_it_is(tmp_path: Path) -> None:
     assert str(refused(path)).startswith(f"{path}:2:10: not UTF-8: byte 0xe4")
 
 
+def test_a_byte_order_mark_is_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_bytes(b"\xef\xbb\xbfa\xff: b")
+    assert str(refused(path)).startswith(f"{path}:1:2: not UTF-8: byte 0xff")
+
+
+@pytest.mark.parametrize("line_break", ["\r", "\r\n", "\x85", "\u2028"])
+def test_lines_end_where_yaml_says(tmp_path: Path, line_break: str) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_bytes(f"ref: a{line_break}reports: ä".encode() + b"\xff")
+    assert str(refused(path)).startswith(f"{path}:2:11: not UTF-8")
+    path.write_bytes(f"ref: a{line_break}reports: \x07".encode())
+    assert str(refused(path)).startswith(f"{path}:2:10: not YAML: the control character U+0007")
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
     path = tmp_path / "matrix.yaml"
     path.write_bytes(b"\xef\xbb\xbfref: a")
@@ -65,6 +80,14 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
         (MATRIX + "ref: a\nref: b\n", "3:1 duplicate key 'ref', first on line 2 | remove one"),
         (MATRIX + "ref: !!python/name:os.system\n", "2:6 the tag !!python/name:os.system means nothing here"),
         (MATRIX + "? [a]\n: b\n", "2:3 a key must be plain text"),
+        (r'ref: "\U00110000"', "1:9 not YAML: a number that is too large"),
+        (r'ref: "\UFFFFFFFF"', "1:9 not YAML: a number that is too large"),
+        (f"%YAML 1.{'9' * 5000}\n---\n" + MATRIX, "1:9 not YAML: a number that is too large"),
+        (MATRIX + r'"\ud800": a', "2:1 a key must not contain the character U+D800"),
+        (MATRIX + r'environment: {A: "\ud800"}', "2:18 must not contain the character U+D800"),
+        (MATRIX + r'reports: "a\0b"', "2:10 must not contain the character U+0000"),
+        (MATRIX + f"z: [{'a,' * 20_000}]", "2:39983 more than 20000 keys and values"),
+        (MATRIX + f"ref: '{'a' * 4097}'", "2:6 ref: must be at most 4096 characters long"),
     ],
 )
 def test_what_cannot_be_read_has_a_place_and_a_remedy(tmp_path: Path, text: str, expected: str) -> None:
@@ -84,13 +107,33 @@ def test_aliases_that_unfold_without_end_are_stopped(tmp_path: Path) -> None:
     assert "unfolds to more than 10000 values" in problem(tmp_path, "\n".join(lines))
 
 
+def test_aliases_cannot_be_deeper_than_what_is_written(tmp_path: Path) -> None:
+    rungs = [f"a{n}: &a{n} {'[' * 17}*a{n - 1}{']' * 17}" for n in range(1, 33)]
+    assert "unfolds to more than 20 levels" in problem(tmp_path, "\n".join(["a0: &a0 [x]", *rungs]))
+
+
+@pytest.mark.parametrize("text", ["ref: *{}", "ref: !{}!x x", "ref: !<{}> x", "? {0}\n: 1\n? {0}\n: 1"])
+def test_a_message_has_one_bounded_line(tmp_path: Path, text: str) -> None:
+    found = problem(tmp_path, MATRIX + text.format("a" * 100_000))
+    assert len(found) < 600
+    assert "\n" not in found
+
+
+def test_of_many_problems_the_first_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    found = problems(tmp_path, MATRIX + "".join(f"z{n}: a\n" for n in range(250)))
+    assert len(found) == 100
+    assert found[98].startswith("100:1 unknown key 'z98'")
+    assert found[99] == "101:1 and 151 more problems from here on | mend these first"
+
+
 def test_an_alias_means_what_it_names(tmp_path: Path) -> None:
     matrix = load(tmp_path, "matrix: {variant: [&p python], arch: [amd64]}\nref: *p\n")
     assert matrix.ref == "python"
 
 
 @pytest.mark.parametrize(
-    "value", ["0x_", '!!int ""', "!!bool maybe", "!!float x", "1e9999999", "9" * 5000, "=", "1:60"]
+    "value",
+    ["0x_", '!!int ""', "!!bool maybe", "!!float x", "1e9999999", "9" * 5000, "=", "1:60"],
 )
 def test_what_only_looks_like_a_number_is_no_crash(tmp_path: Path, value: str) -> None:
     assert "max-parallel: must be a whole number" in problem(tmp_path, MATRIX + f"max-parallel: {value}\n")
@@ -101,6 +144,19 @@ def test_variables_are_replaced_and_defaults_apply_to_what_is_unset_or_empty(tmp
     matrix = load(tmp_path, text, {"A": "a", "B": "", "N": "3"})
     assert matrix.ref == "a-b-c-${A}-$A"
     assert matrix.max_parallel == 3
+
+
+def test_what_variables_put_into_a_file_is_bounded(tmp_path: Path) -> None:
+    text = MATRIX + f"environment: {{A: '{'${BIG}' * 60}'}}\n"
+    assert problem(tmp_path, text, {"BIG": "x" * 20_000}).startswith(
+        "2:18 the variables hold more than 1 MiB"
+    )
+    assert load(tmp_path, text, {"BIG": "x" * 1000}).environment["A"] == "x" * 60_000
+
+
+def test_a_variable_that_is_not_utf_8_is_refused_and_not_shown(tmp_path: Path) -> None:
+    found = problem(tmp_path, MATRIX + "environment: {A: '${RAW}'}\n", {"RAW": "secret\udcff"})
+    assert found == "2:18 must not contain the character U+DCFF | remove it"
 
 
 def test_a_quoted_variable_stays_text(tmp_path: Path) -> None:

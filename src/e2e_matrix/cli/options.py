@@ -10,19 +10,16 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from e2e_matrix import resume
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix_fields import KEEPING
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
-from e2e_matrix.record import Job
 from e2e_matrix.redaction import without_password
 from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
 from e2e_matrix.units import parse_duration, parse_money
@@ -50,7 +47,7 @@ _RUN_OPTIONS = (
     _option("--timeout", "Limit of one native cell, such as 10m.", metavar="DURATION"),
     _option("--run-timeout", "Limit of the whole run, such as 2h.", metavar="DURATION"),
     _option("--max-cost", "What the whole run may cost, in US dollars.", metavar="USD"),
-    _option("--repeat", "Run each cell so often.", metavar="N", type=click.IntRange(min=1)),
+    _option("--repeat", "Run each cell so often.", metavar="N", type=click.IntRange(1, 1000)),
     _option(
         "--images",
         "Keep or remove the images that the run pulls.",
@@ -64,32 +61,15 @@ _RUN_OPTIONS = (
 
 def matrix_options(command: Command) -> Command:
     """--matrix, --ref, --image, --only, --skip."""
-    return _with(_MATRIX_OPTIONS, command)
+    return with_options(_MATRIX_OPTIONS, command)
 
 
 def run_options(command: Command) -> Command:
     """What _RUN_OPTIONS lists."""
-    return _with(_RUN_OPTIONS, command)
+    return with_options(_RUN_OPTIONS, command)
 
 
-def resume_options(command: Command) -> Command:
-    """--resume [RUN] and --force."""
-    return _with(
-        (
-            click.option(
-                "--resume",
-                metavar="[RUN]",
-                is_flag=False,
-                flag_value="latest",
-                help="Finish an interrupted run: a run's id or folder; alone, the newest.",
-            ),
-            click.option("--force", is_flag=True, help="Resume though the plan or the images are others."),
-        ),
-        command,
-    )
-
-
-def _with(options: Iterable[Callable[[Command], Command]], command: Command) -> Command:
+def with_options(options: Iterable[Callable[[Command], Command]], command: Command) -> Command:
     for option in reversed(tuple(options)):  # click lists them in the order in which they decorate from below
         command = option(command)
     return command
@@ -111,49 +91,6 @@ def _shown(argument: str) -> str:
     """An argument for the record: a URL may hold a password."""
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     return option + equals + without_password(value) if "://" in value else argument
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a command that runs the matrix goes by."""
-
-    settings: Settings
-    plan: Plan
-    resume: Path | None  # the folder of the run to go on with
-
-    def job(self, force: bool) -> Job:
-        return Job(self.plan, self.settings, command_line(), self.resume, force)
-
-
-def load_run(
-    ctx: click.Context, defaults: Overrides | None = None, ours: frozenset[str] = frozenset()
-) -> Loaded:
-    """``load`` for a command with ``resume_options``: a resumed run keeps the options it was started with.
-
-    What is given now takes their place, and is then a difference that ``--force`` has to allow.
-    Raises BadInput, also where there is no such run.
-    """
-    name, force = ctx.params.get("resume"), ctx.params.get("force")
-    if name is None:
-        if force:
-            raise BadInput([Problem("--force", 0, 0, "goes with --resume", "leave it out, or say --resume")])
-        return Loaded(*load(ctx, defaults, ours), None)
-    folder = resume.find(name, _reports(ctx))
-    before = resume.read_plan(folder)
-    if not ctx.params.get("matrix"):
-        ctx.params["matrix"] = before.matrix_file
-    settings, plan = load(ctx, (defaults or Overrides()).over(resume.overrides(before)), ours)
-    return Loaded(settings, plan, folder)
-
-
-def _reports(ctx: click.Context) -> Path:
-    """Where runs lie, before anything else of the settings is known."""
-    if given := ctx.params.get("reports"):
-        return Path(given)
-    try:
-        return Path(load_matrix(ctx.params.get("matrix") or DEFAULT_FILE, os.environ).reports)
-    except BadInput:
-        return Path("reports")
 
 
 def load(

@@ -11,6 +11,7 @@ import click
 from e2e_matrix.cli.options import load, matrix_options
 from e2e_matrix.plan import Plan
 from e2e_matrix.settings import Settings, Source
+from e2e_matrix.text import one_line
 
 
 @click.command(name="plan")
@@ -52,7 +53,7 @@ def _as_text(settings: Settings, plan: Plan) -> Iterator[str]:
     rows = [[cell.id, cell.platform, cell.image] for cell in plan.cells]
     if len({cell.model for cell in plan.cells}) > 1:
         columns.append("model")
-        rows = [[*row, cell.model or ""] for row, cell in zip(rows, plan.cells, strict=True)]
+        rows = [[*row, one_line(cell.model or "")] for row, cell in zip(rows, plan.cells, strict=True)]
     yield from _table([columns, *rows])
     yield ""
     yield f"{len(plan.cells)} cell{'s' if len(plan.cells) != 1 else ''} from {settings.matrix_file}"

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from e2e_matrix.cli.options import load_run, matrix_options, resume_options, run_options
+from e2e_matrix.cli.job import load_run, resume_options
+from e2e_matrix.cli.options import matrix_options, run_options
 from e2e_matrix.launch import launch
 from e2e_matrix.terminal import make_progress
 

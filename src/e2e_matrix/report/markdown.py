@@ -112,6 +112,7 @@ def _broken(item: Broken, stage: Stage) -> str:
     cell = item.view.cell
     where = f" at step {code(item.step.name)}" if item.step else ""
     emulated = ", emulated" if cell.emulated else ""
+    tried = f", {item.view.tried}" if item.view.tried else ""
     said = [block(item.message, 1200, 6)]
     if item.expected is not None:
         said.append(f"expected: {block(item.expected, 600, 4)}")
@@ -119,7 +120,7 @@ def _broken(item: Broken, stage: Stage) -> str:
         said.append(f"got:      {block(item.got, 600, 4)}")
     said += [f"also at {step.name}: {one_line(step.message or step.title, 300)}" for step in item.also[:10]]
     parts = [
-        f"#### {MARKS[cell.outcome]} {code(cell.id)} {cell.outcome.value}{where}{emulated}",
+        f"#### {MARKS[cell.outcome]} {code(cell.id)} {cell.outcome.value}{where}{emulated}{tried}",
         fence("\n".join(said)),
     ]
     if item.do:

@@ -51,6 +51,13 @@ class CellView:
         return next((one for one in self.cell.attempts if one.outcome is Outcome.ERROR), None)
 
     @property
+    def tried(self) -> str | None:
+        """How often a cell that broke was tried, where it was more than once."""
+        if self.cell.repeat:
+            return f"{self.cell.repeat.passed} of {self.cell.repeat.runs} repetitions passed"
+        return f"{len(self.cell.attempts)} attempts" if len(self.cell.attempts) > 1 else None
+
+    @property
     def repeated(self) -> str | None:
         """The pass rate of a cell that was run several times, and the spread of what passed."""
         repeat = self.cell.repeat

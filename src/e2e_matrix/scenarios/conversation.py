@@ -43,13 +43,14 @@ MOST_PLAUSIBLE_COST = Decimal(1000)
 # The error event follows the state "error" by a few milliseconds.
 ERROR_EVENT_PATIENCE = 1.0
 
-# Codes of ConversationErrorEvent that speak of the model's endpoint, not of the server.
-LLM_UNAVAILABLE_CODES = (
-    "LLMServiceUnavailableError",
-    "LLMAuthenticationError",
-    "LLMRateLimitError",
-    "LLMTimeoutError",
-)
+# Codes of ConversationErrorEvent that speak of the model's endpoint, not of the server. Seen on 1.58.0: see
+# tests/e2e/test_model_faults.py.
+LLM_CAUSES = {
+    "LLMAuthenticationError": Cause.LLM_DENIED,
+    "LLMRateLimitError": Cause.LLM_BUSY,
+    "LLMServiceUnavailableError": Cause.LLM_UNAVAILABLE,
+    "LLMTimeoutError": Cause.LLM_UNAVAILABLE,
+}
 
 
 def run(session: Session, question: str, answer: str) -> None:
@@ -71,8 +72,11 @@ def run(session: Session, question: str, answer: str) -> None:
 def _create(session: Session, question: str) -> tuple[float, str]:
     llm = session.task.llm
     model: dict[str, Any] = {"model": llm.model, "api_key": llm.api_key, "base_url": llm.base_url}
-    # A provider that stays away has to be told from a server that hangs before the step's time is over.
-    model |= {"num_retries": 2, "retry_min_wait": 2, "retry_max_wait": 10, "timeout": 60}
+    # A provider that stays away has to be told from a server that hangs before the step's time is over: the
+    # server calls twice, 8 s apart (1.58.0).
+    limit = session.task.step_timeouts.get("finished", PROVIDER_TERMINAL_LIMIT)
+    patience = min(60, max(2, round((limit - 20) / 2)))
+    model |= {"num_retries": 2, "retry_min_wait": 2, "retry_max_wait": 10, "timeout": patience}
     if llm.is_stand_in:
         # The stand-in has no bad minutes: the default, 5 tries up to 64 s apart, would only hide a fault.
         model |= {"num_retries": 1, "retry_min_wait": 1, "retry_max_wait": 1}
@@ -218,8 +222,8 @@ def _conversation_failure(session: Session, conversation: str, status: str, even
         events.receive(timeout=0.1)
     error = session.redact(events.error or session.server.last_error(conversation) or "")
     told = one_line(error, 400) if error else "the server gave no reason"
-    cause = Cause.CONVERSATION_ERROR
-    if not session.llm.is_alive() or told.startswith(LLM_UNAVAILABLE_CODES):
+    cause = LLM_CAUSES.get(error.partition(":")[0], Cause.CONVERSATION_ERROR)
+    if not session.llm.is_alive():
         cause = Cause.LLM_UNAVAILABLE
     return CellFailure(
         cause, f"the conversation ended as {status}: {told}", expected="finished", got=status, detail=error

@@ -1,0 +1,94 @@
+"""`run --resume` on the command line: which run, with which options, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from e2e_matrix.cli import run as run_command
+from e2e_matrix.errors import BadInput
+from e2e_matrix.progress import Progress
+from e2e_matrix.record import Job
+from e2e_matrix.results import Results
+
+MATRIX = "image: r.test/server:{ref}-{variant}\nmatrix:\n  variant: [python, java]\n  arch: [amd64]\n"
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """What would be run, instead of running it."""
+    seen: list[Job] = []
+
+    def launch(job: Job, progress: Progress, stand_in: bool = False) -> Results:
+        seen.append(job)
+        raise BadInput([])
+
+    monkeypatch.setattr(run_command, "launch", launch)
+    monkeypatch.chdir(tmp_path)
+    Path("matrix.yaml").write_text(MATRIX)
+    Path("other.yaml").write_text(MATRIX.replace("java", "golang"))
+    return seen
+
+
+def saved(name: str, matrix: str = "matrix.yaml", **options: object) -> Path:
+    folder = Path("reports") / name
+    folder.mkdir(parents=True)
+    plan = {
+        "schema_version": 1,
+        "started_at": "2026-11-22T10:00:00Z",
+        "matrix_file": matrix,
+        "options": options,
+        "repeat": 1,
+        "cells": {},
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    return folder
+
+
+def invoke(*arguments: str) -> str:
+    """What the command said; it ends with BadInput in any case."""
+    ended = CliRunner().invoke(run_command.command, list(arguments))
+    assert isinstance(ended.exception, BadInput), ended.output
+    return str(ended.exception)
+
+
+def test_the_newest_run_is_resumed_with_the_options_that_it_had(jobs: list[Job]) -> None:
+    folder = saved("20261122T100000Z-abc", "other.yaml", ref="1.58.0", only=["python-*"], max_cost_run="0.5")
+    (folder.parent / "latest").symlink_to(folder.name)
+    invoke("--resume")
+    [job] = jobs
+    assert job.resume == folder
+    assert (job.settings.ref, job.settings.matrix_file) == ("1.58.0", "other.yaml")
+    assert str(job.settings.max_cost_run) == "0.5"
+    assert [cell.id for cell in job.plan.cells] == ["python-amd64"]
+
+
+def test_a_run_is_named_by_its_id_or_its_folder_and_options_given_now_count(jobs: list[Job]) -> None:
+    folder = saved("20261122T100000Z-abc", ref="1.58.0")
+    invoke("--resume", "20261122T100000Z-abc", "--max-parallel", "7")
+    invoke("--resume", str(folder), "--ref", "1.29.0", "--force")
+    assert [(job.resume, job.settings.ref, job.settings.max_parallel, job.force) for job in jobs] == [
+        (folder, "1.58.0", 7, False),
+        (folder, "1.29.0", None, True),
+    ]
+
+
+def test_a_run_that_is_not_there_is_refused_with_those_that_are(jobs: list[Job]) -> None:
+    saved("20261122T100000Z-abc")
+    said = invoke("--resume", "20991122T100000Z-abc")
+    assert "there is no run '20991122T100000Z-abc' that could be resumed" in said
+    assert "There are: 20261122T100000Z-abc." in said
+    assert jobs == []
+
+
+def test_force_alone_is_a_slip(jobs: list[Job]) -> None:
+    assert "--force: goes with --resume" in invoke("--force")
+
+
+def test_a_plan_that_was_cut_is_named(jobs: list[Job]) -> None:
+    folder = saved("20261122T100000Z-abc")
+    (folder / "plan.json").write_text('{"schema_version": 1, "star')
+    assert "plan.json: the file: Invalid JSON" in invoke("--resume", folder.name)

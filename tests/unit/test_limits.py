@@ -1,0 +1,90 @@
+"""The gates and the budget that the cells of a run share."""
+
+import threading
+import time
+from decimal import Decimal
+
+import pytest
+
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+from e2e_matrix.limits import Budget, Gate
+
+
+def test_a_gate_lets_so_many_through_at_a_time() -> None:
+    gate, cancel = Gate(2), Cancellation()
+    lock, inside, most = threading.Lock(), 0, 0
+    together = threading.Barrier(2)
+
+    def work() -> None:
+        nonlocal inside, most
+        with gate.passed(cancel):
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            together.wait(10)  # passes only if two are inside at the same time
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert (most, inside) == (2, 0)
+
+
+def test_who_waits_at_a_gate_is_told_that_the_run_was_stopped() -> None:
+    gate, cancel = Gate(1), Cancellation()
+    with gate.passed(cancel) as waited:
+        assert waited < 1
+        threading.Timer(0.2, cancel.cancel, (Cause.RUN_TIMEOUT,)).start()
+        begin = time.monotonic()
+        with pytest.raises(CellFailure) as stopped, gate.passed(cancel):
+            pytest.fail("two were inside")
+        assert time.monotonic() - begin < 5
+    assert stopped.value.cause is Cause.RUN_TIMEOUT
+    with gate.passed(Cancellation()):  # the place was given back
+        pass
+
+
+def test_a_cell_may_spend_its_budget_over_all_attempts_and_no_more() -> None:
+    budget = Budget(per_cell=Decimal("0.05"))
+    budget.note("a", 1, Decimal("0.03"))
+    budget.note("b", 1, Decimal("0.05"))
+    budget.check("a")
+    budget.check("b")
+    budget.note("a", 2, Decimal("0.0200001"))
+    with pytest.raises(CellFailure, match=r"\$0\.0500001 spent, of \$0\.05 that one cell may cost") as spent:
+        budget.check("a")
+    assert spent.value.cause is Cause.CELL_BUDGET
+    budget.check("b")
+
+
+def test_the_runs_budget_counts_every_cell_and_ends_with_what_is_spent() -> None:
+    budget = Budget(per_run=Decimal("0.10"))
+    budget.note("a", 1, Decimal("0.05"))
+    assert not budget.is_spent
+    budget.note("b", 1, Decimal("0.05"))
+    assert budget.is_spent
+    budget.check("b")  # exactly what it may
+    budget.note("b", 1, Decimal("0.06"))
+    with pytest.raises(CellFailure) as spent:
+        budget.check("a")
+    assert spent.value.cause is Cause.RUN_BUDGET
+    budget.check("a", ended=True)  # stopping what spends no more would save nothing
+
+
+def test_a_figure_that_goes_down_again_unspends_nothing() -> None:
+    budget = Budget(per_run=Decimal("0.10"))
+    budget.note("a", 1, Decimal("0.20"))
+    budget.note("a", 1, Decimal("0.01"))
+    assert budget.is_spent
+
+
+def test_without_a_limit_nothing_is_ever_spent() -> None:
+    budget = Budget()
+    budget.note("a", 1, Decimal("1e9"))
+    budget.check("a")
+    assert (budget.is_spent, budget.is_limited) == (False, False)
