@@ -64,6 +64,7 @@ _INIT_FIELDS: dict[str, type | tuple[type, ...]] = {
     "env": dict,
     "telemetry": dict,
 }
+_TEXT_LISTS = ("session_api_keys", "previous_secret_keys", "allow_cors_origins")
 
 
 class Server:
@@ -178,8 +179,11 @@ class Server:
                 if self.fault is Fault.UNKNOWN_FIELD_ACCEPTED:
                     continue
                 raise Invalid("extra_forbidden", "Extra inputs are not permitted", "body", name)
+            items = value if name in _TEXT_LISTS and isinstance(value, list) else ()
             if value is not None and not isinstance(value, _INIT_FIELDS[name]):
                 raise Invalid("type", "Input should be of another type", "body", name)
+            if not all(isinstance(item, str) for item in items):
+                raise Invalid("string_type", "Input should be a valid string", "body", name)
         runs = request.get("max_concurrent_runs")
         if runs is not None and runs < 1:
             what = "Input should be greater than or equal to 1"

@@ -165,20 +165,10 @@ class _Stream:
     def _is_let_in(self) -> bool:
         if not self._server.session_keys or self._given is not None:
             return True  # a wrong key was refused in the handshake
-        alarm = threading.Timer(_AUTH_SECONDS, self._give_up)
-        alarm.daemon = True
-        alarm.start()
         try:
-            return self._server.knows_frame(self._socket.receive())
-        finally:
-            alarm.cancel()
-
-    def _give_up(self) -> None:
-        try:
-            self._socket.close(4001, "Authentication failed")
-        except Gone:
-            return
-        self._socket.cut()
+            return self._server.knows_frame(self._socket.receive(within=_AUTH_SECONDS))
+        except TimeoutError:
+            return False
 
     def _hear(self, text: str) -> None:
         if self._server.knows_frame(text):
