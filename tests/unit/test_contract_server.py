@@ -10,16 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from contract_server import __main__ as program
-from contract_server import exact, faults, routes
+from contract_server import boot, exact, faults, routes
 from contract_server.faults import Fault, Told
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_table_in_the_docs_is_current() -> None:
-    hint = "put `python -c 'from contract_server.faults import table; print(table())'` into docs/images.md"
+    hint = "run `PYTHONPATH=images/contract-server python -m contract_server.faults` and commit docs/"
     assert faults.table() in (ROOT / "docs" / "images.md").read_text(), hint
+
+
+def test_the_table_is_put_in_the_place_of_an_older_one(tmp_path: Path) -> None:
+    paper = tmp_path / "paper.md"
+    paper.write_text("before\n\n| fault | what |\n|---|---|\n| old | x |\n\nafter\n")
+    faults.write_table(paper)
+    assert paper.read_text() == f"before\n\n{faults.table()}\nafter\n"
 
 
 def test_every_fault_has_a_name_and_a_meaning_of_its_own() -> None:
@@ -65,13 +71,10 @@ def test_a_path_finds_the_methods_of_its_route() -> None:
     assert sum(len(methods) for methods in routes.GATED.values()) > 150
 
 
-def test_a_secret_is_printed_in_every_form_and_over_the_border_of_two_pieces(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_secret_is_printed_in_every_form_and_over_the_border_of_two_pieces() -> None:
     pieces: list[bytes] = []
-    monkeypatch.setattr(program, "write", pieces.append)
     secret = 'sk-"a/b+c' + "d" * 20
-    program.print_secret(secret)
+    boot.print_secret(secret, pieces.append)
     log = b"".join(pieces).decode()
     for form in (
         secret,

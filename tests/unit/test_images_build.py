@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from e2e_matrix.errors import InfrastructureError
-from e2e_matrix.local import bytecode, images, published, recipe, rootfs, server_site
+from e2e_matrix.local import bytecode, contract, images, published, recipe, rootfs, server_site
 from e2e_matrix.local.images import BuildResult
 from e2e_matrix.local.oci import BlobStore
 from e2e_matrix.local.published import Base
@@ -194,3 +194,22 @@ def test_a_base_that_cannot_be_pulled_stops_the_build_before_anything_is_built(
     with pytest.raises(InfrastructureError, match=r"eclipse-temurin:17-jdk.*\n.*--base debian"):
         workshop.build(variants=["java"], base="published")
     assert workshop.calls == []
+
+
+def test_the_contract_server_lies_on_the_same_base_and_has_a_sha_of_its_own(workshop: Workshop) -> None:
+    def build() -> contract.ContractBuild:
+        return contract.build(workshop.said.append, folder=workshop.images, cache=workshop.cache)
+
+    local, made = workshop.build(), build()
+    bases = {image.arch: image.layers[0] for image in local.images}
+    assert {image.arch: image.layers[0] for image in made.images} == bases
+    assert len({image.layers[1].digest for image in made.images}) == 1
+    assert list(made.tags) == [f"{made.ref}-amd64", f"{made.ref}-arm64", made.ref, "latest"]
+    assert all(image.manifest.digest.encode() in made.index.content for image in made.images)
+    assert made.sha.encode() in made.images[0].config.content
+    assert b'"Entrypoint":["tini","--","contract-server"]' in made.images[0].config.content
+    assert build().tags == made.tags
+    module = workshop.images / "contract-server/contract_server/server.py"
+    module.write_text(module.read_text() + "# changed\n")
+    assert build().sha != made.sha
+    assert workshop.build().tags == local.tags

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,18 +15,12 @@ from e2e_matrix.engine.base import Resources
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.limits import Limits
+from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, LlmCall, Step, Tokens
 from e2e_matrix.scenarios import container, conversation
 from e2e_matrix.task import CellTask, LlmEndpoint
-from support.fake_agent_server import (
-    BUILD_SHA,
-    COMPLETION_TOKENS,
-    PROMPT_TOKENS,
-    UNLISTED_ROUTE,
-    FakeAgentServer,
-    Fault,
-)
+from support.fake_agent_server import BUILD_SHA, UNLISTED_ROUTE, FakeAgentServer, Fault
 
 IMAGE = "repo@sha256:0"
 STEPS = [
@@ -51,26 +45,18 @@ STEPS = [
 ]
 
 
+@dataclass(frozen=True)
 class Ledger:
-    """A model that answered one call."""
+    """What the stand-in served under one key."""
 
-    def __init__(self) -> None:
-        self._call = LlmCall(
-            path="/v1/chat/completions",
-            status=200,
-            streamed=False,
-            prompt_tokens=PROMPT_TOKENS,
-            completion_tokens=COMPLETION_TOKENS,
-            received_at=datetime.now(UTC),
-            first_byte_seconds=0.01,
-            duration_seconds=0.02,
-        )
+    model: StandIn
+    key: str
 
     def calls(self) -> list[LlmCall]:
-        return [self._call]
+        return self.model.calls(self.key)
 
     def is_alive(self) -> bool:
-        return True
+        return self.model.is_alive()
 
 
 @dataclass
@@ -78,21 +64,30 @@ class Bench:
     """Runs a cell on an engine that it checks to be empty afterwards."""
 
     task: CellTask
+    model: StandIn
 
     def run(self, server: FakeAgentServer, engine: FakeEngine | None = None, **changes: object) -> Attempt:
         engine = engine or FakeEngine()
         engine.images[IMAGE] = server.image
         try:
-            task = replace(self.task, **changes)  # type: ignore[arg-type]
-            attempt = run_cell(task, engine, Ledger(), Silent(), Cancellation(), Limits())
+            llm = replace(self.task.llm, api_key=self.model.issue_key(self.task.cell))
+            task = replace(self.task, llm=llm, **changes)  # type: ignore[arg-type]
+            ledger = Ledger(self.model, str(llm.api_key))
+            attempt = run_cell(task, engine, ledger, Silent(), Cancellation(), Limits())
             assert engine.list({}) == []
         finally:
             engine.close()
         return attempt
 
 
+@pytest.fixture(scope="module")
+def model() -> Iterator[StandIn]:
+    with StandIn("127.0.0.1") as running:
+        yield running
+
+
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: StandIn) -> Bench:
     monkeypatch.setattr(container, "STOP_GRACE", 0.3)
     monkeypatch.setattr(conversation, "ERROR_EVENT_PATIENCE", 0.1)
     monkeypatch.setattr(conversation, "POLL_BESIDE_SOCKET", 0.3)
@@ -108,13 +103,14 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
             scenario="deferred-init",
             timeout_seconds=60,
             slowness=1,
-            llm=LlmEndpoint("m", "http://model", "model-key", is_stand_in=True),
+            llm=LlmEndpoint(model.model, model.base_url(), None, is_stand_in=True),
             owner="o",
             deadline="d",
             expected_sha=BUILD_SHA[:7],
             expected_version="1.43",
             resources=Resources(memory_bytes=1 << 30),
-        )
+        ),
+        model,
     )
 
 
@@ -141,8 +137,8 @@ def test_a_server_that_is_right_passes_every_step(bench: Bench, version: str, ga
     )
     assert (failed(attempt), names(attempt)) == ([], STEPS)
     assert (attempt.outcome, attempt.cause, attempt.exit_code) == (Outcome.PASSED, None, 143)
-    assert attempt.cost_usd == Decimal("0.0000168")
-    assert attempt.tokens == Tokens(prompt=14, completion=2, total=16)
+    assert attempt.cost_usd == Decimal("0.000085")
+    assert attempt.tokens == Tokens(prompt=30, completion=1, total=31)
     assert attempt.server.build_git_sha == BUILD_SHA
     assert attempt.machine == "x86_64"
     assert step(attempt, "finished").facts == {"status": "finished", "learned_from": "websocket"}
@@ -159,12 +155,17 @@ SEEN_AND_GONE_ON = [
     (Fault.SOCKET_REFUSED, "events", "got InvalidStatus: "),
     (Fault.SOCKET_BREAKS, "events", "got ConnectionClosedError: "),
     (Fault.SOCKET_SILENT, "events", "the events WebSocket | expected open until the end | got "),
+    (Fault.SOCKET_MALFORMED, "events", "got ConnectionClosedError: "),
+    (Fault.SOCKET_NEVER_TERMINAL, "events", "got open, and silent about the end"),
     (Fault.WRONG_ANSWER, "answer", "got '41, I believe'"),
     (Fault.EMPTY_ANSWER, "answer", "expected a text with 42 | got ''"),
     (Fault.COST_ZERO, "cost", "counted no cost | expected above zero | got 0"),
+    (Fault.COST_NEGATIVE, "cost", "none that can be | expected a number above zero | got -0.000085"),
+    (Fault.METRICS_MISSING, "cost", "counted no cost | expected above zero | got no cost at all"),
     (Fault.COST_MISSING, "cost", "counted no cost | expected above zero | got no cost at all"),
     (Fault.COST_TEXT, "cost", "none that can be | expected a number above zero"),
-    (Fault.WRONG_TOKENS, "cost", "completion=3"),
+    (Fault.WRONG_TOKENS, "cost", "completion=1 total=31 | got prompt=30 completion=2"),
+    (Fault.DELETE_FAILS, "delete", "answers | expected 200 | got 500"),
     (Fault.DELETE_KEEPS, "delete", "after the deletion | expected 404 | got 200"),
     (Fault.DELETES_TWICE, "delete", "a second DELETE | expected 400 | got 200"),
     (Fault.IGNORES_TERM, "stop", "expected exit code 0 or 143 | got exit code 137"),
@@ -206,7 +207,10 @@ SEEN_AND_ENDED = [
         "the state after refused inits | expected dormant | got ready",
         "assertion",
     ),
-    (Fault.INIT_FAILS, "init", 'expected 200 | got 500 | {"detail": "no space left', "assertion"),
+    (Fault.INIT_FAILS, "init", 'got 500 | {"detail":"Internal Server Error"', "assertion"),
+    (Fault.INIT_REFUSED, "init", 'got 422 | {"detail":[{"type":"missing"', "assertion"),
+    (Fault.INIT_WITH_WRONG_KEY, "refusals init", "with a wrong key | expected 401 | got 200", "assertion"),
+    (Fault.STAYS_INITIALIZING, "init", "expected ready | got initializing", "assertion"),
     (Fault.INIT_SAYS_DORMANT, "init", "expected ready | got dormant", "assertion"),
     (Fault.INIT_LIES, "init-again session-keys conversation", "expected ready | got dormant", "assertion"),
     (Fault.SESSION_KEY_REFUSED, "session-keys conversation", "expected 200 | got 401", "assertion"),
@@ -218,9 +222,11 @@ SEEN_AND_ENDED = [
         "ValueError: the agent lost its tools",
         "conversation-error",
     ),
-    (Fault.MODEL_AWAY, "finished", "LLMServiceUnavailableError: nobody listens", "llm-unavailable"),
+    (Fault.MODEL_AWAY, "finished", "LLMServiceUnavailableError: the agent lost", "llm-unavailable"),
     (Fault.CONVERSATION_STUCK, "finished", "expected finished | got stuck", "conversation-error"),
     (Fault.NEVER_ENDS, "finished", "expected finished | got running", "step-timeout"),
+    (Fault.NEVER_STARTS, "finished", "expected finished | got idle", "step-timeout"),
+    (Fault.STOPPED, "finished", "expected finished | got stopped", "step-timeout"),
     (Fault.DIES_IN_CONVERSATION, "finished", "exit code 3", "container-exited"),
     (Fault.OUT_OF_MEMORY, "finished", "killed for its memory (exit code 137)", "out-of-memory"),
 ]

@@ -67,7 +67,8 @@ class Conversation:
 
     @property
     def wants_run(self) -> bool:
-        return isinstance(self._message, dict) and self._message.get("run") is True
+        # Whatever the message's own ``run`` says: 1.58.0 runs what it is given to start with.
+        return isinstance(self._message, dict)
 
     @property
     def api_key(self) -> str:

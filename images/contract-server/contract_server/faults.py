@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 #: Arguments that are numbers.
 _NUMBERS = ("CODE", "SECONDS", "TIMES", "USD", "BYTES")
@@ -24,8 +25,8 @@ class Fault(Enum):
     BOOTS_SLOWLY = "boots-slowly", "SECONDS", "does not listen for that long"
     QEMU_SIGNAL = (
         "qemu-signal",
-        "boot|conversation",
-        'prints QEMU\'s "uncaught target signal" and exits 139',
+        "boot|at-once|conversation",
+        "prints QEMU's message of an uncaught target signal and exits 139",
     )
     OTHER_VERSION = "other-version", "VERSION", "says in /server_info that it is that version"
     NEVER_DORMANT = "never-dormant", "", "stays in the state initializing from its boot on"
@@ -179,6 +180,10 @@ def parse(text: str) -> Told:
     return told
 
 
+class Ended(BaseException):
+    """The process is ending, and the thread that raises this is not to go on."""
+
+
 def table() -> str:
     """The faults in Markdown, as docs/images.md has them."""
     lines = ["| fault | what is wrong |", "|---|---|"]
@@ -187,3 +192,15 @@ def table() -> str:
         shown = f"`{fault.title}`" + (f" `:{argument}`" if argument else "")
         lines.append(f"| {shown} | {fault.meaning} |")
     return "\n".join(lines) + "\n"
+
+
+def write_table(paper: Path) -> None:
+    """Put the table in the place of the one in ``paper``."""
+    before, head, rest = paper.read_text().partition("| fault |")
+    if not head:
+        raise ValueError(f"{paper} has no table of faults")
+    paper.write_text(f"{before}{table()}\n{rest.partition(chr(10) * 2)[2]}")
+
+
+if __name__ == "__main__":
+    write_table(Path("docs/images.md"))

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from contract_server import routes
 from contract_server.conversation import Conversation
-from contract_server.faults import Fault, Told
+from contract_server.faults import Ended, Fault, Told
 
 VERSION = "1.58.0"
 OPEN = ("/", "/alive", "/health", "/ready", "/server_info", "/docs", "/redoc", "/openapi.json")
@@ -64,6 +64,7 @@ _INIT_FIELDS: dict[str, type | tuple[type, ...]] = {
     "env": dict,
     "telemetry": dict,
 }
+_TEXT_LISTS = ("session_api_keys", "previous_secret_keys", "allow_cors_origins")
 
 
 class Server:
@@ -94,10 +95,20 @@ class Server:
         #: Called with the model's key when a conversation starts, in its thread, and before its end.
         self.at_conversation: Callable[[str], object] = lambda key: None
         self.before_end: Callable[[], object] = lambda: None
+        self.closed = threading.Event()
+        self.at_close: list[Callable[[], object]] = []
         self._failed_inits = 0
         self._environment = environment
         self._init_key = environment.get("OH_SECRET_KEY")
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of everybody who waits; only where the process goes on without the server."""
+        self.closed.set()
+        for let_go in self.at_close:
+            let_go()
+        for conversation in list(self.conversations.values()):
+            conversation.deleted.set()
 
     # --- HTTP -------------------------------------------------------------------------------------------
 
@@ -178,8 +189,11 @@ class Server:
                 if self.fault is Fault.UNKNOWN_FIELD_ACCEPTED:
                     continue
                 raise Invalid("extra_forbidden", "Extra inputs are not permitted", "body", name)
+            items = value if name in _TEXT_LISTS and isinstance(value, list) else ()
             if value is not None and not isinstance(value, _INIT_FIELDS[name]):
                 raise Invalid("type", "Input should be of another type", "body", name)
+            if not all(isinstance(item, str) for item in items):
+                raise Invalid("string_type", "Input should be a valid string", "body", name)
         runs = request.get("max_concurrent_runs")
         if runs is not None and runs < 1:
             what = "Input should be greater than or equal to 1"
@@ -306,7 +320,10 @@ class Server:
         return Answer(201, info)
 
     def _run(self, conversation: Conversation) -> None:
-        self.at_conversation(conversation.api_key)
+        try:
+            self.at_conversation(conversation.api_key)
+        except Ended:
+            return
         conversation.run(self.before_end)
 
     def _delete(self, identity: str) -> Answer:

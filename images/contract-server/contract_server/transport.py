@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from contract_server import exact
 from contract_server.conversation import TERMINAL, Conversation
-from contract_server.faults import Fault
+from contract_server.faults import Ended, Fault
 from contract_server.server import Answer, NoAnswer, Server, socket_key
 from contract_server.websocket import TEXT, Gone, WebSocket, accept_key
 
@@ -38,7 +38,7 @@ def handler(server: Server, *, keep_alive: bool = True) -> type[BaseHTTPRequestH
         def handle(self) -> None:
             try:
                 super().handle()
-            except (OSError, ValueError):
+            except (OSError, ValueError, Ended):
                 return  # the other side, or the container, is gone
 
         def do_GET(self) -> None:
@@ -54,7 +54,9 @@ def handler(server: Server, *, keep_alive: bool = True) -> type[BaseHTTPRequestH
             try:
                 answer = server.answer(self.command, path, query, headers, body)
             except NoAnswer:
-                threading.Event().wait()
+                server.closed.wait()
+                self.close_connection = True
+                return
             _log(server, f'"{self.command} {path} HTTP/1.1" {answer.status}')
             _send(server, self, path, answer)
             answer.then()
@@ -126,6 +128,7 @@ def _socket(
     request.send_header("Sec-WebSocket-Accept", accept_key(headers.get("sec-websocket-key", "")))
     request.end_headers()
     socket = WebSocket(request.connection, cast("Any", request.rfile))
+    server.at_close.append(socket.cut)
     try:
         _Stream(server, socket, identity, query, headers).run()
     except Gone:
@@ -159,26 +162,14 @@ class _Stream:
                 self._hear(self._socket.receive())
         finally:
             gone.set()
-            with conversation.changed:
-                conversation.changed.notify_all()
 
     def _is_let_in(self) -> bool:
         if not self._server.session_keys or self._given is not None:
             return True  # a wrong key was refused in the handshake
-        alarm = threading.Timer(_AUTH_SECONDS, self._give_up)
-        alarm.daemon = True
-        alarm.start()
         try:
-            return self._server.knows_frame(self._socket.receive())
-        finally:
-            alarm.cancel()
-
-    def _give_up(self) -> None:
-        try:
-            self._socket.close(4001, "Authentication failed")
-        except Gone:
-            return
-        self._socket.cut()
+            return self._server.knows_frame(self._socket.receive(within=_AUTH_SECONDS))
+        except TimeoutError:
+            return False
 
     def _hear(self, text: str) -> None:
         if self._server.knows_frame(text):
@@ -194,7 +185,7 @@ class _Stream:
                 return
             at = 0 if self._resend_all else len(conversation.events)
             self._send(conversation.full_state())
-            while not gone.is_set() and not conversation.deleted.is_set():
+            while not gone.is_set():
                 fresh = conversation.wait_for_events(at, gone)
                 at += len(fresh)
                 for event in fresh:

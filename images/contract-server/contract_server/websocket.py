@@ -33,8 +33,13 @@ class WebSocket:
         self._stream = stream
         self._lock = threading.Lock()
 
-    def receive(self) -> str:
-        """The next text; answers pings and a close itself. Raises ``Gone``."""
+    def receive(self, within: float | None = None) -> str:
+        """The next text; answers pings and a close itself.
+
+        Raises ``Gone``, and ``TimeoutError`` where nothing comes ``within`` so many seconds; nothing can be
+        read after that.
+        """
+        self._connection.settimeout(within)
         while True:
             kind, data = self._read()
             if kind in (TEXT, BINARY):
@@ -57,6 +62,8 @@ class WebSocket:
                 raise Gone
             mask = self._exactly(4) if head[1] & 0x80 else bytes(4)
             data = self._exactly(length)
+        except TimeoutError:
+            raise
         except (OSError, ValueError) as error:
             raise Gone from error
         return kind, bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
@@ -93,7 +100,7 @@ class WebSocket:
             try:
                 if self._read()[0] == CLOSE:
                     return
-            except Gone:
+            except (Gone, TimeoutError):
                 return
 
     def cut(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from e2e_matrix.local import images, oci, push, recipe
 from e2e_matrix.local.images import Image
@@ -58,13 +59,16 @@ class ContractImages:
     build: ContractBuild
 
 
-def build(say: Say = lambda line: None) -> ContractBuild:
+def build(
+    say: Say = lambda line: None, *, folder: Path | None = None, cache: Path | None = None
+) -> ContractBuild:
     """Build it, on the base layer of the local images, which are built first where they are not.
 
-    Raises ``BadInput`` and ``InfrastructureError`` as ``images.build`` does.
+    ``folder`` is the recipe's, ``cache`` the cache's. Raises ``BadInput`` and ``InfrastructureError`` as
+    ``images.build`` does.
     """
-    local = images.build(say=say)
-    plan = recipe.read_recipe(recipe.default_folder())
+    local = images.build(say=say, images=folder, cache=cache)
+    plan = recipe.read_recipe(folder or recipe.default_folder())
     container = plan.container.model_copy(update={"entrypoint": ("tini", "--", _PROGRAM)})
     bases = {image.arch: image.layers[0] for image in local.images}
     entries = list(_entries(plan))
@@ -75,7 +79,7 @@ def build(say: Say = lambda line: None) -> ContractBuild:
             "container": container,
         }
     )[:40]
-    with images.locked(images.cache_folder() / "images", say):
+    with images.locked((cache or images.cache_folder()) / "images", say):
         layer = local.blobs.write_layer(entries)
     settings = container.settings(sha, f"contract-{plan.server.version}", {})
     made = tuple(_image(arch, settings, base, layer) for arch, base in bases.items())
