@@ -7,11 +7,11 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-from contract_server import routes
+from contract_server import answers, routes
+from contract_server.answers import Answer, Invalid, NoAnswer
 from contract_server.conversation import Conversation
 from contract_server.faults import Ended, Fault, Told
 
@@ -22,32 +22,6 @@ INIT_KEY, SESSION_KEY = "x-init-api-key", "x-session-api-key"
 _CONVERSATIONS = "/api/conversations"
 _LAST_WITH_400 = (1, 43, 1)  # what it answers to a second DELETE; 1.58.0 answers 404
 _SOCKET_GATED_SINCE = (1, 58, 0)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One HTTP answer; ``body`` goes as JSON unless it is text."""
-
-    status: int
-    body: Any
-    headers: Mapping[str, str] = field(default_factory=dict)
-    then: Callable[[], object] = lambda: None  # called when it is out
-
-    @property
-    def content_type(self) -> str:
-        return "text/html; charset=utf-8" if isinstance(self.body, str) else "application/json"
-
-
-class NoAnswer(Exception):
-    """The request is never answered."""
-
-
-class Invalid(Exception):
-    """A 422; ``problem`` is what pydantic would say of the first wrong thing."""
-
-    def __init__(self, kind: str, message: str, *place: str | int) -> None:
-        self.problem = {"type": kind, "loc": list(place), "msg": message}
-        super().__init__(message)
 
 
 _INIT_FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -125,7 +99,7 @@ class Server:
 
     def _open(self, method: str, path: str) -> Answer:
         if method != "GET":
-            return _not_allowed({"GET"})
+            return answers.not_allowed({"GET"})
         if path == "/openapi.json":
             return Answer(200, routes.openapi(self.version, OPEN[:5]))
         if path in ("/docs", "/redoc"):
@@ -134,7 +108,7 @@ class Server:
             return Answer(200, {"status": "ok"})
         if path == "/ready":
             shut = self.fault is Fault.OPEN_ROUTE_SHUT and self.state != "ready"
-            return _server_error(503, "not ready") if shut else Answer(200, {"status": "ready"})
+            return answers.server_error(503, "not ready") if shut else Answer(200, {"status": "ready"})
         return Answer(
             200,
             {
@@ -155,17 +129,17 @@ class Server:
         if self.fault is Fault.INIT_NEVER_ANSWERS:
             raise NoAnswer
         if method == "GET":
-            return self._status() if self.deferred else _not_deferred()
+            return self._status() if self.deferred else answers.not_deferred()
         if method != "POST":
-            return _not_allowed({"GET"})
-        parsed = _parse(body)  # before the key is looked at, as FastAPI does
+            return answers.not_allowed({"GET"})
+        parsed = answers.parse(body)  # before the key is looked at, as FastAPI does
         if not self._may_init(headers.get(INIT_KEY)):
             if self.fault is Fault.REFUSED_INIT_COUNTS:
                 self.state = "ready"
-            return _unauthorized()
+            return answers.unauthorized()
         request = self._read_init(parsed)
         if not self.deferred:
-            return _not_deferred()
+            return answers.not_deferred()
         return self._initialise(request)
 
     def _status(self) -> Answer:
@@ -183,7 +157,7 @@ class Server:
         return self._init_key is None or key == self._init_key
 
     def _read_init(self, body: Any) -> dict[str, Any]:
-        request = _object(body)
+        request = answers.the_object(body)
         for name, value in request.items():
             if name not in _INIT_FIELDS:
                 if self.fault is Fault.UNKNOWN_FIELD_ACCEPTED:
@@ -215,7 +189,7 @@ class Server:
             if failed:
                 self.error = failed
                 self._failed_inits += 1
-                return _server_error(500, failed)
+                return answers.server_error(500, failed)
             if fault in (Fault.INIT_HANGS, Fault.STAYS_INITIALIZING):
                 self.state = "initializing"
             elif fault is Fault.INIT_SAYS_DORMANT:
@@ -239,19 +213,19 @@ class Server:
     def _gated(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
         methods = routes.methods_of(path)
         if not methods:
-            return _not_found()
+            return answers.not_found()
         if method not in methods:
-            return _not_allowed(methods)
+            return answers.not_allowed(methods)
         # Before the gate, as FastAPI parses what is sent before it asks anything else.
-        parsed = _parse(body) if body else None
+        parsed = answers.parse(body) if body else None
         if self.state != "ready":
             if self.fault is Fault.GATE_OPEN and self.told.argument in ("", path):
                 return Answer(200, {})
-            return _server_error(
+            return answers.server_error(
                 503, f"server is in deferred-init state '{self.state}'; call POST /api/init first"
             )
         if not self.knows(headers.get(SESSION_KEY)):
-            return _unauthorized()
+            return answers.unauthorized()
         if path == _CONVERSATIONS or path.startswith(f"{_CONVERSATIONS}/"):
             return self._conversation(method, path.removeprefix(_CONVERSATIONS).strip("/"), query, parsed)
         return Answer(501, {"detail": "the contract server has no such part"})
@@ -273,40 +247,41 @@ class Server:
             ids = options.get("ids")
             if not ids:
                 raise Invalid("missing", "Field required", "query", "ids")
-            found = (self.conversations.get(_uuid(one, "query", "ids")) for one in ids)
+            found = (self.conversations.get(answers.the_uuid(one, "query", "ids")) for one in ids)
             return Answer(200, [one and one.info() for one in found])
         if (method, rest) == ("GET", "search"):
-            return _page([one.info() for one in self.conversations.values()], options)
+            return answers.page([one.info() for one in self.conversations.values()], options)
         if (method, rest) == ("GET", "count"):
             return Answer(200, len(self.conversations))
-        identity = _uuid(identity, "path", "conversation_id")
+        identity = answers.the_uuid(identity, "path", "conversation_id")
         if (method, part) == ("DELETE", ""):
             return self._delete(identity)
         conversation = self.conversations.get(identity)
         if conversation is None:
             if part.startswith("events"):
                 return Answer(404, {"detail": f"Conversation not found: {identity}"})
-            return _not_found()
+            return answers.not_found()
         if (method, part) == ("GET", "") and conversation.flap():
-            return _server_error(503, "try again")
+            return answers.server_error(503, "try again")
         if (method, part) == ("GET", ""):
             return Answer(200, conversation.info())
         if (method, part) == ("GET", "agent_final_response"):
             return Answer(200, {"response": conversation.response})
         if (method, part) == ("GET", "events/search"):
-            return _page(list(conversation.events), options)
+            return answers.page(list(conversation.events), options)
         if (method, part) == ("GET", "events/count"):
             return Answer(200, len(conversation.events))
         return Answer(501, {"detail": "the contract server has no such part"})
 
     def _create(self, body: Any) -> Answer:
-        request = _object(body)
+        request = answers.the_object(body)
         workspace = request.get("workspace")
         if not isinstance(workspace, dict):
             raise Invalid("missing", "Field required", "body", "workspace")
-        identity = _uuid(str(request.get("conversation_id") or uuid.uuid4()), "body", "conversation_id")
+        asked = str(request.get("conversation_id") or uuid.uuid4())
+        identity = answers.the_uuid(asked, "body", "conversation_id")
         if self.fault is Fault.CONVERSATION_500:
-            return _server_error(500, "RuntimeError: no such agent")
+            return answers.server_error(500, "RuntimeError: no such agent")
         with self._lock:
             known = self.conversations.get(identity)
             if known:
@@ -332,9 +307,9 @@ class Server:
             if self.fault is Fault.DELETES_TWICE:
                 return Answer(200, {"success": True})
             old = _numbers(self.version) <= _LAST_WITH_400
-            return Answer(400, {"detail": "Bad Request"}) if old else _not_found()
+            return Answer(400, {"detail": "Bad Request"}) if old else answers.not_found()
         if self.fault is Fault.DELETE_FAILS:
-            return _server_error(500, "OSError: [Errno 39] Directory not empty")
+            return answers.server_error(500, "OSError: [Errno 39] Directory not empty")
         if self.fault is not Fault.DELETE_KEEPS:
             del self.conversations[identity]
             conversation.deleted.set()
@@ -352,7 +327,7 @@ class Server:
             gated = _numbers(self.version) >= _SOCKET_GATED_SINCE
             return gated and self.fault is not Fault.SOCKET_OPEN_WHILE_DORMANT
         try:
-            _uuid(identity, "path", "conversation_id")
+            answers.the_uuid(identity, "path", "conversation_id")
         except Invalid:
             return True
         key = socket_key(query, headers)
@@ -376,71 +351,5 @@ def socket_key(query: str, headers: Mapping[str, str]) -> str | None:
     return given[0] if given else headers.get(SESSION_KEY)
 
 
-def _parse(body: bytes) -> Any:
-    if not body:
-        return None
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        place = getattr(error, "pos", 0)
-        raise Invalid("json_invalid", "JSON decode error", "body", place) from error
-
-
-def _object(body: Any) -> dict[str, Any]:
-    if body is None:
-        raise Invalid("missing", "Field required", "body")
-    if not isinstance(body, dict):
-        what = "Input should be a valid dictionary or object to extract fields from"
-        raise Invalid("model_attributes_type", what, "body")
-    return body
-
-
-def _uuid(text: str, *place: str) -> str:
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise Invalid("uuid_parsing", "Input should be a valid UUID", *place) from error
-
-
-def _page(items: list[dict[str, Any]], options: Mapping[str, list[str]]) -> Answer:
-    """One page; the next begins at the item that ``next_page_id`` names."""
-    limit_text = options.get("limit", ["100"])[0]
-    if not limit_text.lstrip("-").isdecimal():
-        raise Invalid("int_parsing", "Input should be a valid integer", "query", "limit")
-    limit = int(limit_text)
-    if limit > 100:
-        raise Invalid("less_than_equal", "Input should be less than or equal to 100", "query", "limit")
-    if limit < 1:
-        raise Invalid("greater_than", "Input should be greater than 0", "query", "limit")
-    if options.get("sort_order", [""])[0] == "TIMESTAMP_DESC":
-        items = items[::-1]
-    if page := options.get("page_id"):
-        items = items[next((at for at, item in enumerate(items) if item["id"] == page[0]), len(items)) :]
-    following = items[limit]["id"] if len(items) > limit else None
-    return Answer(200, {"items": items[:limit], "next_page_id": following})
-
-
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdecimal())
-
-
-def _unauthorized() -> Answer:
-    return Answer(401, {"detail": "Unauthorized"})
-
-
-def _not_found() -> Answer:
-    return Answer(404, {"detail": "Not Found"})
-
-
-def _not_deferred() -> Answer:
-    what = "server is not running with deferred_init=True; the /api/init endpoint is not available"
-    return Answer(404, {"detail": what})
-
-
-def _not_allowed(methods: set[str]) -> Answer:
-    return Answer(405, {"detail": "Method Not Allowed"}, {"Allow": ", ".join(sorted(methods))})
-
-
-def _server_error(status: int, what: str) -> Answer:
-    """What the real server says of 500 and above."""
-    return Answer(status, {"detail": "Internal Server Error", "exception": f"{status}: {what}"})

@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 
 from contract_server import exact
+from contract_server.answers import Answer, NoAnswer
 from contract_server.conversation import TERMINAL, Conversation
 from contract_server.faults import Ended, Fault
-from contract_server.server import Answer, NoAnswer, Server, socket_key
+from contract_server.server import Server, socket_key
 from contract_server.websocket import TEXT, Gone, WebSocket, accept_key
 
 _SOCKETS = "/sockets/events/"
