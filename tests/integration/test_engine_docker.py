@@ -167,10 +167,12 @@ def test_what_the_engine_says_of_a_refused_pull_has_no_login_in_it(
         secret = base64.b64encode(f"{USER}:{password}".encode()).decode()
         (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": secret}}}))
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-        with closing(DockerEngine.connect()) as engine:
-            failure = _pull_failure(engine, f"{host}/x@sha256:{'0' * 64}")
-        server.shutdown()
-        thread.join()
+        try:
+            with closing(DockerEngine.connect()) as engine:
+                failure = _pull_failure(engine, f"{host}/x@sha256:{'0' * 64}")
+        finally:
+            server.shutdown()
+            thread.join()
     assert failure.cause is Cause.REGISTRY_DENIED
     assert "you sent" in failure.message
     for hidden in (password, secret[4:-4], "abcdef"):

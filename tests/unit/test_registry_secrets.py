@@ -58,9 +58,11 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thread
     with ThreadingHTTPServer(("127.0.0.1", 0), type("Echoing", (Echo,), {})) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def refusal(server: ThreadingHTTPServer, folder: Path, login: dict[str, str], **faults: object) -> str:
