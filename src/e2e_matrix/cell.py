@@ -13,7 +13,7 @@ from pathlib import Path
 from e2e_matrix import diagnostic
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine, PulledImage, PullProgress
-from e2e_matrix.errors import CellFailure, InfrastructureError
+from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
 from e2e_matrix.progress import Progress
@@ -21,7 +21,6 @@ from e2e_matrix.results import Attempt
 from e2e_matrix.scenarios import SCENARIOS
 from e2e_matrix.scenarios.base import LlmLedger, Session
 from e2e_matrix.scenarios.container import WORTH_SAYING
-from e2e_matrix.store import write_atomically
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block
 
@@ -42,16 +41,14 @@ def run_cell(
     started_at = datetime.now(UTC)
     progress.cell_started(task.cell, task.attempt)
     session = Session(task, engine, llm, progress, cancel, limits)
-    session.hide(*filter(None, [task.llm.api_key]))
     failure: CellFailure | None = None
     pulled: PulledImage | None = None
-    log = ""
     try:
         try:
             pulled = _pull(session)
             SCENARIOS[task.scenario].run(session)
         finally:
-            log = _collect_log(session)
+            session.finish_log()
     except CellFailure as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - one cell's surprise must not end the others
@@ -61,7 +58,7 @@ def run_cell(
     failure = (
         cancel.failure() if cancel.is_set and failure else session.findings.failure or failure or removal
     )
-    return _attempt(session, started_at, failure, pulled, log)
+    return _attempt(session, started_at, failure, pulled)
 
 
 def _pull(session: Session) -> PulledImage:
@@ -83,18 +80,6 @@ def _pull(session: Session) -> PulledImage:
     # A cell's limit is for the product, not for the network: it starts once the image is there.
     session.restart_limit()
     return pulled
-
-
-def _collect_log(session: Session) -> str:
-    """Write what the container printed to the attempt's folder; the text comes back for the excerpt."""
-    if session.container is None:
-        return ""
-    try:
-        log = session.read_log()
-        write_atomically(Path(session.task.folder) / "server.log", log.encode())
-    except (CellFailure, InfrastructureError) as error:
-        return f"(the log could not be kept: {error})"
-    return log
 
 
 def _remove(session: Session) -> CellFailure | None:
@@ -132,7 +117,7 @@ def _internal(session: Session, error: Exception) -> CellFailure:
 def _excerpt(log: str, failure: CellFailure | None) -> str | None:
     if failure is None or not log:
         return None
-    lines = block(log[-64_000:], limit=64_000, lines=5_000).splitlines()
+    lines = block(log, limit=64_000, lines=5_000).splitlines()
     return "\n".join(lines[-EXCERPT_LINES:])
 
 
@@ -141,9 +126,8 @@ def _attempt(
     started_at: datetime,
     failure: CellFailure | None,
     pulled: PulledImage | None,
-    log: str,
 ) -> Attempt:
-    task, findings = session.task, session.findings
+    task, findings, log = session.task, session.findings, session.log
     state = session.exit_state
     return Attempt(
         number=task.attempt,
@@ -168,5 +152,8 @@ def _attempt(
         unpacked_bytes=pulled.size_bytes if pulled else None,
         image_labels=dict(pulled.labels) if pulled else {},
         folder=f"cells/{task.cell}/attempt-{task.attempt}",
-        log_excerpt=_excerpt(log, failure),
+        log_excerpt=_excerpt(log.latest(), failure) if log else None,
+        log_bytes=log.total_bytes if log else None,
+        log_dropped_bytes=log.dropped_bytes if log else 0,
+        log_complete=session.follow is None or session.follow.complete,
     )

@@ -11,8 +11,9 @@ A message says what happened, where, and what to do next; it is shown without a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from e2e_matrix.failures import Cause
 
@@ -104,3 +105,14 @@ class CellFailure(E2EMatrixError):
         self.detail = detail
         self.retry_after = retry_after
         super().__init__(message)
+
+    def redacted(self, redact: Callable[[str], str]) -> Self:
+        """The same, with every text as ``redact`` lets it be written down."""
+        return type(self)(
+            self.cause,
+            redact(self.message),
+            expected=self.expected and redact(self.expected),
+            got=self.got and redact(self.got),
+            detail=self.detail and redact(self.detail),
+            retry_after=self.retry_after,
+        )

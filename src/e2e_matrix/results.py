@@ -143,6 +143,9 @@ class Attempt(Model):
     image_labels: dict[str, str] = {}
     folder: str = Field(description="Where the attempt's files lie, relative to the run's folder")
     log_excerpt: str | None = Field(None, description="The log around the failure, bounded; hostile")
+    log_bytes: int | None = Field(None, description="What the container printed, as text without secrets")
+    log_dropped_bytes: int = Field(0, description="So much of its middle is not in server.log")
+    log_complete: bool = Field(True, description="False where the engine may have lost more of it")
 
 
 class Spread(Model):

@@ -273,6 +273,106 @@ def test_the_log_of_a_running_container_is_not_followed(world: World) -> None:
     assert time.monotonic() - begin < 2
 
 
+class Heard:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.more = threading.Condition()
+
+    def __call__(self, piece: bytes) -> None:
+        with self.more:
+            self.content += piece
+            self.more.notify_all()
+
+    def wait_for(self, text: bytes) -> None:
+        with self.more:
+            assert self.more.wait_for(lambda: text in self.content, 20), self.content
+
+
+def counted(number: int, first: int = 0) -> list[bytes]:
+    return [f"{word} {n}".encode() for word in ("error", "line") for n in range(first, number)]
+
+
+def by_stream(content: bytes) -> list[bytes]:
+    """The lines of `count`: the order of each stream is kept, and theirs to one another need not be."""
+    lines = content.splitlines()
+    return [line for word in (b"error", b"line") for line in lines if line.startswith(word)]
+
+
+def test_a_log_that_is_followed_from_before_the_start_comes_whole_and_ends(world: World) -> None:
+    container, heard = world.create("count", "300", "0"), Heard()
+    follow = world.engine.follow_logs(container, heard)
+    assert not follow.ended.wait(0.2)
+    world.engine.start(container)
+    assert follow.ended.wait(20)
+    follow.close(0)
+    assert by_stream(heard.content) == counted(300)
+    assert follow.complete
+
+
+def test_a_log_comes_while_the_container_runs_also_what_was_printed_before(world: World) -> None:
+    container, heard = world.start("print-and-stay", "there"), Heard()
+    follow = world.engine.follow_logs(container, heard)
+    heard.wait_for(b"there\n")
+    assert not follow.ended.is_set()
+    begin = time.monotonic()
+    follow.close(0.3)
+    assert 0.3 <= time.monotonic() - begin < 3
+    assert heard.content == b"there\n"
+    assert follow.ended.is_set()
+
+
+def test_the_log_of_a_container_that_has_ended_is_followed_to_its_end(world: World) -> None:
+    container, heard = world.finish("count", "3", "0"), Heard()
+    follow = world.engine.follow_logs(container, heard)
+    assert follow.ended.wait(5)
+    follow.close(0)
+    assert by_stream(heard.content) == counted(3)
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_closing_waits_for_the_end_of_the_log(world: World, started: bool) -> None:
+    container, heard = world.create("count", "3", "0.2"), Heard()
+    if started:
+        world.engine.start(container)
+    follow = world.engine.follow_logs(container, heard)
+    if not started:
+        world.engine.start(container)
+    follow.close(20)
+    assert by_stream(heard.content) == counted(3)
+
+
+def test_closing_what_is_followed_leaves_no_thread_and_takes_what_there_is(world: World) -> None:
+    container, heard = world.create("print-and-stay", "there"), Heard()
+    before = threading.active_count()
+    follow = world.engine.follow_logs(container, heard)
+    assert threading.active_count() == before + 1
+    world.engine.start(container)
+    heard.wait_for(b"there")
+    follow.close(0)
+    follow.close(0)
+    assert threading.active_count() <= before + 1  # the fake's container has a thread of its own
+    assert not any(thread.name.startswith("log of") for thread in threading.enumerate())
+
+
+def test_removal_ends_what_is_followed(world: World) -> None:
+    container, heard = world.create("print-and-stay", "there"), Heard()
+    follow = world.engine.follow_logs(container, heard)
+    world.engine.start(container)
+    heard.wait_for(b"there")
+    world.engine.remove(container)
+    assert follow.ended.wait(5)
+    follow.close(0)
+    assert heard.content == b"there\n"
+    assert follow.complete
+    never = world.create("exit", "0")
+    follow = world.engine.follow_logs(never, heard)
+    world.engine.remove(never)
+    follow.close(1)
+    assert follow.ended.is_set()
+
+
 def test_exec_gives_the_output_and_the_code(world: World) -> None:
     container = world.start("stay")
     result = world.engine.exec(container, ["/program", "print", "out", "err"])
@@ -365,11 +465,12 @@ def test_an_unknown_container_is_a_failure_and_not_a_lost_engine(world: World) -
         ("address", PORT),
         ("watch_exit",),
         ("logs", 10),
+        ("follow_logs", print),
         ("stop", 1.0),
         ("exec", ["true"]),
     ):
         raised = failure(world, method, "0" * 64, *rest)
-        assert raised.cause is Cause.ENGINE_REFUSED, method
+        assert raised.cause is Cause.CONTAINER_GONE, method
         assert "No such container" in raised.message
 
 

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import docker
 import pytest
 
-from e2e_matrix.engine import docker_watch, probe
+from e2e_matrix.engine import docker as docker_engine_module
+from e2e_matrix.engine import docker_follow, docker_watch, probe
 from e2e_matrix.engine.base import LABEL_RUN, PullProgress, Support
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.errors import CellFailure
@@ -133,6 +135,46 @@ def test_a_registry_that_wants_a_login(
             assert logged_in.pull(reference, AMD64).entrypoint == ("/program",)
         with closing(docker.from_env()) as client:
             client.api.remove_image(reference, force=True)
+
+
+def test_what_the_engine_says_of_a_refused_pull_has_no_login_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = "open+sesame/42"
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent = self.headers.get("Authorization", "").removeprefix("Basic ")
+            plain = base64.b64decode(sent).decode()
+            message = f"you sent {sent} {plain} to https://blobs.test/x?Signature=abcdef"
+            body = json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()
+            self.send_response(403 if sent else 401)
+            self.send_header("WWW-Authenticate", "Basic realm=echo")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        secret = base64.b64encode(f"{USER}:{password}".encode()).decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": secret}}}))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        with closing(DockerEngine.connect()) as engine:
+            failure = _pull_failure(engine, f"{host}/x@sha256:{'0' * 64}")
+        server.shutdown()
+        thread.join()
+    assert failure.cause is Cause.REGISTRY_DENIED
+    assert "you sent" in failure.message
+    for hidden in (password, secret[4:-4], "abcdef"):
+        assert hidden not in failure.message
 
 
 @pytest.mark.filterwarnings("ignore:docker-credential-not-installed")
@@ -308,11 +350,154 @@ def test_a_silent_wait_is_asked_again(world: World, monkeypatch: pytest.MonkeyPa
         assert ended(5)
 
 
+def _numbers(heard: list[bytes], word: bytes = b"line ") -> list[int]:
+    lines = b"".join(heard).splitlines()
+    return [int(line.removeprefix(word)) for line in lines if line.startswith(word)]
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_log_is_followed_through_silence(
+    world: World, monkeypatch: pytest.MonkeyPatch, attached: bool
+) -> None:
+    monkeypatch.setattr(docker_follow, "_REREAD", 0.2)
+    monkeypatch.setattr(docker_follow, "_CALL", 0.4)
+    heard: list[bytes] = []
+    container = world.create("count", "3", "0.9")
+    if not attached:
+        world.engine.start(container)
+    follow = world.engine.follow_logs(container, heard.append)
+    if attached:
+        world.engine.start(container)
+    assert follow.ended.wait(20)
+    follow.close(0)
+    assert _numbers(heard) == _numbers(heard, b"error ") == [0, 1, 2]
+    assert follow.complete
+
+
+def test_a_log_is_followed_over_lost_connections(proxy: EngineProxy, world: World) -> None:
+    heard: list[bytes] = []
+    container = world.create("count", "60", "0.05")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, heard.append)
+        world.engine.start(container)
+        for count in (5, 25):
+            while len(_numbers(heard)) < count:
+                assert not follow.ended.wait(0.02)
+            proxy.cut()
+            assert not follow.ended.wait(0.5)
+            proxy.listen()
+        assert follow.ended.wait(20)
+        follow.close(0)
+    assert _numbers(heard) == _numbers(heard, b"error ") == list(range(60))
+    assert follow.complete
+
+
+def test_bytes_that_are_no_text_are_not_told_twice_either(proxy: EngineProxy, world: World) -> None:
+    heard: list[bytes] = []
+    container = world.create("not-text")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, heard.append)
+        world.engine.start(container)
+        while b"2" not in b"".join(heard):
+            assert not follow.ended.wait(0.02)
+        proxy.cut()
+        proxy.listen()
+        assert follow.ended.wait(20)
+        follow.close(0)
+    lines = b"".join(heard).decode(errors="replace").splitlines()
+    assert lines == [f"\ufffd {n} \ufffd" for n in range(1, 7)]
+    assert heard[0].startswith(b"\xff 1")
+
+
+def test_a_container_that_ends_while_the_engine_is_away(proxy: EngineProxy, world: World) -> None:
+    heard: list[bytes] = []
+    container = world.create("count", "10", "0.3")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, heard.append)
+        world.engine.start(container)
+        while not _numbers(heard):
+            assert not follow.ended.wait(0.02)
+        proxy.cut()
+        with world.watched(container) as ended:
+            assert ended(20)
+        assert not follow.ended.is_set()
+        proxy.listen()
+        follow.close(10)
+    assert _numbers(heard) == list(range(10))
+    assert follow.complete
+
+
+def test_an_engine_that_stays_away_ends_what_is_followed_and_it_is_said(
+    proxy: EngineProxy, world: World
+) -> None:
+    container = world.create("stay")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, lambda _: None)
+        world.engine.start(container)
+        proxy.cut()
+        begin = time.monotonic()
+        follow.close(0.5)
+    assert time.monotonic() - begin < 5
+    assert follow.ended.is_set()
+    assert not follow.complete
+
+
+@pytest.fixture
+def small_log(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(docker_engine_module, "LOG_FILE_BYTES", 100_000)
+    return 2 * 100_000
+
+
+def test_more_than_the_engine_keeps_is_followed_without_a_loss(world: World, small_log: int) -> None:
+    heard: list[bytes] = []
+    container = world.create("gush", "20000000", "x" * 99)
+    follow = world.engine.follow_logs(container, heard.append)
+    world.engine.start(container)
+    assert follow.ended.wait(60)
+    follow.close(0)
+    assert b"".join(heard) == (b"x" * 99 + b"\n") * 200_000
+    assert follow.complete
+    assert 10_000 < len(world.engine.logs(container, 10**9)) < small_log
+
+
+def test_a_flood_that_is_followed_too_late_is_said_to_be_incomplete(world: World, small_log: int) -> None:
+    """The engine's own follower skips what rotates twice while it reads, and says nothing."""
+    heard: list[bytes] = []
+    container = world.start("gush", "20000000", "x" * 99)
+    follow = world.engine.follow_logs(container, heard.append)
+    assert follow.ended.wait(60)
+    follow.close(0)
+    assert sum(map(len, heard)) < 20_000_000
+    assert not follow.complete
+
+
+def test_what_rotated_away_while_the_engine_was_away_is_said_to_be_lost(
+    proxy: EngineProxy, world: World, small_log: int
+) -> None:
+    heard: list[bytes] = []
+    container = world.create("count", "60000", "0")
+    with closing(DockerEngine.connect(proxy.address)) as engine:
+        follow = engine.follow_logs(container, heard.append)
+        world.engine.start(container)
+        while not _numbers(heard):
+            assert not follow.ended.wait(0.001)
+        proxy.cut()
+        with world.watched(container) as ended:
+            assert ended(60)
+        proxy.listen()
+        assert follow.ended.wait(60)
+        follow.close(0)
+    numbers = _numbers(heard)
+    assert not follow.complete
+    assert numbers == sorted(set(numbers))
+
+
 def test_nothing_stays_open(world: World) -> None:
     container = world.start("stay")
 
     def use() -> None:
         watch = world.engine.watch_exit(container)
+        world.engine.follow_logs(container, lambda _: None).close(0)
         world.engine.exec(container, ["/program", "exit", "0"])
         with pytest.raises(CellFailure):
             world.engine.exec(container, ["/program", "sleep", "3"], 0.05)

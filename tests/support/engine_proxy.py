@@ -29,7 +29,7 @@ class EngineProxy:
     def cut(self) -> None:
         """Close every connection and listen no more; the socket's file stays, as after a crash."""
         with self._lock:
-            ending = [*self._open, *([self._listening] if self._listening else [])]
+            ending = [*([self._listening] if self._listening else []), *self._open]
             self._listening = None
         for one in ending:
             with contextlib.suppress(OSError):

@@ -100,6 +100,11 @@ def _program(process: FakeProcess) -> int:
         case ["flood", size]:
             process.print(b"x" * int(size) + b"\nend\n")
             return 0
+        case ["count", number, pause]:
+            for n in range(int(number)):
+                process.print(f"line {n}\nerror {n}\n")
+                process.sleep(float(pause))
+            return 0
         case ["environment"]:
             process.print(process.environment["GREETING"])
             return 0

@@ -463,3 +463,15 @@ def large(cells: int = 240) -> Results:
         axes = {"variant": variant, "arch": arch, "tag": tag}
         made.append(cell(variant, arch, [one], id=name, axes=axes))
     return run(made, axes={"variant": VARIANTS, "arch": ARCHES, "tag": tags}, workers=4)
+
+
+def with_log(results: Results, cell_id: str, printed: int, dropped: int, *, complete: bool) -> Results:
+    """The run with this said of the log of one cell's only attempt."""
+    said = {"log_bytes": printed, "log_dropped_bytes": dropped, "log_complete": complete}
+    cells = [
+        cell.model_copy(update={"attempts": [cell.attempts[0].model_copy(update=said)]})
+        if cell.id == cell_id
+        else cell
+        for cell in results.cells
+    ]
+    return results.model_copy(update={"cells": cells})

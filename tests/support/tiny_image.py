@@ -21,7 +21,22 @@ from support.real_registry import OCI_IMAGE, RealRegistry
 
 CACHE = Path.home() / ".cache" / "e2e-matrix" / "tests"
 PORT = 8000
-APPLETS = ("sh", "sleep", "echo", "cat", "dd", "httpd", "id", "uname", "nc", "head", "tr", "printf", "tail")
+APPLETS = (
+    "sh",
+    "sleep",
+    "echo",
+    "cat",
+    "dd",
+    "httpd",
+    "id",
+    "uname",
+    "nc",
+    "head",
+    "tr",
+    "printf",
+    "tail",
+    "yes",
+)
 
 PROGRAM = f"""#!/bin/sh
 case "$1" in
@@ -30,6 +45,10 @@ case "$1" in
   print) echo "$2"; echo "$3" >&2; exit 0 ;;
   print-and-stay) echo "$2"; exec /bin/tail -f /dev/null ;;
   flood) /bin/head -c "$2" /dev/zero | /bin/tr '\\0' x; echo; echo end; exit 0 ;;
+  count) i=0; while [ $i -lt "$2" ]; do echo "line $i"; echo "error $i" >&2
+    [ "$3" = 0 ] || /bin/sleep "$3"; i=$((i+1)); done; exit 0 ;;
+  gush) /bin/yes "$3" | /bin/head -c "$2"; exit 0 ;;
+  not-text) for i in 1 2 3 4 5 6; do /bin/printf '\\377 %s \\303\\n' $i; /bin/sleep 0.3; done; exit 0 ;;
   environment) /bin/printf %s "$GREETING"; exit 0 ;;
   stay) trap 'exit 0' TERM; while :; do /bin/sleep 0.02; done ;;
   deaf) trap '' TERM; while :; do /bin/sleep 0.02; done ;;

@@ -222,3 +222,13 @@ def test_any_text_leaves_the_page_as_it_is(message: str, name: str) -> None:
 def test_what_a_template_forgets_to_clean_is_cleaned_all_the_same() -> None:
     shown = _environment().from_string("{{ text }}").render(text="\u202e<b>\x1b[1mtext")
     assert shown == "&lt;b&gt;text"
+
+
+def test_what_a_log_leaves_out_is_said_where_it_is_linked() -> None:
+    results = samples.broken()
+    assert "left out" not in render(results, FOLDER)
+    results = samples.with_log(results, "java-amd64", 2_000_000_000, 1_993_700_000, complete=False)
+    page = Page(render(results, FOLDER)).text
+    said = "(1.99 GB from the middle of its 2.00 GB are left out; the engine may have lost some of it)"
+    assert f"server.log {said}" in page
+    assert f"The log {said}" in page

@@ -119,3 +119,8 @@ def test_every_outcome_has_a_mark_of_its_own() -> None:
 
 def test_a_run_without_cells_is_written_too() -> None:
     assert "no cells" in render(samples.run([], verdict=Outcome.CANCELLED), FOLDER)
+
+
+def test_what_a_log_leaves_out_is_said_below_its_end() -> None:
+    results = samples.with_log(samples.broken(), "java-amd64", 2_000_000_000, 1_993_700_000, complete=True)
+    assert "In server.log, 1.99 GB from the middle of its 2.00 GB are left out." in render(results, FOLDER)

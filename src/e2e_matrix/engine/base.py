@@ -23,6 +23,11 @@ LABEL_ATTEMPT = "e2e-matrix.attempt"
 LABEL_OWNER = "e2e-matrix.owner"  # host:pid:start time of the process that started it
 LABEL_DEADLINE = "e2e-matrix.deadline"  # UTC, ISO 8601: past it anybody may remove it
 
+# What an engine may keep of a container's output, as it writes it down (a line of JSON for each line).
+LOG_FILES = 2
+LOG_FILE_BYTES = 32 << 20
+LOG_BYTES = LOG_FILES * LOG_FILE_BYTES
+
 
 def is_local(address: str) -> bool:
     """Whether an engine's address is on this machine: a socket in the file system, or the loopback."""
@@ -156,7 +161,30 @@ class ExitWatch(Protocol):
     def close(self) -> None: ...
 
 
+class LogFollow(Protocol):
+    """Hands on what a container prints, in a thread of its own.
+
+    It outlives silence, however long, and a lost connection to the engine: it goes on after what it has
+    handed on. It ends by itself after the last byte of a container that ended, or that was removed.
+    """
+
+    ended: threading.Event
+
+    @property
+    def complete(self) -> bool:
+        """False once anything may have been lost, such as by a log that rotated while the engine was away."""
+        ...
+
+    def close(self, within: float) -> None:
+        """Wait up to ``within`` seconds for the end, then take what there is by now and end it.
+
+        The sink is not called after this. Idempotent.
+        """
+        ...
+
+
 ProgressCallback = Callable[[PullProgress], None]
+LogSink = Callable[[bytes], None]
 
 
 class Engine(Protocol):
@@ -188,7 +216,10 @@ class Engine(Protocol):
         ...
 
     def create(self, spec: ContainerSpec) -> str:
-        """Create without starting; the container's id. Nothing is removed automatically."""
+        """Create without starting; the container's id. Nothing is removed automatically.
+
+        The engine keeps at the most the last LOG_BYTES of what it prints.
+        """
         ...
 
     def start(self, container: str) -> None: ...
@@ -207,6 +238,14 @@ class Engine(Protocol):
 
     def logs(self, container: str, max_bytes: int) -> bytes:
         """stdout and stderr so far, at most the last ``max_bytes``; fetched once, never followed."""
+        ...
+
+    def follow_logs(self, container: str, sink: LogSink) -> LogFollow:
+        """Call ``sink`` with stdout and stderr as they come, from the first byte that the engine still has.
+
+        Asked before the start, nothing is lost, however much is printed: a container that prints faster than
+        the sink takes it has to wait. ``sink`` must not raise; it is called from one thread.
+        """
         ...
 
     def stop(self, container: str, timeout: float) -> ExitState:

@@ -17,6 +17,7 @@ from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, NotFound
+from docker.types import LogConfig
 from docker.utils import version_lt
 
 from e2e_matrix import owner
@@ -34,17 +35,21 @@ from e2e_matrix.engine.base import (
     LABEL_DEADLINE,
     LABEL_OWNER,
     LABEL_RUN,
+    LOG_FILE_BYTES,
+    LOG_FILES,
     ContainerSpec,
     ContainerSummary,
     EngineInfo,
     ExecResult,
     ExitState,
     ImageSummary,
+    LogSink,
     PlatformProbe,
     ProgressCallback,
     PulledImage,
     is_local,
 )
+from e2e_matrix.engine.docker_follow import DockerLogFollow
 from e2e_matrix.engine.docker_watch import DockerExitWatch
 from e2e_matrix.engine.platforms import architecture
 from e2e_matrix.errors import CellFailure
@@ -183,6 +188,9 @@ class DockerEngine:
         with self._clients.borrow(f"read the log of container {container[:12]}") as client:
             return _logs(client, container, max_bytes)
 
+    def follow_logs(self, container: str, sink: LogSink) -> DockerLogFollow:
+        return DockerLogFollow(self._clients, container, sink)
+
     def stop(self, container: str, timeout: float) -> ExitState:
         with self._clients.borrow(f"stop container {container[:12]}") as client:
             client.stop(container, timeout=math.ceil(timeout))
@@ -300,6 +308,10 @@ def _create(client: APIClient, spec: ContainerSpec) -> str:
             mem_limit=limits.memory_bytes,
             nano_cpus=None if limits.cpus is None else round(limits.cpus * 1e9),
             pids_limit=limits.pids,
+            log_config=LogConfig(
+                type=LogConfig.types.JSON,
+                config={"max-size": str(LOG_FILE_BYTES), "max-file": str(LOG_FILES)},
+            ),
         ),
         **platform,
     )

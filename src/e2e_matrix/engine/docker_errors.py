@@ -16,6 +16,7 @@ from docker.errors import APIError, DockerException
 
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
+from e2e_matrix.redaction import plain_urls
 
 _MAX_SENTENCE = 2000  # characters of the engine's own text in a message
 
@@ -132,7 +133,12 @@ def refused_by_kernel(log: bytes) -> str:
 
 def sentence_of(error: APIError) -> str:
     """What the engine itself says, on one line."""
-    return " ".join(str(error.explanation or error).split())[:_MAX_SENTENCE]
+    return one_sentence(str(error.explanation or error))[:_MAX_SENTENCE]
+
+
+def one_sentence(text: str) -> str:
+    """The engine's text on one line; the URLs in it bare, for a registry signs those of its blobs."""
+    return " ".join(plain_urls(text).split())
 
 
 def innermost(error: BaseException) -> str:

@@ -5,6 +5,8 @@ API: POST /images/create, a stream of JSON objects; one with ``error`` ends it.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,10 +19,11 @@ from docker.utils.json_stream import json_stream
 from e2e_matrix.engine import docker_streams
 from e2e_matrix.engine.base import ProgressCallback, PulledImage, PullProgress
 from e2e_matrix.engine.docker_connection import Clients
-from e2e_matrix.engine.docker_errors import pull_failure, sentence_of
+from e2e_matrix.engine.docker_errors import one_sentence, pull_failure
 from e2e_matrix.engine.platforms import architecture, normal
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
+from e2e_matrix.redaction import Secrets
 
 _STALLED = 300.0  # seconds without any event: a large layer is verified in silence
 
@@ -78,6 +81,12 @@ def _download(clients: Clients, reference: str, platform: str, on_progress: Prog
             raise CellFailure(
                 Cause.REGISTRY_DENIED, f"the Docker credentials for {registry} cannot be read: {error}"
             ) from error
+        secrets = Secrets(_secrets_in(credentials))
+
+        def failed(text: str) -> CellFailure:
+            # The engine quotes the registry, which may say what it was sent.
+            return pull_failure(reference, platform, one_sentence(secrets.redact(text)))
+
         try:
             response = docker_streams.open_stream(
                 client,
@@ -87,18 +96,29 @@ def _download(clients: Clients, reference: str, platform: str, on_progress: Prog
                 headers={"X-Registry-Auth": credentials} if credentials else {},
             )
         except APIError as error:
-            raise pull_failure(reference, platform, sentence_of(error)) from error
+            raise failed(str(error.explanation or error)) from None
         with response:
             try:
                 for event in _events(docker_streams.chunks(response)):
                     if "error" in event:
-                        raise pull_failure(reference, platform, " ".join(str(event["error"]).split()))
+                        raise failed(str(event["error"]))
                     if on_progress is not None:
                         on_progress(layers.take(event))
             except urllib3.exceptions.ReadTimeoutError as error:
                 raise CellFailure(
                     Cause.PULL_FAILED, f"the pull of {reference} made no progress for {_STALLED:.0f} s"
                 ) from error
+
+
+def _secrets_in(credentials: bytes | None) -> Iterator[str]:
+    """What proves who asks, in the X-Registry-Auth header (base64 of JSON), and the header itself."""
+    if not credentials:
+        return
+    header = credentials.decode()
+    yield header
+    for name, value in json.loads(base64.urlsafe_b64decode(header)).items():
+        if value and name.lower() in ("password", "identitytoken", "registrytoken", "auth"):
+            yield str(value)
 
 
 def _events(chunks: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:

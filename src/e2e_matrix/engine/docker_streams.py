@@ -84,20 +84,28 @@ def chunks(response: requests.Response) -> Iterator[bytes]:
 
 def frames(response: requests.Response) -> Iterator[bytes]:
     """The payloads of stdout and stderr, in the order of the stream."""
+    return (payload for _, payload in streams(response))
+
+
+def streams(response: requests.Response) -> Iterator[tuple[int, bytes]]:
+    """The payloads as they come, a frame perhaps in parts, each with its stream: 1 is stdout, 2 is stderr."""
     pending = b""
-    wanted = 0
+    kind = wanted = 0  # of the payload that has begun
     for chunk in chunks(response):
         pending += chunk
-        while pending:
+        at = 0
+        while at < len(pending):
             if not wanted:
-                if len(pending) < _FRAME_HEADER.size:
+                if len(pending) - at < _FRAME_HEADER.size:
                     break
-                _, wanted = _FRAME_HEADER.unpack_from(pending)
-                pending = pending[_FRAME_HEADER.size :]
+                kind, wanted = _FRAME_HEADER.unpack_from(pending, at)
+                at += _FRAME_HEADER.size
                 continue
-            payload, pending = pending[:wanted], pending[wanted:]
+            payload = pending[at : at + wanted]
+            at += len(payload)
             wanted -= len(payload)
-            yield payload
+            yield kind, payload
+        pending = pending[at:]
 
 
 def head(pieces: Iterator[bytes], limit: int) -> bytes:

@@ -22,12 +22,14 @@ from e2e_matrix.engine.base import (
     ExecResult,
     ExitState,
     ImageSummary,
+    LogSink,
     PlatformProbe,
     ProgressCallback,
     PulledImage,
     PullProgress,
     Support,
 )
+from e2e_matrix.engine.fake_log import FakeLog, FakeLogFollow
 from e2e_matrix.engine.platforms import normal
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
@@ -62,7 +64,7 @@ class FakeProcess:
         self._check()
         data = text.encode() if isinstance(text, str) else text
         if self._to_log:
-            self._container.log += data
+            self._container.log.print(data)
         else:
             self._output += data[: _MAX_EXEC_OUTPUT - len(self._output)]
 
@@ -144,7 +146,7 @@ class FakeExitWatch:
 class _Container:
     def __init__(self, identity: str, spec: ContainerSpec, image: FakeImage) -> None:
         self.id, self.spec, self.image = identity, spec, image
-        self.log = bytearray()
+        self.log = FakeLog(spec.name)
         self.killed = threading.Event()
         self.sockets: dict[int, socket.socket] = {}
         self.state = ExitState(running=False, exit_code=None, oom_killed=False)
@@ -224,6 +226,7 @@ class _Container:
             for open_socket in self.sockets.values():
                 open_socket.close()
             self.state = ExitState(running=False, exit_code=code, oom_killed=oom_killed)
+            self.log.finish()
             self._ended.set()
             for watch in self._watches:
                 watch.exited.set()
@@ -400,8 +403,12 @@ class FakeEngine:
 
     def logs(self, container: str, max_bytes: int) -> bytes:
         self._called("logs", container)
-        log = bytes(self._find(container).log)
+        log = self._find(container).log.read()
         return log[-max_bytes:] if max_bytes > 0 else b""
+
+    def follow_logs(self, container: str, sink: LogSink) -> FakeLogFollow:
+        self._called("follow_logs", container)
+        return self._find(container).log.follow(sink)
 
     def stop(self, container: str, timeout: float) -> ExitState:
         self._called("stop", container)
@@ -413,6 +420,7 @@ class FakeEngine:
             found = self._containers.pop(container, None)
         if found is not None:
             found.end(_KILLED)
+            found.log.finish()  # also where it was never started
             found.join()
 
     def list(self, labels: Mapping[str, str | None]) -> Sequence[ContainerSummary]:

@@ -105,6 +105,9 @@ class Authorizer:
         headers = refusal.headers.get_list("www-authenticate")
         offers = {offer.scheme: offer.parameters for offer in parse_challenges(headers)}
         login = self._logins.find(reference.registry)
+        if login:
+            basic = _basic(login).partition(" ")[2]
+            self._transport.secrets.add(*filter(None, [login.password, login.identity_token, basic]))
         if "bearer" in offers:
             return "Bearer " + self._token(reference, offers["bearer"], login, cancel)
         if "basic" in offers and login and login.username:
@@ -133,6 +136,7 @@ class Authorizer:
         if answer.status in (400, 401, 403):
             raise self.denied(reference, answer)
         token = _read_token(answer)
+        self._transport.secrets.add(*filter(None, [token]))
         if token is None:
             raise broken(reference.registry, f"names {realm} for tokens, which answers without one", answer)
         return token

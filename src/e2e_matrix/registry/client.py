@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -61,27 +62,31 @@ class RegistryClient:
 
     def ping(self, registry: str, cancel: threading.Event | None = None) -> None:
         """Raise unless a registry answers at ``host[:port]``; one that asks for a login does answer."""
-        answer = self._transport.send("GET", f"{api_url(registry)}/v2/", {}, cancel=cancel)
-        if answer.status not in (200, 401):
-            raise broken(registry, f"answered GET /v2/ with {answer.status}: it may be no registry", answer)
+        with self._without_secrets():
+            answer = self._transport.send("GET", f"{api_url(registry)}/v2/", {}, cancel=cancel)
+            if answer.status not in (200, 401):
+                what = f"answered GET /v2/ with {answer.status}: it may be no registry"
+                raise broken(registry, what, answer)
 
     def manifest(self, reference: Reference, cancel: threading.Event | None = None) -> Manifest:
         """The manifest or index that a tag or digest names (GET /v2/<name>/manifests/<reference>)."""
-        answer = self._ask("GET", reference, f"manifests/{reference.version}", ACCEPT, cancel)
-        self._check_status(reference, answer)
-        digest = _checked_digest(reference, answer)
-        try:
-            content = read_manifest(answer.headers.get("content-type", ""), answer.body)
-        except ValueError as error:
-            raise _unreadable(reference, "manifest", error, answer) from None
-        return Manifest(digest, content)
+        with self._without_secrets():
+            answer = self._ask("GET", reference, f"manifests/{reference.version}", ACCEPT, cancel)
+            self._check_status(reference, answer)
+            digest = _checked_digest(reference, answer)
+            try:
+                content = read_manifest(answer.headers.get("content-type", ""), answer.body)
+            except ValueError as error:
+                raise _unreadable(reference, "manifest", error, answer) from None
+            return Manifest(digest, content)
 
     def digest(self, reference: Reference, cancel: threading.Event | None = None) -> str | None:
         """What a tag points to, None where there is no such tag.
 
         By HEAD, which Docker Hub does not count against its limit.
         """
-        answer = self._ask("HEAD", reference, f"manifests/{reference.version}", ACCEPT, cancel)
+        with self._without_secrets():
+            answer = self._ask("HEAD", reference, f"manifests/{reference.version}", ACCEPT, cancel)
         if answer.status == 404:
             return None
         digest: str = answer.headers.get("docker-content-digest", "")
@@ -97,16 +102,27 @@ class RegistryClient:
 
     def platform(self, reference: Reference, image: Image, cancel: threading.Event | None = None) -> str:
         """The platform of an image that no index describes, from its config blob."""
-        config = reference.at(image.config.digest)
-        answer = self._ask("GET", config, f"blobs/{config.digest}", "*/*", cancel)
-        if answer.status == 404:
-            raise broken(reference.registry, f"has {reference} but not its config {config.digest}", answer)
-        self._check_status(config, answer)
-        _checked_digest(config, answer)
+        with self._without_secrets():
+            config = reference.at(image.config.digest)
+            answer = self._ask("GET", config, f"blobs/{config.digest}", "*/*", cancel)
+            if answer.status == 404:
+                raise broken(
+                    reference.registry, f"has {reference} but not its config {config.digest}", answer
+                )
+            self._check_status(config, answer)
+            _checked_digest(config, answer)
+            try:
+                return read_config_platform(answer.body)
+            except ValueError as error:
+                raise _unreadable(reference, "config", error, answer) from None
+
+    @contextmanager
+    def _without_secrets(self) -> Iterator[None]:
+        """A registry may say what it was sent: no login or token is in what leaves here."""
         try:
-            return read_config_platform(answer.body)
-        except ValueError as error:
-            raise _unreadable(reference, "config", error, answer) from None
+            yield
+        except CellFailure as failure:
+            raise failure.redacted(self._transport.secrets.redact) from None
 
     def _ask(
         self, method: str, reference: Reference, path: str, accept: str, cancel: threading.Event | None

@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -21,6 +21,7 @@ import httpx
 from e2e_matrix import __version__
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
+from e2e_matrix.redaction import Secrets, plain_urls
 from e2e_matrix.registry.reference import is_loopback
 
 LARGEST_BODY = 4 * 1024 * 1024  # what the OCI distribution spec asks registries to accept for a manifest
@@ -40,10 +41,11 @@ class Answer:
     headers: httpx.Headers
     body: bytes
     url: httpx.URL
+    secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
 
     def excerpt(self) -> str:
-        """The start of the body, made safe to show."""
-        text = self.body[: 4 * _LONGEST_EXCERPT].decode("utf-8", "replace")
+        """The start of the body, made safe to show; redacted before it is cut, so that no secret is cut."""
+        text = plain_urls(self.secrets.redact(self.body.decode("utf-8", "replace")))[: 4 * _LONGEST_EXCERPT]
         return "".join(sign if sign.isprintable() else " " for sign in text)[:_LONGEST_EXCERPT].strip()
 
 
@@ -83,6 +85,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep | None = None,
     ) -> None:
+        self.secrets = Secrets()  # kept out of every message; whoever learns one adds it
         self._timeout = timeout
         self._tries = retries + 1
         self._budget = budget
@@ -161,6 +164,7 @@ class Transport:
             answer = _bounded(
                 lambda: _exchange(client, request, follow=form is None, ends=ends), seconds, stop, host
             )
+            answer = replace(answer, secrets=self.secrets)
         except (_TooLate, httpx.TimeoutException):
             return _Setback(_unreachable(NoAnswer, host, f"did not answer within {seconds:.3g} s"))
         except (_Unusable, httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:

@@ -18,7 +18,7 @@ from markupsafe import escape as escape_html
 
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report import escape, timeline
-from e2e_matrix.report.view import build
+from e2e_matrix.report.view import build, left_out
 from e2e_matrix.results import Attempt, Results
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
 
@@ -96,6 +96,7 @@ def _environment() -> Environment:
         "PHASES": timeline.PHASES,
         "fact": escape.fact,
         "log_link": _log_link,
+        "left_out": left_out,
     }
     return environment
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.escape import code, excerpt, fact, fence, prose
-from e2e_matrix.report.view import Broken, CellView, Grid, NotTested, View, build
+from e2e_matrix.report.view import Broken, CellView, Grid, NotTested, View, build, left_out
 from e2e_matrix.results import Results
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
 
@@ -128,6 +128,8 @@ def _broken(item: Broken, stage: Stage) -> str:
     for title, text in (("What came with it", item.detail), ("The log around it", item.log)):
         if text and stage.log_lines:
             parts.append(_folded(title, fence(excerpt(text, stage.log_lines, 200))))
+    if item.log and stage.log_lines and (said_of_log := left_out(item.view.last)):
+        parts.append(f"In server.log, {said_of_log}.")
     parts.append(f"Run just this again:\n\n{fence(one_line(item.view.again, 1000), 'sh')}")
     return "\n\n".join(parts)
 

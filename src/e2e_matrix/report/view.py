@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, Step
-from e2e_matrix.text import format_money, format_seconds
+from e2e_matrix.text import format_bytes, format_money, format_seconds
 
 RUN_COMMANDS = ("run", "demo")
 _SPREAD = ("min", "median", "max")
@@ -92,6 +92,19 @@ class CellView:
         attempts = self.cell.attempts
         counts = next((one for one in attempts if one.number == self.cell.attempt), None)
         return counts or (attempts[-1] if attempts else None)
+
+
+def left_out(attempt: Attempt | None) -> str | None:
+    """What is not in the attempt's server.log, where anything is not."""
+    if attempt is None or attempt.log_bytes is None:
+        return None
+    parts = []
+    if attempt.log_dropped_bytes:
+        dropped, whole = format_bytes(attempt.log_dropped_bytes), format_bytes(attempt.log_bytes)
+        parts.append(f"{dropped} from the middle of its {whole} are left out")
+    if not attempt.log_complete:
+        parts.append("the engine may have lost some of it")
+    return "; ".join(parts) or None
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from e2e_matrix.agent_server import AgentServer
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, PullProgress
+from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, LogFollow, PullProgress
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
+from e2e_matrix.log_file import LogFile
+from e2e_matrix.log_signs import Sign
 from e2e_matrix.progress import Progress
-from e2e_matrix.redaction import redact
+from e2e_matrix.redaction import Secrets, secrets_in_url
 from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
@@ -40,8 +43,10 @@ _SUSPICIOUS = frozenset(
 )
 # Longest text of a message, of what was expected or got, and of a detail, in results.json.
 SHORT, LONG = 500, 4_000
-# What is kept of a container's output: its end.
-LOG_BYTES = 16 * 1024 * 1024
+# Seconds for the last bytes of a container's log: after its end, and where it still runs.
+LOG_END, LOG_SO_FAR = 10.0, 0.2
+# The name of the sign, in ``log_signs``, that the emulator crashed.
+EMULATOR_CRASH = "emulator-crash"
 
 
 class Deadline:
@@ -146,8 +151,9 @@ class Session:
         self.container: str | None = None
         self.watch: ExitWatch | None = None
         self.exit_state: ExitState | None = None
-        self.secrets: list[str] = []
-        self._log: str | None = None
+        self.secrets = Secrets(filter(None, [task.llm.api_key, *secrets_in_url(task.llm.base_url)]))
+        self.log: LogFile | None = None
+        self.follow: LogFollow | None = None
         self._server: AgentServer | None = None
         self._progress = progress
 
@@ -161,12 +167,31 @@ class Session:
     def server(self, server: AgentServer) -> None:
         self._server = server
 
+    def follow_log(self, container: str, signs: Mapping[str, Sign]) -> None:
+        """Keep what the container prints in the attempt's folder, from its start on."""
+        self.log = LogFile(Path(self.task.folder), self.secrets, signs)
+        self.follow = self.engine.follow_logs(container, self.log.write)
+
     def read_log(self) -> str:
-        """What the container has printed, redacted and bounded to its end; fetched once after it ended."""
-        if self._log is None or self.exit_state is None:
-            raw = self.engine.logs(self.container, LOG_BYTES) if self.container else b""
-            self._log = self.redact(raw.decode("utf-8", "replace"))
-        return self._log
+        """The end of what the container has printed, redacted; of one that ended, the very end."""
+        if self.follow is not None and self._has_ended:
+            self.follow.close(LOG_END)
+        return self.log.latest() if self.log else ""
+
+    def log_signs(self) -> dict[str, str]:
+        """The signs that the whole of the log has shown so far: name -> text, redacted."""
+        return self.log.signs() if self.log else {}
+
+    def finish_log(self) -> None:
+        """Take the log's last bytes and close its file. Raises where the disk refused any of it."""
+        if self.follow is not None:
+            self.follow.close(LOG_END if self._has_ended else LOG_SO_FAR)
+        if self.log is not None:
+            self.log.close()
+
+    @property
+    def _has_ended(self) -> bool:
+        return self.exit_state is not None or (self.watch is not None and self.watch.exited.is_set())
 
     def restart_limit(self) -> None:
         """Let the whole of the cell's time limit start now."""
@@ -184,25 +209,23 @@ class Session:
 
     def hide(self, *values: str) -> None:
         """Keep these values out of everything that is written down."""
-        self.secrets.extend(values)
+        self.secrets.add(*values)
 
     def redact(self, text: str) -> str:
-        return redact(text, self.secrets)
+        return self.secrets.redact(text)
 
     def without_secrets(self, failure: CellFailure) -> CellFailure:
         """The failure as it may be written down; before anything is cut, so that no secret is cut in two."""
-        return CellFailure(
-            failure.cause,
-            self.redact(failure.message),
-            expected=failure.expected and self.redact(failure.expected),
-            got=failure.got and self.redact(failure.got),
-            detail=failure.detail and self.redact(failure.detail),
-            retry_after=failure.retry_after,
-        )
+        return failure.redacted(self.redact)
 
     def _blame(self, failure: CellFailure) -> CellFailure:
-        """The failure, or what was done to the container from outside that explains it."""
-        if failure.cause not in _SUSPICIOUS or self.container is None or self.exit_state is not None:
+        """The failure, or what happened to the container from outside that explains it."""
+        if failure.cause not in _SUSPICIOUS or self.container is None:
+            return failure
+        if crash := self.log_signs().get(EMULATOR_CRASH):
+            message = f"the emulator crashed ({one_line(crash)}): {failure.message}"
+            return CellFailure(Cause.EMULATOR_CRASHED, message, detail=failure.detail)
+        if self.exit_state is not None:
             return failure
         try:
             state = self.engine.state(self.container)

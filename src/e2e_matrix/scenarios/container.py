@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,8 +20,9 @@ from e2e_matrix.engine.base import (
 )
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
+from e2e_matrix.log_signs import Sign
 from e2e_matrix.results import Server
-from e2e_matrix.scenarios.base import Session, StepRecord
+from e2e_matrix.scenarios.base import EMULATOR_CRASH, Session, StepRecord
 from e2e_matrix.text import block, one_line
 
 PORT = 8000
@@ -48,16 +48,19 @@ MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 
 # What has broken images before: upstream issues 2574 and 2761 (glibc, exec-stack), 514, 2025 and 3229
 # (bundled data), 1886 (locale).
-LOG_SIGNATURES = (
-    r"version `GLIBC_[\d.]+' not found",
-    r"cannot enable executable stack",
-    r"error while loading shared libraries",
-    r"No such file or directory: '/tmp/_MEI",
-    r"setlocale: .*cannot change locale",
-    r"Segmentation fault",
-    r"\[PYI-\d+:ERROR\]",
+_BROKEN_IMAGE = (
+    Sign("GLIBC_", r"version `GLIBC_[\d.]+' not found"),
+    Sign("cannot enable executable stack", "cannot enable executable stack"),
+    Sign("error while loading shared libraries", "error while loading shared libraries"),
+    Sign("/tmp/_MEI", "No such file or directory: '/tmp/_MEI"),
+    Sign("cannot change locale", "setlocale: .*cannot change locale"),
+    Sign("Segmentation fault", "Segmentation fault"),
+    Sign("[PYI-", r"\[PYI-\d+:ERROR\]"),
 )
-EMULATOR_SIGNATURE = re.compile(r"qemu: uncaught target signal[^\n]*")
+LOG_SIGNS = {
+    EMULATOR_CRASH: Sign("qemu: uncaught target signal", r"qemu: uncaught target signal[^\n]*"),
+    **{f"broken-image-{number}": sign for number, sign in enumerate(_BROKEN_IMAGE)},
+}
 
 
 def start(session: Session, environment: Mapping[str, str]) -> None:
@@ -95,6 +98,7 @@ def _start(session: Session, spec: ContainerSpec, waited: float) -> None:
         if waited > WORTH_SAYING:
             step.note(waited_seconds=round(waited, 2))
         session.container = session.engine.create(spec)
+        session.follow_log(session.container, LOG_SIGNS)
         session.engine.start(session.container)
         session.watch = session.engine.watch_exit(session.container)
         session.server = AgentServer(_address(session, session.container), REQUEST_LIMIT * task.slowness)
@@ -161,10 +165,10 @@ def check_running(session: Session) -> None:
 
 def ended(session: Session, state: ExitState) -> CellFailure:
     log = session.read_log()
-    crash = EMULATOR_SIGNATURE.search(log)
+    crash = session.log_signs().get(EMULATOR_CRASH)
     last = "\n".join(block(log[-8_000:], limit=8_000, lines=10_000).splitlines()[-20:])
     if crash:
-        return CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash[0])}", detail=last)
+        return CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash)}", detail=last)
     if state.oom_killed:
         return CellFailure(
             Cause.OUT_OF_MEMORY,
@@ -257,10 +261,14 @@ def stop(session: Session) -> None:
     with session.step(
         "log", "The log shows no known sign of a broken image", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
-        log = session.read_log()
-        step.note(bytes=len(log))
-        found = [one_line(match[0]) for signature in LOG_SIGNATURES if (match := re.search(signature, log))]
-        step.expect("known signs of a broken image in the log", [], found)
+        session.read_log()
+        signs = session.log_signs()
+        if crash := signs.pop(EMULATOR_CRASH, None):
+            raise CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash)}")
+        step.note(bytes=session.log.total_bytes if session.log else 0)
+        step.expect(
+            "known signs of a broken image in the log", [], [one_line(text) for text in signs.values()]
+        )
 
 
 def _container(session: Session) -> str:
