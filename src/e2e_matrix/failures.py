@@ -246,8 +246,8 @@ POLICIES: dict[Cause, Policy] = {
     ),
     Cause.LLM_DENIED: Policy(
         _INFRA,
-        "the model's provider refused the key",
-        "Check the key, and that it may use the model.",
+        "the model's provider refused the key or the model",
+        "Check the key, the model's name, and that the key may use it.",
     ),
     Cause.PLATFORM_UNSUPPORTED: Policy(
         Outcome.UNSUPPORTED,

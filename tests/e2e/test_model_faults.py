@@ -92,7 +92,7 @@ def judged(ran: Ran) -> tuple[str, str, int, int]:
 def test_a_key_that_is_refused_is_not_tried_again(ask: Ask, name: str) -> None:
     ran = ask(name)
     assert judged(ran) == ("error", "llm-denied", 1, 3), ran.output
-    assert "Check the key" in ran.output
+    assert "Check the key, the model's name" in ran.output
 
 
 @pytest.mark.parametrize("name", ["429", "429 real"])

@@ -47,9 +47,14 @@ ERROR_EVENT_PATIENCE = 1.0
 # tests/e2e/test_model_faults.py.
 LLM_CAUSES = {
     "LLMAuthenticationError": Cause.LLM_DENIED,
+    "PermissionDeniedError": Cause.LLM_DENIED,
+    "NotFoundError": Cause.LLM_DENIED,  # 404: the provider has no such model, or not for this key
     "LLMRateLimitError": Cause.LLM_BUSY,
     "LLMServiceUnavailableError": Cause.LLM_UNAVAILABLE,
     "LLMTimeoutError": Cause.LLM_UNAVAILABLE,
+    "LLMNoResponseError": Cause.LLM_UNAVAILABLE,
+    "BadGatewayError": Cause.LLM_UNAVAILABLE,
+    "APIError": Cause.LLM_UNAVAILABLE,
 }
 
 
