@@ -350,6 +350,7 @@ def _handler(server: FakeAgentServer) -> type[BaseHTTPRequestHandler]:
             status, answer = server.answer(self.command, path, headers, body)
             data = json.dumps(answer).encode()
             self.send_response(status)
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Connection", "close")
             self.end_headers()
