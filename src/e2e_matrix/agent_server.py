@@ -8,7 +8,9 @@ Transport errors are ``httpx.TransportError`` and ``websockets`` exceptions; cel
 from __future__ import annotations
 
 import json
+import math
 import re
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,11 +22,15 @@ import httpx
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from e2e_matrix.bounded_http import BoundedTransport
+
 INIT_HEADER = "X-Init-API-Key"
 SESSION_HEADER = "X-Session-API-Key"
 
 # ConversationExecutionStatus.is_terminal of the SDK. There is no "stopped": upstream issue 3793.
 TERMINAL_STATUSES = frozenset({"finished", "error", "stuck"})
+# The others of that enumeration.
+LASTING_STATUSES = frozenset({"idle", "running", "paused", "waiting_for_confirmation", "deleting"})
 
 # Answered while dormant, as is /openapi.json: it takes the server 1.5 s to write, and is asked for by itself.
 OPEN_ROUTES = ("/", "/alive", "/health", "/ready", "/server_info", "/docs", "/redoc")
@@ -32,20 +38,36 @@ OPENAPI = "/openapi.json"
 
 # A reply larger than this is not read: the whole /openapi.json of 1.58.0 is 0.5 MB.
 MAX_BODY_BYTES = 8 * 1024 * 1024
+# What is kept of a larger one, to be shown.
+_BEGINNING = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One HTTP answer. ``text`` is hostile and complete up to ``MAX_BODY_BYTES``."""
+    """One HTTP answer. ``text`` is hostile, and whole unless ``broken`` says what is wrong with the body."""
 
     method: str
     path: str
     status: int
     text: str
+    content_type: str = "application/json"
+    broken: str | None = None
 
     @property
     def request(self) -> str:
         return f"{self.method} {self.path}"
+
+    @property
+    def not_json(self) -> str | None:
+        """Why this is not what a client takes for JSON; None where it is."""
+        if self.broken:
+            return self.broken
+        try:
+            json.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            return f"not JSON: {error}" if self.text else "nothing"
+        named = self.content_type.partition(";")[0].strip().lower()
+        return None if named == "application/json" else f"JSON, but called {named or 'nothing'}"
 
     def json(self) -> Any:
         """The body as JSON with exact decimals; None where it is not JSON."""
@@ -125,16 +147,18 @@ class EventStream:
 class AgentServer:
     """One server at ``base_url`` (http://host:port). ``session_key`` is sent once it is set.
 
-    ``timeout`` bounds each phase of one request (connect, read, write), in seconds.
+    ``timeout`` bounds each request as a whole, in seconds. ``not_after``, a moment on the monotonic clock,
+    bounds whatever is asked before it is changed again.
     """
 
     def __init__(self, base_url: str, timeout: float = 10.0) -> None:
         self.base_url = base_url
         self.session_key: str | None = None
+        self.not_after = math.inf
         self._timeout = timeout
-        # No proxy and no other setting of the environment may come between us and the container. It speaks
-        # plain HTTP: reading the certificates that nothing is checked against would take 15 ms a cell.
-        self._http = httpx.Client(base_url=base_url, timeout=timeout, trust_env=False, verify=False)
+        self._transport = BoundedTransport()
+        # No proxy and no other setting of the environment may come between us and the container.
+        self._http = httpx.Client(base_url=base_url, transport=self._transport, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +185,7 @@ class AgentServer:
         """Send one request; ``body`` goes as JSON, ``content`` as it is.
 
         ``anonymous`` leaves the session key out. ``timeout`` is in seconds, like the client's.
+        Raises ``httpx.TimeoutException`` where the whole answer did not come in time.
         """
         sent = dict(headers or {})
         if self.session_key and not anonymous:
@@ -169,16 +194,31 @@ class AgentServer:
             content = json.dumps(body).encode()
         if content is not None:
             sent.setdefault("Content-Type", "application/json")
+        limit = self._within(timeout or self._timeout)
+        self._transport.ends_at = time.monotonic() + limit
         received = bytearray()
-        with self._http.stream(
-            method, path, content=content, headers=sent, timeout=timeout or self._timeout
-        ) as response:
+        with self._http.stream(method, path, content=content, headers=sent, timeout=limit) as response:
             for chunk in response.iter_bytes():
                 received += chunk
                 if len(received) > MAX_BODY_BYTES:
                     break
-        text = bytes(received[:MAX_BODY_BYTES]).decode("utf-8", "replace")
-        return Reply(method, path, response.status_code, text)
+        broken = None
+        if len(received) > MAX_BODY_BYTES:
+            broken = f"more than {MAX_BODY_BYTES >> 20} MB: the rest was not read"
+            del received[_BEGINNING:]
+        else:
+            try:
+                received.decode()
+            except UnicodeDecodeError as error:
+                broken = f"not UTF-8: {error}"
+        text = received.decode("utf-8", "replace")
+        return Reply(
+            method, path, response.status_code, text, response.headers.get("Content-Type", ""), broken
+        )
+
+    def _within(self, timeout: float) -> float:
+        """``timeout``, or what is left until ``not_after``; a moment where nothing is."""
+        return max(0.001, min(timeout, self.not_after - time.monotonic()))
 
     def get(self, path: str, **options: Any) -> Reply:
         return self.request("GET", path, **options)
@@ -220,6 +260,7 @@ class AgentServer:
 
         Raises one of ``STREAM_ERRORS`` where it cannot be had.
         """
+        timeout = self._within(timeout)
         url = self.base_url.replace("http", "ws", 1) + f"/sockets/events/{conversation}?resend_mode=all"
         with ExitStack() as stack:
             connection = stack.enter_context(

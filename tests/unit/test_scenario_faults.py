@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -228,7 +229,7 @@ SEEN_AND_ENDED = [
     (Fault.NEVER_STARTS, "finished", "expected finished | got idle", "step-timeout"),
     (Fault.STOPPED, "finished", "expected finished | got stopped", "step-timeout"),
     (Fault.DIES_IN_CONVERSATION, "finished", "exit code 3", "container-exited"),
-    (Fault.OUT_OF_MEMORY, "finished", "killed for its memory (exit code 137)", "out-of-memory"),
+    (Fault.OUT_OF_MEMORY, "finished", "its memory at its limit of 1024 MiB (exit code 137)", "out-of-memory"),
 ]
 
 
@@ -304,3 +305,11 @@ def test_a_container_that_ends_before_anybody_looks_is_told_like_one_that_ends_l
     assert failed(attempt) == names(attempt)[-1:]
     assert attempt.cause is cause
     assert words in told(attempt.steps[-1])
+
+
+@pytest.mark.parametrize("told", ["1e9999999", "-0.5", "1e300", '"1"', "NaN", "true", "[1]"])
+def test_a_cost_that_none_can_be_makes_the_whole_bill_unknown(told: str) -> None:
+    metrics = f'{{"a": {{"accumulated_cost": 0.5}}, "b": {{"accumulated_cost": {told}}}}}'
+    bill = conversation._bill(json.loads(metrics, parse_float=Decimal))
+    assert bill.cost is None
+    assert bill.wrong

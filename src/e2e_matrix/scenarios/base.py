@@ -6,6 +6,7 @@ still means something (`go_on=True`) the scenario goes on, so that one run shows
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -80,10 +81,11 @@ class LlmLedger(Protocol):
 
 @dataclass
 class StepRecord:
-    """What a running step notes about itself."""
+    """What a running step notes about itself. ``go_on``: see ``Session.step``."""
 
     deadline: Deadline
     redact: Callable[[str], str]
+    go_on: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
     def note(self, **facts: Any) -> None:
@@ -265,14 +267,17 @@ class Session:
         """Time and record one step of at most ``limit`` seconds on a native engine.
 
         The matrix's ``step-timeouts`` may set another limit. A ``CellFailure`` inside fails the step; with
-        ``go_on`` a wrong product does not end the scenario.
+        ``go_on`` a wrong product does not end the scenario; the step may decide that itself. No request in it
+        waits past the step's limit.
         """
         self.cancel.check()
         self.deadline.check()
         self._progress.step_started(self.task.cell, name, title)
         limit = self.task.step_timeouts.get(name, limit) * self.task.slowness
         deadline = Deadline(limit, Cause.STEP_TIMEOUT, f"step {name}", within=self.deadline)
-        record = StepRecord(deadline, self.redact)
+        record = StepRecord(deadline, self.redact, go_on)
+        if self._server is not None:
+            self._server.not_after = deadline.at
         begin = time.monotonic()
         failure: CellFailure | None = None
         try:
@@ -282,12 +287,14 @@ class Session:
                 self.cancel.failure() if self.cancel.is_set else self.without_secrets(self._blame(error))
             )
             self.findings.failure = self.findings.failure or failure
-            if not (go_on and failure.cause is Cause.ASSERTION):
+            if not (record.go_on and failure.cause is Cause.ASSERTION):
                 raise failure from error
         except Exception as error:
             failure = CellFailure(Cause.INTERNAL, self.redact(f"{type(error).__name__}: {error}"))
             raise
         finally:
+            if self._server is not None:
+                self._server.not_after = math.inf
             step = _finished(
                 name, title, phase, begin - self.started, time.monotonic() - begin, record, failure
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -40,6 +41,8 @@ REQUEST_LIMIT = 30.0
 STOP_LIMIT = 30.0
 STOP_GRACE = 10.0
 POLL_SECONDS = 0.05
+# A connection breaks before the engine knows that the container has ended: on a busy one, by seconds.
+DEATH_PATIENCE = 3.0
 # Waiting for a turn is worth a word in the step that waited, from here on.
 WORTH_SAYING = 0.5
 # Exit codes of a server that nobody of ours stopped, and that was not killed for its memory.
@@ -138,23 +141,33 @@ def check_machine(session: Session) -> None:
 
 def wait_for_answer(session: Session, step: StepRecord, path: str) -> Reply:
     """Poll ``path`` until the server answers at all, and see at once when the container ends instead."""
-    for _ in _poll_running(session, step):
-        try:
-            patience = min(5.0 * session.task.slowness, step.deadline.remaining())
-            return session.server.get(path, timeout=max(1.0, patience))
-        except (httpx.TransportError, OSError):
-            continue  # not listening yet: the poll is bounded by the step
-    raise AssertionError("a poll ends by its deadline")
-
-
-def _poll_running(session: Session, step: StepRecord) -> Iterator[None]:
-    """Like ``Session.poll``, and ends within 100 ms of the container's own end."""
+    listens = False
     while True:
         session.cancel.check()
         check_running(session)
-        step.deadline.check()
-        yield
+        if step.deadline.remaining() <= 0:
+            raise _not_up(session, step, path, listens)
+        try:
+            return session.server.get(path, timeout=5.0 * session.task.slowness)
+        except httpx.ReadTimeout:
+            listens = True
+        except (httpx.TransportError, OSError):
+            listens = False  # not yet
         session.exited.wait(POLL_SECONDS)
+
+
+def _not_up(session: Session, step: StepRecord, path: str, listens: bool) -> CellFailure:
+    """Why there was no answer in time: what the server does otherwise says where to look."""
+    why = f"nothing listened on port {PORT}"
+    if listens:
+        why = f"GET {path} was not answered"
+        session.server.not_after = math.inf  # the step's time is over, and this is worth another second
+        try:
+            why += f", though GET /health was, with {session.server.get('/health', timeout=1).status}"
+        except (httpx.TransportError, OSError):
+            why += ", nor was GET /health"
+    deadline = step.deadline
+    return CellFailure(deadline.cause, f"{deadline.what} took longer than {deadline.limit:.0f} s: {why}")
 
 
 def check_running(session: Session) -> None:
@@ -170,11 +183,10 @@ def ended(session: Session, state: ExitState) -> CellFailure:
     if crash:
         return CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash)}", detail=last)
     if state.oom_killed:
-        return CellFailure(
-            Cause.OUT_OF_MEMORY,
-            f"the container was killed for its memory (exit code {state.exit_code})",
-            detail=last,
-        )
+        allowed = session.task.resources.memory_bytes
+        limit = f" at its limit of {allowed >> 20} MiB" if allowed else ""
+        message = f"the container was killed for its memory{limit} (exit code {state.exit_code})"
+        return CellFailure(Cause.OUT_OF_MEMORY, message, detail=last)
     if "exec " in state.error:
         # A binary of another platform, or none: some engines only say so once the container has "started".
         message = f"the image's command cannot be run: {one_line(state.error)}"
@@ -197,13 +209,44 @@ def transport(session: Session, step: StepRecord) -> Iterator[None]:
         yield
     except (httpx.HTTPError, WebSocketException, OSError) as error:
         session.cancel.check()
-        session.exited.wait(0.2)  # the connection breaks a moment before the engine knows of the exit
+        in_time = not isinstance(error, httpx.TimeoutException | TimeoutError)
+        if in_time:
+            session.exited.wait(DEATH_PATIENCE)
         check_running(session)
-        step.deadline.check()
-        kind = Cause.STEP_TIMEOUT if isinstance(error, httpx.TimeoutException) else Cause.ASSERTION
-        what = "did not answer in time" if kind is Cause.STEP_TIMEOUT else "broke the connection"
-        message = f"the server {what}: {type(error).__name__}: {one_line(str(error))}"
-        raise CellFailure(kind, message) from error
+        session.cancel.check()
+        request = _request_of(error)
+        if in_time:
+            message = f"the server broke the connection{request and f' of {request}'}"
+            message += f": {type(error).__name__}: {one_line(str(error))}"
+            raise CellFailure(Cause.ASSERTION, message) from error
+        message = f"{request or 'a request'} was not answered in full"
+        deadline = step.deadline
+        if deadline.remaining() > 0:
+            raise CellFailure(Cause.STEP_TIMEOUT, f"{message} in time") from error
+        message = f"{deadline.what} took longer than {deadline.limit:.0f} s: {message}"
+        raise CellFailure(deadline.cause, message) from error
+
+
+def _request_of(error: Exception) -> str:
+    """The request that an error of httpx was met in, such as ``GET /api/init``; nothing for other errors."""
+    try:
+        return (
+            f"{error.request.method} {error.request.url.path}"
+            if isinstance(error, httpx.RequestError)
+            else ""
+        )
+    except RuntimeError:  # it was raised before there was one
+        return ""
+
+
+def expect_json(step: StepRecord, reply: Reply, status: int = 200) -> None:
+    """Fail the step unless a request was answered with this status and JSON."""
+    step.expect(f"{reply.request} answers", status, reply.status, detail=reply.text)
+    if wrong := reply.not_json:
+        what = f"the body of the answer to {reply.request}"
+        raise CellFailure(
+            Cause.ASSERTION, what, expected="JSON, as application/json", got=wrong, detail=reply.text
+        )
 
 
 @contextmanager
@@ -221,7 +264,7 @@ def describe_server(session: Session) -> None:
     title = "The server says what build it is: the one asked for, where the ref names one"
     with check(session, "server-info", title) as step:
         reply = session.server.get("/server_info")
-        step.expect("GET /server_info answers", 200, reply.status, detail=reply.text)
+        expect_json(step, reply)
         info = reply.json()
         info = info if isinstance(info, dict) else {}
         told = {name: session.redact(str(info[name])) for name in Server.model_fields if info.get(name)}

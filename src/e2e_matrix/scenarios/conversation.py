@@ -6,12 +6,13 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import uuid4
 
 import httpx
 
 from e2e_matrix.agent_server import (
+    LASTING_STATUSES,
     STREAM_ERRORS,
     TERMINAL_STATUSES,
     EventStream,
@@ -34,6 +35,8 @@ PROVIDER_TERMINAL_LIMIT = 300.0
 POLL_BESIDE_SOCKET = 2.0
 POLL_WITHOUT_SOCKET = 0.1
 POLL_WITH_A_BUDGET = 1.0
+# A poll that the step's limit cut off before this, in seconds, says nothing about the server.
+FAIR_TIME_TO_ANSWER = 1.0
 # Where asking was first, the socket still has to tell within this time.
 SOCKET_PATIENCE = 1.0
 # A server that is asked for its bill after something went wrong gets this long, in seconds.
@@ -100,7 +103,7 @@ def _create(session: Session, question: str) -> tuple[float, str]:
     ):
         created_at = time.time()
         reply = session.server.create_conversation(body)
-        step.expect(f"{reply.request} answers", 201, reply.status, detail=reply.text)
+        container.expect_json(step, reply, 201)
         conversation = reply.field("id")
         if not isinstance(conversation, str) or not conversation:
             raise CellFailure(Cause.ASSERTION, f"{reply.request} gave no id", detail=reply.text)
@@ -185,6 +188,7 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
         beside_socket = POLL_WITH_A_BUDGET
     next_poll = time.monotonic() + beside_socket
     last = "unknown"
+    unanswered = 0
     while True:
         session.cancel.check()
         container.check_running(session)
@@ -193,12 +197,7 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
                 Cause.LLM_UNAVAILABLE, "the stand-in LLM stopped in the middle of the conversation"
             )
         if step.deadline.remaining() <= 0:
-            raise CellFailure(
-                step.deadline.cause,
-                f"the conversation reached no terminal state within {step.deadline.limit:.0f} s",
-                expected="finished",
-                got=last,
-            )
+            raise _no_end(step, last)
         if events.is_open:
             status = events.receive(timeout=0.1)
             if status in TERMINAL_STATUSES:
@@ -209,16 +208,42 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
         else:
             session.exited.wait(POLL_WITHOUT_SOCKET)
         next_poll = time.monotonic() + beside_socket
-        with container.transport(session, step):
-            reply = session.server.conversation(conversation)
+        asked_at = time.monotonic()
+        try:
+            with container.transport(session, step):
+                reply = session.server.conversation(conversation)
+        except CellFailure as failure:
+            if step.deadline.remaining() <= 0 and time.monotonic() - asked_at < FAIR_TIME_TO_ANSWER:
+                raise _no_end(step, last) from failure  # it was asked when the time was all but over
+            raise
         if cost := _cost_so_far(reply):
             session.spend(cost)
         status = reply.field("execution_status")
-        if reply.status == 200 and status in TERMINAL_STATUSES:
+        if reply.status != 200 or not isinstance(status, str):
+            # A server may be busy for a moment: the conversation goes on, and so does the asking.
+            unanswered += 1
+            step.note(polls_without_status=unanswered)
+            wrong = reply.status if reply.status != 200 else reply.not_json or "no execution_status"
+            last = f"{reply.request}: {wrong}"
+        elif status in TERMINAL_STATUSES:
             events.source = "polling"
             events.expect_end(SOCKET_PATIENCE * session.task.slowness)
-            return str(status)
-        last = one_line(str(status), 40) if reply.status == 200 else f"{reply.request}: {reply.status}"
+            return status
+        else:
+            last = status
+
+
+def _no_end(step: StepRecord, last: str) -> CellFailure:
+    """The step's limit came first; ``last`` is what the server said last, hostile."""
+    last = one_line(step.redact(last))
+    message = f"the conversation reached no terminal state within {step.deadline.limit:.0f} s"
+    if last in LASTING_STATUSES:
+        message += f": it is {last}"
+    elif " " in last or last == "unknown":
+        message += ": nobody told its state"
+    else:
+        message += f": it is {last}, a status that no agent-server has"
+    return CellFailure(step.deadline.cause, message, expected="finished", got=last)
 
 
 def _conversation_failure(session: Session, conversation: str, status: str, events: _Events) -> CellFailure:
@@ -245,7 +270,7 @@ def _note_first_token(session: Session, created_at: float) -> None:
 def _check_answer(session: Session, conversation: str, answer: str) -> None:
     with container.check(session, "answer", f"The agent's answer contains {answer}") as step:
         reply = session.server.final_response(conversation)
-        step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
+        container.expect_json(step, reply)
         told = reply.field("response")
         # After a failure of the model this is 200 with "": only the content tells.
         if not isinstance(told, str) or answer not in told:
@@ -259,8 +284,7 @@ def _check_answer(session: Session, conversation: str, answer: str) -> None:
 
 def _cost_so_far(reply: Reply) -> Decimal | None:
     """What a conversation has cost by now; None where the server gives nothing that can be a cost."""
-    cost = _bill(reply.field("stats", "usage_to_metrics")).cost
-    return cost if cost is not None and 0 < cost <= MOST_PLAUSIBLE_COST else None
+    return _bill(reply.field("stats", "usage_to_metrics")).cost or None
 
 
 def _note_what_it_cost(session: Session, conversation: str) -> None:
@@ -283,16 +307,14 @@ def _check_bill(session: Session, conversation: str) -> None:
         bill = _bill(reply.field("stats", "usage_to_metrics"))
         cost, calls = bill.cost, session.llm.calls()
         session.findings.tokens = bill.tokens
-        session.findings.cost_usd = None
-        sensible = cost is not None and 0 <= cost <= MOST_PLAUSIBLE_COST
-        if cost is not None and sensible and (cost or calls is not None):
-            # A provider whose price the server does not know is counted as 0: unknown, not free.
-            session.findings.cost_usd = cost
+        # A model whose price the server does not know is counted as 0: unknown, not free.
+        session.findings.cost_usd = cost or None
         step.note(prompt_tokens=bill.tokens.prompt, completion_tokens=bill.tokens.completion)
-        if sensible:
-            step.note(cost_usd=cost and format(cost, "f"))
-        if bill.wrong or (cost is not None and not sensible):
-            told = one_line(session.redact(bill.wrong or str(cost)), 200)
+        if cost is not None:
+            step.note(cost_usd=format(cost, "f"))
+        container.expect_json(step, reply)
+        if bill.wrong:
+            told = one_line(session.redact(bill.wrong), 200)
             message = "the server's cost is none that can be"
             raise CellFailure(Cause.ASSERTION, message, expected="a number above zero", got=told)
         if calls is None:
@@ -310,7 +332,7 @@ def _check_bill(session: Session, conversation: str) -> None:
 
 @dataclass(frozen=True)
 class _Bill:
-    """What the metrics of a conversation add up to. ``wrong``: a cost that is no number, as it came."""
+    """What the metrics of a conversation add up to. ``wrong``: a cost that none can be, as it came."""
 
     cost: Decimal | None
     tokens: Tokens
@@ -318,7 +340,7 @@ class _Bill:
 
 
 def _bill(metrics: Any) -> _Bill:
-    """Cost and tokens over all usages. The cost is None where the server gave none that is a number."""
+    """Cost and tokens over all usages. The cost is None where the server gave none that can be."""
     cost: Decimal | None = None
     wrong = ""
     prompt = completion = 0
@@ -326,15 +348,23 @@ def _bill(metrics: Any) -> _Bill:
         if not isinstance(usage, dict):
             continue
         amount = usage.get("accumulated_cost")
-        if isinstance(amount, int | Decimal) and not isinstance(amount, bool):
+        if _is_plausible(amount):
             cost = (cost or Decimal(0)) + amount
         elif amount is not None:
-            wrong = wrong or repr(amount)
+            wrong = wrong or (str(amount) if isinstance(amount, Decimal) else repr(amount))
         counted = usage.get("accumulated_token_usage")
         if isinstance(counted, dict):
             prompt += _count(counted.get("prompt_tokens"))
             completion += _count(counted.get("completion_tokens"))
-    return _Bill(cost, Tokens(prompt=prompt, completion=completion, total=prompt + completion), wrong)
+    tokens = Tokens(prompt=prompt, completion=completion, total=prompt + completion)
+    return _Bill(None if wrong else cost, tokens, wrong)
+
+
+def _is_plausible(amount: object) -> TypeGuard[int | Decimal]:
+    """Asked before anything is added up: 1e9999999 is JSON, and more than a Decimal can be added to."""
+    if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
+        return False
+    return 0 <= amount <= MOST_PLAUSIBLE_COST
 
 
 def _count(value: Any) -> int:

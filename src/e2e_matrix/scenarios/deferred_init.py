@@ -7,7 +7,8 @@ POST /api/init, and runs conversations. Every step below is something that such 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -103,7 +104,7 @@ def _wait_until_dormant(session: Session) -> None:
                 expected="200 with state dormant",
                 got=f"404 from {reply.request}",
             )
-        step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
+        container.expect_json(step, reply)
         step.expect("the state after boot", "dormant", reply.field("state"), detail=reply.text)
     boot = sum(done.duration_seconds for done in session.findings.steps if done.phase == "boot")
     session.phase(boot=round(boot, 4))
@@ -173,27 +174,70 @@ def _check_refusals(session: Session, key: str) -> None:
             ("with a body that is not JSON", 422, server.init(key, content=b"{")),
         ):
             step.expect(f"POST /api/init {what}", expected, reply.status, detail=reply.text)
-        step.expect("the state after refused inits", "dormant", server.init_state().field("state"))
+        _expect_state(session, step, "the state after refused inits", "dormant")
+
+
+def _expect_state(session: Session, step: StepRecord, what: str, state: str) -> None:
+    reply = session.server.init_state()
+    container.expect_json(step, reply)
+    step.expect(what, state, reply.field("state"), detail=reply.text)
 
 
 def _initialise(session: Session, init_key: str, session_key: str) -> None:
     body = {"session_api_keys": [session_key], "conversations_path": CONVERSATIONS_PATH}
+
+    def ask(step: StepRecord) -> Reply:
+        headers = {INIT_HEADER: init_key}
+        begin = time.monotonic()
+        reply = session.server.request(
+            "POST", "/api/init", body=body, headers=headers, timeout=step.deadline.remaining()
+        )
+        if _is_ready(reply):
+            session.phase(init=round(time.monotonic() - begin, 4))
+        return reply
+
     with (
         session.step("init", "POST /api/init makes the server ready", phase="init", limit=INIT_LIMIT) as step,
         container.transport(session, step),
     ):
-        reply = session.server.request(
-            "POST", "/api/init", body=body, headers={INIT_HEADER: init_key}, timeout=step.deadline.remaining()
-        )
-        step.expect("POST /api/init answers", 200, reply.status, detail=reply.text)
+        reply = ask(step)
+        if reply.status >= 500:
+            raise _init_failed(session, step, reply, ask)
+        container.expect_json(step, reply)
         step.expect("the state that POST /api/init answers", "ready", reply.field("state"), detail=reply.text)
-    session.phase(init=session.findings.steps[-1].duration_seconds)
     session.server.session_key = session_key
+
+
+def _is_ready(reply: Reply) -> bool:
+    return reply.status == 200 and reply.field("state") == "ready"
+
+
+def _init_failed(
+    session: Session, step: StepRecord, reply: Reply, ask: Callable[[StepRecord], Reply]
+) -> CellFailure:
+    """An init that fails is rolled back: the server is dormant again, says why, and another one works.
+
+    The step has failed whatever comes of it; where the second one works the rest is tested too.
+    """
+    state = session.server.init_state()
+    told = one_line(str(state.field("state")), 40)
+    step.note(state_after_failure=told, error_after_failure=str(state.field("error")))
+    message = f"{reply.request} failed"
+    if told != "dormant":
+        message += f", and the state after it was {told} instead of dormant"
+    else:
+        again = ask(step)
+        step.go_on = _is_ready(again)
+        step.note(second_try="worked" if step.go_on else f"answered {again.status}")
+        message += f", and {'worked' if step.go_on else 'failed again'} when it was tried a second time"
+        if not state.field("error"):
+            message += "; GET /api/init did not say why"
+    return CellFailure(Cause.ASSERTION, message, expected="200", got=str(reply.status), detail=reply.text)
 
 
 def _check_second_init(session: Session, init_key: str) -> None:
     with container.check(session, "init-again", "A second init is refused") as step:
-        step.expect("the state after init", "ready", session.server.init_state().field("state"))
+        _expect_state(session, step, "the state after init", "ready")
         reply = session.server.init(init_key, {})
         step.expect("a second POST /api/init", 400, reply.status, detail=reply.text)
         reply = session.server.init(f"not-{init_key}", {})
