@@ -59,7 +59,7 @@ def fine(fault: str, **more: Any) -> Row:
 
 
 _SMALL = "resources: {memory: 128m}\n"
-_QEMU = "the emulator crashed: qemu: uncaught target signal 11 (Segmentation fault)"
+_QEMU = ("the emulator crashed", "qemu: uncaught target signal 11 (Segmentation fault)")
 _POLLED: dict[str, dict[str, Any]] = {"finished": {"status": "finished", "learned_from": "polling"}}
 _BODY = "JSON, as application/json"
 _NO_SPACE = "OSError: [Errno 28] No space left on device: '/workspace/conversations'"
@@ -93,7 +93,7 @@ BOOT = (
     ends(
         "qemu-signal:boot",
         "start|machine|dormant",
-        _QEMU,
+        *_QEMU,
         cause="emulator-crashed",
         outcome="error",
         attempts=3,
@@ -214,7 +214,7 @@ CONVERSATION = (
     ends(
         "qemu-signal:conversation",
         "conversation|finished",
-        _QEMU,
+        *_QEMU,
         cause="emulator-crashed",
         outcome="error",
         attempts=3,
@@ -285,6 +285,18 @@ TRANSPORT = (
 )
 
 # What they print has tests of its own: test_a_flood.py, test_secrets.py.
-LOG = (fine("log-garbage"), fine("log-flood:50000000"), fine("log-secret"))
+LOG = (
+    # The log is shown where something failed.
+    ends(
+        "log-garbage",
+        "cost",
+        "$0.000085 spent, of $0.00001 that one cell may cost",
+        cause="cell-budget",
+        billed=True,
+        matrix="max-cost: {cell: 0.00001}\n",
+    ),
+    fine("log-flood:50000000"),
+    fine("log-secret"),
+)
 
 ROWS = (fine("none"), *BOOT, *INIT, *CONVERSATION, *EVENTS, *BILL, *END, *TRANSPORT, *LOG)
