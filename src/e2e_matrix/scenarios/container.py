@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -39,6 +40,10 @@ CHECK_LIMIT = 60.0
 REQUEST_LIMIT = 30.0
 STOP_LIMIT = 30.0
 STOP_GRACE = 10.0
+# A server that is silent for this long is asked about at the engine: it may be paused.
+QUIET_LIMIT = 3.0
+# A connection breaks before the engine knows of the exit: a moment before, or longer where it is busy.
+EXIT_TOLD = 2.0
 POLL_SECONDS = 0.05
 # Waiting for a turn is worth a word in the step that waited, from here on.
 WORTH_SAYING = 0.5
@@ -134,12 +139,16 @@ def check_machine(session: Session) -> None:
 
 def wait_for_answer(session: Session, step: StepRecord, path: str) -> Reply:
     """Poll ``path`` until the server answers at all, and see at once when the container ends instead."""
+    look = time.monotonic() + QUIET_LIMIT
     for _ in _poll_running(session, step):
         try:
             patience = min(5.0 * session.task.slowness, step.deadline.remaining())
             return session.server.get(path, timeout=max(1.0, patience))
         except (httpx.TransportError, OSError):
-            continue  # not listening yet: the poll is bounded by the step
+            # not listening yet: the poll is bounded by the step
+            if time.monotonic() > look:
+                session.check_undisturbed()
+                look = time.monotonic() + QUIET_LIMIT
     raise AssertionError("a poll ends by its deadline")
 
 
@@ -193,7 +202,8 @@ def transport(session: Session, step: StepRecord) -> Iterator[None]:
         yield
     except (httpx.HTTPError, WebSocketException, OSError) as error:
         session.cancel.check()
-        session.exited.wait(0.2)  # the connection breaks a moment before the engine knows of the exit
+        if not isinstance(error, httpx.TimeoutException):
+            session.exited.wait(EXIT_TOLD)
         check_running(session)
         step.deadline.check()
         kind = Cause.STEP_TIMEOUT if isinstance(error, httpx.TimeoutException) else Cause.ASSERTION
@@ -242,6 +252,7 @@ def stop(session: Session) -> None:
         "stop", "The server ends cleanly when it is stopped", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
         check_running(session)
+        session.check_undisturbed()  # afterwards it cannot be seen why the server was deaf
         state = session.engine.stop(container, grace)
         session.exit_state = state
         step.note(exit_code=state.exit_code)

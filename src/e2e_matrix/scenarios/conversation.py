@@ -201,7 +201,7 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
             session.exited.wait(POLL_WITHOUT_SOCKET)
         next_poll = time.monotonic() + beside_socket
         with container.transport(session, step):
-            reply = session.server.conversation(conversation)
+            reply = _poll(session, step, conversation)
         if cost := _cost_so_far(reply):
             session.spend(cost)
         status = reply.field("execution_status")
@@ -210,6 +210,21 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
             events.expect_end(SOCKET_PATIENCE * session.task.slowness)
             return str(status)
         last = one_line(str(status), 40) if reply.status == 200 else f"{reply.request}: {reply.status}"
+
+
+def _poll(session: Session, step: StepRecord, conversation: str) -> Reply:
+    """Ask how the conversation stands, and meanwhile the engine whether the container may answer at all."""
+    quiet = container.QUIET_LIMIT * session.task.slowness
+    silent_until = time.monotonic() + container.REQUEST_LIMIT * session.task.slowness
+    while True:
+        try:
+            return session.server.conversation(conversation, timeout=quiet)
+        except httpx.TimeoutException:
+            session.cancel.check()
+            session.check_undisturbed()
+            step.deadline.check()
+            if time.monotonic() > silent_until:
+                raise
 
 
 def _conversation_failure(session: Session, conversation: str, status: str, events: _Events) -> CellFailure:
