@@ -369,7 +369,7 @@ def test_an_unknown_container_is_a_failure_and_not_a_lost_engine(world: World) -
         ("exec", ["true"]),
     ):
         raised = failure(world, method, "0" * 64, *rest)
-        assert raised.cause is Cause.ENGINE_REFUSED, method
+        assert raised.cause is Cause.CONTAINER_GONE, method
         assert "No such container" in raised.message
 
 

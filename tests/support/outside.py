@@ -160,7 +160,7 @@ def attempts(ran: Ran, cell: str) -> list[tuple[str, str | None]]:
 
 
 def evidence(ran: Ran, cell: str, *, logs: bool = True) -> None:
-    """Every attempt of a cell has its folder and its record, and with ``logs`` the log of a server that ran."""
+    """Every attempt of a cell has its folder and record, and with ``logs`` the log of a server that ran."""
     for tried in ran.cell(cell)["attempts"]:
         folder = ran.folder / tried["folder"]
         assert (folder / "attempt.json").is_file(), tried
