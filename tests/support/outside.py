@@ -27,12 +27,14 @@ PATIENCE = 60.0
 class Outside:
     """Runs `e2e-matrix` below a folder of the test's own. ``engine`` is the one that the runs use."""
 
-    def __init__(self, images: ContractImages, engine: DockerEngine, folder: Path) -> None:
+    def __init__(
+        self, images: ContractImages, engine: DockerEngine, folder: Path, **environment: str
+    ) -> None:
         self.images = images
         self.engine = engine
         self.folder = folder
         self.reports = folder / "reports"
-        self.environment: dict[str, str] = {}
+        self.environment = environment
 
     def matrix(self, *faults: str, image: str | None = None, **settings: Any) -> Path:
         """A matrix.yaml with a cell for each fault, ``<fault>-amd64`` with ``-`` for ``:``."""

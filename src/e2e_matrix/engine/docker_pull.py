@@ -73,7 +73,7 @@ def pull(
 
 
 class _Download(threading.Thread):
-    """A download on a thread of its own, so that who waits for it may stop waiting. ``told``: see ``_attend``.
+    """A download on a thread of its own, so that who waits for it may stop waiting: see ``_attend``.
 
     The engine may say nothing for minutes: before its first word it waits for the registry's manifest.
     """
@@ -95,7 +95,7 @@ class _Download(threading.Thread):
             self.told.put(None)
 
     def abandon(self) -> None:
-        """End it: the engine stops a pull whose client is gone. One without a first word ends at that word."""
+        """End it, for the engine stops a pull whose client is gone; before its first word, with that word."""
         with self._lock:
             self._abandoned = True
             if self._response is not None:
