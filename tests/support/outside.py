@@ -62,6 +62,7 @@ class Outside:
         )
 
     def start(self, matrix: Path, *options: str) -> Disturbed:
+        """Every test that starts a run ends it, with one of the methods of what this gives."""
         process = subprocess.Popen(
             [str(PROGRAM), "run", "--matrix", str(matrix), *options],
             cwd=ROOT,

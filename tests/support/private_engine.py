@@ -20,7 +20,7 @@ from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.errors import EngineUnavailable
 from support.outside import sdk
 
-POSSIBLE = os.geteuid() == 0 and all(map(shutil.which, ("dockerd", "ip", "mount", "setpriv")))
+POSSIBLE = os.geteuid() == 0 and all(map(shutil.which, ("dockerd", "containerd", "ip", "mount", "setpriv")))
 WHY_NOT = "a second dockerd takes root, dockerd, iproute2 and util-linux"
 _START_SECONDS = 60.0
 
@@ -34,13 +34,16 @@ class PrivateEngine:
         self.store = folder / "store"
         self._bridge = f"e2e{secrets.token_hex(4)}"
         self._options = options
+        self._containerd = f"{folder}/containerd.sock"
         self._process: subprocess.Popen[bytes] | None = None
+        self._below: subprocess.Popen[bytes] | None = None
         self.store.mkdir(parents=True)
         _do("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.store))
         try:
             _do("ip", "link", "add", "name", self._bridge, "type", "bridge")
             _do("ip", "address", "add", f"{_free_subnet()}.1/24", "dev", self._bridge)
             _do("ip", "link", "set", self._bridge, "up")
+            self._below = self._start_containerd()
             self.start()
         except BaseException:
             self.close()
@@ -49,24 +52,22 @@ class PrivateEngine:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [
-            *("setpriv", "--pdeathsig", "TERM"),
-            *("dockerd", "--host", self.address, "--bridge", self._bridge),
+            *("dockerd", "--containerd", self._containerd, "--host", self.address, "--bridge", self._bridge),
             *("--data-root", str(self.store), "--exec-root", str(self.folder / "exec")),
             *("--pidfile", str(self.folder / "pid"), "--config-file", str(self.folder / "none.json")),
-            # Where a containerd of the machine's is used, the names of the containers in it are not shared.
-            *("--containerd-namespace", self._bridge, "--containerd-plugins-namespace", f"{self._bridge}-p"),
             *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
             *self._options,
         ]
         (self.folder / "none.json").write_text("{}")
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        self._process = self._spawn(*command)
         end = time.monotonic() + _START_SECONDS
         while True:
             try:
                 DockerEngine.connect(self.address).close()
             except EngineUnavailable as trouble:
                 if self._process.poll() is not None or time.monotonic() > end:
+                    self._process.kill()
+                    self._process.wait()
                     words = (self.folder / "log").read_text()[-3000:]
                     raise AssertionError(f"the private dockerd did not start: {trouble}\n{words}") from None
                 time.sleep(0.05)
@@ -79,6 +80,24 @@ class PrivateEngine:
         self._process.send_signal(number)
         self._process.wait(60)
 
+    def _start_containerd(self) -> subprocess.Popen[bytes]:
+        """Of its own, which outlives a killed daemon as the machine's usually does."""
+        containerd = self.folder / "containerd"
+        containerd.mkdir()
+        config = containerd / "config.toml"
+        config.write_text(
+            f'version = 2\nroot = "{self.store}/containerd"\nstate = "{containerd}/state"\n'
+            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+            f'[grpc]\n  address = "{self._containerd}"\n'
+        )
+        return self._spawn("containerd", "--config", str(config))
+
+    def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", *command], stdout=log, stderr=log, start_new_session=True
+            )
+
     def remove_all(self) -> None:
         """Remove every container that is left."""
         with sdk(self.address) as client:
@@ -89,6 +108,9 @@ class PrivateEngine:
         if self._process and self._process.poll() is None:
             self.remove_all()
             self.end(signal.SIGTERM)
+        if self._below:
+            self._below.terminate()
+            self._below.wait(30)
         subprocess.run(["ip", "link", "delete", self._bridge], check=False, capture_output=True)
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             place = line.split()[1]
