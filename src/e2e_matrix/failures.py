@@ -107,6 +107,8 @@ _AGAIN = Retry(attempts=3, wait=2.0)
 # An engine that restarts is away for some seconds, up to most of a minute.
 _WHEN_BACK = Retry(attempts=5, wait=3.0, longest=30.0)
 _AT_ONCE = Retry(attempts=3)
+# It may be an engine that is going down, and has not said so yet.
+_SOON = Retry(attempts=5, wait=1.0, longest=15.0)
 # A limit on requests is lifted after a while, and asking sooner only prolongs it.
 _LATER = Retry(attempts=4, wait=10.0, longest=120.0)
 
@@ -212,7 +214,7 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the container engine did not do what it was asked",
         "The message is the engine's own; its log says more.",
-        _AGAIN,
+        _SOON,
     ),
     Cause.CONTAINER_GONE: Policy(
         _INFRA,
@@ -224,7 +226,7 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "somebody stopped the container, paused it or cut its network",
         "Look for who else uses this engine; containers labelled e2e-matrix.run belong to a run.",
-        _AT_ONCE,
+        _SOON,
     ),
     Cause.EMULATOR_CRASHED: Policy(
         _INFRA,

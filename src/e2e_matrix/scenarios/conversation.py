@@ -211,7 +211,7 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
         asked_at = time.monotonic()
         try:
             with container.transport(session, step):
-                reply = session.server.conversation(conversation)
+                reply = _poll(session, step, conversation)
         except CellFailure as failure:
             if step.deadline.remaining() <= 0 and time.monotonic() - asked_at < FAIR_TIME_TO_ANSWER:
                 raise _no_end(step, last) from failure  # it was asked when the time was all but over
@@ -244,6 +244,21 @@ def _no_end(step: StepRecord, last: str) -> CellFailure:
     else:
         message += f": it is {last}, a status that no agent-server has"
     return CellFailure(step.deadline.cause, message, expected="finished", got=last)
+
+
+def _poll(session: Session, step: StepRecord, conversation: str) -> Reply:
+    """Ask how the conversation stands, and meanwhile the engine whether the container may answer at all."""
+    patience = container.QUIET_LIMIT * session.task.slowness
+    silent_until = time.monotonic() + container.REQUEST_LIMIT * session.task.slowness
+    while True:
+        try:
+            return session.server.conversation(conversation, timeout=patience)
+        except httpx.TimeoutException:
+            session.cancel.check()
+            session.check_undisturbed()
+            if step.deadline.remaining() <= 0 or time.monotonic() > silent_until:
+                raise
+        patience *= 2  # a slow server is asked to hurry once, not again and again
 
 
 def _conversation_failure(session: Session, conversation: str, status: str, events: _Events) -> CellFailure:
