@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.cell import run_cell
-from e2e_matrix.engine.base import Resources
+from e2e_matrix.engine.base import ExecResult, Resources
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.limits import Limits
@@ -305,6 +305,25 @@ def test_a_container_that_ends_before_anybody_looks_is_told_like_one_that_ends_l
     assert failed(attempt) == names(attempt)[-1:]
     assert attempt.cause is cause
     assert words in told(attempt.steps[-1])
+
+
+class ExecFails(FakeEngine):
+    """Gives the failure of an exec as the command's output, as Docker does of a container that is ending."""
+
+    def exec(self, container: str, command: Sequence[str], timeout: float = 30.0) -> ExecResult:
+        super().exec(container, command, timeout)
+        return ExecResult(126, b"OCI runtime exec failed: exec failed: container is not running")
+
+
+def test_an_exec_that_met_the_container_s_end_is_not_taken_for_another_machine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = bench.run(FakeAgentServer(Fault.CRASHES_AT_BOOT), ExecFails())
+    assert (failed(attempt), attempt.cause) == (["machine"], Cause.CONTAINER_EXITED)
+    monkeypatch.setattr(container, "DEATH_PATIENCE", 0.1)
+    attempt = bench.run(FakeAgentServer(), ExecFails())
+    assert (failed(attempt), attempt.cause) == (["machine"], Cause.ASSERTION)
+    assert "expected x86_64 | got OCI runtime exec failed" in told(step(attempt, "machine"))
 
 
 @pytest.mark.parametrize("told", ["1e9999999", "-0.5", "1e300", '"1"', "NaN", "true", "[1]"])

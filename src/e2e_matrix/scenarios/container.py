@@ -133,13 +133,24 @@ def check_machine(session: Session) -> None:
         try:
             result = session.engine.exec(_container(session), ["uname", "-m"], step.deadline.remaining())
         except CellFailure:
-            check_running(session)  # an exec fails in a container that has ended: that is the better message
+            _check_still_running(session)
             raise
+        if result.exit_code != 0:
+            _check_still_running(session)
         machine = one_line(result.output.decode("utf-8", "replace"), 40)
         session.findings.machine = machine
         step.note(machine=machine, emulated=session.task.emulated)
         if wanted:
             step.expect("`uname -m` in the container", wanted, machine)
+
+
+def _check_still_running(session: Session) -> None:
+    """An exec fails in a container that has ended, and how it ended is the better message.
+
+    Docker gives the failure as the command's own output where the container ended during the exec.
+    """
+    session.exited.wait(DEATH_PATIENCE)
+    check_running(session)
 
 
 def wait_for_answer(session: Session, step: StepRecord, path: str) -> Reply:
