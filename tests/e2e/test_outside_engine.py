@@ -60,7 +60,7 @@ def test_a_socket_that_is_gone_when_it_is_needed(behind: Outside, proxy: EngineP
 
 
 def test_a_socket_that_is_gone_for_ever(behind: Outside, proxy: EngineProxy) -> None:
-    matrix = behind.matrix("runs-for:1", "none", **{"max-parallel": 1, "retries": {"infrastructure": 1}})
+    matrix = behind.matrix("runs-for:1", "none", one_at_a_time=True, retries={"infrastructure": 1})
     run = behind.start(matrix)
     run.talking("runs-for-1-amd64")
     proxy.cut()
@@ -111,8 +111,9 @@ def small(
     with (
         private_engine(tmp_path_factory.mktemp("small"), "600m") as private,
         closing(DockerEngine.connect(private.address)) as engine,
+        closing(Outside(contract_images, engine, tmp_path, DOCKER_HOST=private.address)) as opened,
     ):
-        yield Outside(contract_images, engine, tmp_path, DOCKER_HOST=private.address)
+        yield opened
 
 
 def test_an_engine_without_room(small: Outside, tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_an_engine_without_room(small: Outside, tmp_path: Path) -> None:
     with zeros.open("wb") as file:
         file.truncate(1_000_000_000)
     dense = fresh_images.push(small.images, tmp_path, [Entry("zeros", content=zeros)])
-    full = small.run(small.matrix("none", "stuck", image=dense.template(host), **{"max-parallel": 1}))
+    full = small.run(small.matrix("none", "stuck", image=dense.template(host), one_at_a_time=True))
     assert full.exit_code == 3, full.output
     assert attempts(full, "none-amd64") == [("error", "disk-full")], full.output
     assert "no space left on device" in full.cell("none-amd64")["message"]
