@@ -109,7 +109,7 @@ def small(
     if not POSSIBLE:
         pytest.skip(WHY_NOT)
     with (
-        private_engine(tmp_path_factory.mktemp("small"), "600m") as private,
+        private_engine(tmp_path_factory.mktemp("small"), "450m") as private,
         closing(DockerEngine.connect(private.address)) as engine,
         closing(Outside(contract_images, engine, tmp_path, DOCKER_HOST=private.address)) as opened,
     ):
@@ -126,10 +126,10 @@ def test_an_engine_without_room(small: Outside, tmp_path: Path) -> None:
     assert "is free at" in ran.stderr
     assert list(small.engine.list_images({})) == []
 
-    # A gigabyte of zeros is some megabytes to download.
+    # Zeros are little to download.
     zeros = tmp_path / "zeros"
     with zeros.open("wb") as file:
-        file.truncate(1_000_000_000)
+        file.truncate(400_000_000)
     dense = fresh_images.push(small.images, tmp_path, [Entry("zeros", content=zeros)])
     full = small.run(small.matrix("none", "stuck", image=dense.template(host), one_at_a_time=True))
     assert full.exit_code == 3, full.output

@@ -179,8 +179,7 @@ FAKE_CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 @pytest.mark.skipif(FAKE_CLOCK is None, reason="libfaketime is missing: apt install faketime")
-@pytest.mark.parametrize("step", ["-3d", "+3d"])
-def test_a_clock_that_steps_in_mid_run(outside: Outside, step: str) -> None:
+def test_a_clock_that_steps_back_in_mid_run(outside: Outside) -> None:
     clock = outside.folder / "clock"
     clock.write_text("+0")
     outside.environment |= {
@@ -190,12 +189,11 @@ def test_a_clock_that_steps_in_mid_run(outside: Outside, step: str) -> None:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     run, _ = half_done(outside)
-    clock.write_text(step)
+    clock.write_text("-3d")
     ran = run.finish()
     assert ran.exit_code == 0, ran.output
     began, ended = (ran.results["run"][name][:10] for name in ("started_at", "finished_at"))
-    assert (ended < began) == (step == "-3d")
-    assert began != ended
+    assert ended < began
     assert 2 < ran.results["run"]["duration_seconds"] < 60
     for cell in (SHORT_CELL, LONG_CELL):
         assert attempts(ran, cell) == [("passed", None)]
