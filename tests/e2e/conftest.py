@@ -57,11 +57,24 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateEngine]
 @pytest.fixture
 def on_private(private: PrivateEngine, contract_images: ContractImages, tmp_path: Path) -> Iterator[Outside]:
     """Runs on the private engine."""
-    with closing(DockerEngine.connect(private.address)) as engine:
-        yield Outside(contract_images, engine, tmp_path, DOCKER_HOST=private.address)
+    with (
+        closing(DockerEngine.connect(private.address)) as engine,
+        closing(Outside(contract_images, engine, tmp_path, DOCKER_HOST=private.address)) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def module_outside(
+    contract_images: ContractImages, engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outside]:
+    """For the one run that the tests of a module look at."""
+    with closing(Outside(contract_images, engine, tmp_path_factory.mktemp("outside"))) as opened:
+        yield opened
 
 
 @pytest.fixture
-def outside(contract_images: ContractImages, engine: DockerEngine, tmp_path: Path) -> Outside:
+def outside(contract_images: ContractImages, engine: DockerEngine, tmp_path: Path) -> Iterator[Outside]:
     """Runs of contract servers on the machine's engine."""
-    return Outside(contract_images, engine, tmp_path)
+    with closing(Outside(contract_images, engine, tmp_path)) as opened:
+        yield opened

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from e2e_matrix.engine.docker import DockerEngine
-from e2e_matrix.local.contract import ContractImages
 from support.outside import Outside, attempts, evidence, sdk
 from support.real_runs import Ran
 
@@ -42,16 +40,13 @@ WORDS = {
 
 
 @pytest.fixture(scope="module")
-def disturbed(
-    contract_images: ContractImages, engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory
-) -> Ran:
+def disturbed(module_outside: Outside) -> Ran:
     """One run of a cell for each deed, which is done in the middle of the cell's first conversation."""
-    outside = Outside(contract_images, engine, tmp_path_factory.mktemp("outside"))
-    matrix = outside.matrix(
+    matrix = module_outside.matrix(
         matrix={"deed": list(DEEDS), "arch": ["amd64"]},
         environment={"CONTRACT_FAULT": f"runs-for:{SECONDS:g}"},
     )
-    run = outside.start(matrix, "--max-parallel", str(len(DEEDS)))
+    run = module_outside.start(matrix, "--max-parallel", str(len(DEEDS)))
 
     def disturb(deed: str) -> None:
         with sdk() as client:

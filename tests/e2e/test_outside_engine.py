@@ -60,7 +60,7 @@ def test_a_socket_that_is_gone_when_it_is_needed(behind: Outside, proxy: EngineP
 
 
 def test_a_socket_that_is_gone_for_ever(behind: Outside, proxy: EngineProxy) -> None:
-    matrix = behind.matrix("runs-for:1", "none", **{"max-parallel": 1, "retries": {"infrastructure": 1}})
+    matrix = behind.matrix("runs-for:1", "none", one_at_a_time=True, retries={"infrastructure": 1})
     run = behind.start(matrix)
     run.talking("runs-for-1-amd64")
     proxy.cut()
@@ -109,10 +109,11 @@ def small(
     if not POSSIBLE:
         pytest.skip(WHY_NOT)
     with (
-        private_engine(tmp_path_factory.mktemp("small"), "600m") as private,
+        private_engine(tmp_path_factory.mktemp("small"), "450m") as private,
         closing(DockerEngine.connect(private.address)) as engine,
+        closing(Outside(contract_images, engine, tmp_path, DOCKER_HOST=private.address)) as opened,
     ):
-        yield Outside(contract_images, engine, tmp_path, DOCKER_HOST=private.address)
+        yield opened
 
 
 def test_an_engine_without_room(small: Outside, tmp_path: Path) -> None:
@@ -125,12 +126,12 @@ def test_an_engine_without_room(small: Outside, tmp_path: Path) -> None:
     assert "is free at" in ran.stderr
     assert list(small.engine.list_images({})) == []
 
-    # A gigabyte of zeros is some megabytes to download.
+    # Zeros are little to download.
     zeros = tmp_path / "zeros"
     with zeros.open("wb") as file:
-        file.truncate(1_000_000_000)
+        file.truncate(400_000_000)
     dense = fresh_images.push(small.images, tmp_path, [Entry("zeros", content=zeros)])
-    full = small.run(small.matrix("none", "stuck", image=dense.template(host), **{"max-parallel": 1}))
+    full = small.run(small.matrix("none", "stuck", image=dense.template(host), one_at_a_time=True))
     assert full.exit_code == 3, full.output
     assert attempts(full, "none-amd64") == [("error", "disk-full")], full.output
     assert "no space left on device" in full.cell("none-amd64")["message"]

@@ -35,16 +35,23 @@ class Outside:
         self.folder = folder
         self.reports = folder / "reports"
         self.environment = environment
+        self._started: list[subprocess.Popen[str]] = []
 
-    def matrix(self, *faults: str, image: str | None = None, **settings: Any) -> Path:
-        """A matrix.yaml with a cell for each fault, ``<fault>-amd64`` with ``-`` for ``:``."""
+    def matrix(
+        self, *faults: str, image: str | None = None, one_at_a_time: bool = False, **settings: Any
+    ) -> Path:
+        """A matrix.yaml with a cell for each fault, ``<fault>-amd64`` with ``-`` for ``:``.
+
+        ``settings`` are keys of the file; one with a ``-`` has a ``_`` here.
+        """
         document = {
             "image": image or self.images.template,
             "ref": self.images.ref,
             "matrix": {"fault": list(faults or ["none"]), "arch": ["amd64"]},
             "environment": {"CONTRACT_FAULT": "{fault}"},
             "reports": str(self.reports),
-            **settings,
+            **({"max-parallel": 1} if one_at_a_time else {}),
+            **{name.replace("_", "-"): value for name, value in settings.items()},
         }
         path = self.folder / "matrix.yaml"
         path.write_text(json.dumps(document))  # JSON is YAML
@@ -62,7 +69,7 @@ class Outside:
         )
 
     def start(self, matrix: Path, *options: str) -> Disturbed:
-        """Every test that starts a run ends it, with one of the methods of what this gives."""
+        """A run that the test disturbs, and then ends with one of the methods of what this gives."""
         process = subprocess.Popen(
             [str(PROGRAM), "run", "--matrix", str(matrix), *options],
             cwd=ROOT,
@@ -71,10 +78,18 @@ class Outside:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._started.append(process)
         return Disturbed(self, process)
 
     def run(self, matrix: Path, *options: str) -> Ran:
         return self.start(matrix, *options).finish()
+
+    def close(self) -> None:
+        """Kill the runs that a failed test has left going; the next run's sweep removes their containers."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
     def left(self) -> list[str]:
         """The containers on the engine that runs in this folder made, by name."""

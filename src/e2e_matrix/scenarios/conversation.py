@@ -71,7 +71,7 @@ def run(session: Session, question: str, answer: str) -> None:
         _note_what_it_cost(session, conversation)
         raise
     session.phase(conversation=round(time.monotonic() - begin, 4))
-    _note_first_token(session, created_at)
+    _note_first_token(session, created_at, time.monotonic() - begin)
     _check_answer(session, conversation, answer)
     _check_bill(session, conversation)
     _delete(session, conversation)
@@ -275,11 +275,13 @@ def _conversation_failure(session: Session, conversation: str, status: str, even
     )
 
 
-def _note_first_token(session: Session, created_at: float) -> None:
+def _note_first_token(session: Session, created_at: float, took: float) -> None:
+    """The one duration that the wall clock tells: none, where somebody set it in between."""
     calls = session.llm.calls()
     if calls:
-        first = min(call.received_at.timestamp() + call.first_byte_seconds for call in calls)
-        session.phase(first_token=round(max(0.0, first - created_at), 4))
+        first = min(call.received_at.timestamp() + call.first_byte_seconds for call in calls) - created_at
+        if 0 <= first <= took:
+            session.phase(first_token=round(first, 4))
 
 
 def _check_answer(session: Session, conversation: str, answer: str) -> None:
