@@ -89,8 +89,9 @@ class Retry:
 class Policy:
     """What follows from a cause.
 
-    ``retry`` None: another try would bring the same. ``aborts_run``, once no retry is left: the cells that
-    have not started would meet the same.
+    ``retry`` None: another try would bring the same, or the product failed; ``final``: also by the matrix's
+    wish it is not tried again. ``aborts_run``, once no retry is left: the cells that have not started would
+    meet the same.
     """
 
     outcome: Outcome
@@ -98,6 +99,7 @@ class Policy:
     do: str
     retry: Retry | None = None
     aborts_run: bool = False
+    final: bool = False
 
 
 _PRODUCT = Outcome.FAILED
@@ -147,16 +149,19 @@ POLICIES: dict[Cause, Policy] = {
         _PRODUCT,
         "the registry has no such tag",
         "Check --ref; if it is right, publishing left this variant out.",
+        final=True,
     ),
     Cause.PLATFORM_MISSING: Policy(
         _PRODUCT,
         "the index has no manifest for the platform",
         "The build of that platform failed or was not pushed: publish it, or exclude the cell.",
+        final=True,
     ),
     Cause.ARCH_TAG_DIFFERS: Policy(
         _PRODUCT,
         "the per-arch tag is another image than the index's",
         "The index and the per-arch tag come from different builds: publish them again together.",
+        final=True,
     ),
     Cause.CELL_TIMEOUT: Policy(
         _PRODUCT,
@@ -167,6 +172,7 @@ POLICIES: dict[Cause, Policy] = {
         _PRODUCT,
         "the conversation cost more than one cell may",
         "Look at llm-calls.json for what was asked so often; raise max-cost.cell if the limit is too tight.",
+        final=True,
     ),
     Cause.REGISTRY_UNREACHABLE: Policy(
         _INFRA,
@@ -308,7 +314,7 @@ def retry_for(cause: Cause, product_retries: int, infrastructure_retries: int | 
     """
     policy = POLICIES[cause]
     if policy.outcome is Outcome.FAILED:
-        return Retry(attempts=product_retries + 1) if product_retries else None
+        return Retry(attempts=product_retries + 1) if product_retries and not policy.final else None
     if policy.retry and infrastructure_retries is not None:
         return Retry(infrastructure_retries + 1, policy.retry.wait, policy.retry.longest)
     return policy.retry
@@ -320,7 +326,7 @@ def table() -> Iterator[tuple[str, ...]]:
     for cause, policy in POLICIES.items():
         retry = policy.retry
         again = "no"
-        if policy.outcome is Outcome.FAILED:
+        if policy.outcome is Outcome.FAILED and not policy.final:
             again = "only by `retries.product`"
         elif retry:
             pause = (
