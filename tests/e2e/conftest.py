@@ -45,12 +45,21 @@ def six(served: Served, engine: DockerEngine, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session")
-def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateEngine]:
-    """A dockerd that tests may kill and restart; it gives up a download at once, where others take 75 s."""
+def private(
+    contract_images: ContractImages, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivateEngine]:
+    """A dockerd that tests may kill and restart; it gives up a download at once, where others take 75 s.
+
+    It has the contract server's layers, so that the time of a pull is what a test makes of it.
+    """
     if not POSSIBLE:
         pytest.skip(WHY_NOT)
     folder = tmp_path_factory.mktemp("private")
     with private_engine(folder, "2g", "--max-download-attempts", "1") as opened:
+        [image] = [image for image in contract_images.build.images if image.arch == "amd64"]
+        with closing(DockerEngine.connect(opened.address)) as engine:
+            repository = contract_images.template.partition(":{")[0]
+            engine.pull(f"{repository}@{image.manifest.digest}", "linux/amd64")
         yield opened
 
 

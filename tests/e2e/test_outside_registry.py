@@ -86,6 +86,17 @@ def test_a_registry_that_dies_in_mid_pull_and_stays_dead(
     evidence(ran, "none-amd64")
 
 
+def test_a_pull_has_a_limit_of_its_own_and_is_tried_again(
+    on_private: Outside, gate: RegistryGate, tmp_path: Path
+) -> None:
+    fresh = fresh_images.push(on_private.images, tmp_path)
+    gate.fail("silent", "/manifests/sha256", 1)
+    ran = on_private.run(on_private.matrix(image=fresh.template(gate.host), step_timeouts={"pull": "4s"}))
+    assert ran.exit_code == 0, ran.output
+    assert attempts(ran, "none-amd64") == [("error", "pull-failed"), ("passed", None)], ran.output
+    assert "took longer than 4 s" in ran.cell("none-amd64")["attempts"][0]["message"]
+
+
 @pytest.mark.parametrize("fault", ["hang", "silent"])
 def test_a_hanging_pull_ends_with_the_run(
     on_private: Outside, gate: RegistryGate, tmp_path: Path, fault: str
@@ -97,6 +108,7 @@ def test_a_hanging_pull_ends_with_the_run(
     matrix = on_private.matrix(image=fresh.template(gate.host))
     run = on_private.start(matrix, *([] if interrupted else ["--run-timeout", "3s"]))
     run.until("the request that hangs", lambda: gate.failed)
+    time.sleep(0.5)  # the engine has then told what it had got of the layer, and is as silent as the registry
     begin = time.monotonic()
     if interrupted:
         run.process.send_signal(signal.SIGINT)

@@ -26,7 +26,7 @@ class RegistryGate:
 
     def __init__(self, upstream: str) -> None:
         self.opened = threading.Event()  # set: whatever hangs goes on to its end
-        self.failed: list[str] = []  # the paths that went wrong, a request each
+        self.failed: list[str] = []  # the paths that have gone wrong, a request each
         self._upstream = httpx.Client(base_url=f"http://{upstream}", trust_env=False, timeout=30)
         self._faults: list[tuple[str, str]] = []
         self._lock = threading.Lock()
@@ -46,7 +46,6 @@ class RegistryGate:
             for fault in self._faults:
                 if fault[1] in path:
                     self._faults.remove(fault)
-                    self.failed.append(path)
                     return fault[0]
         return ""
 
@@ -68,6 +67,8 @@ def _handler(gate: RegistryGate) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             fault = gate.fault(self.path)
             self.close_connection = True
+            if fault and fault != "hang":
+                gate.failed.append(self.path)
             if fault == "refuse":
                 return
             if fault == "silent":
@@ -97,6 +98,7 @@ def _handler(gate: RegistryGate) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(body if fault not in ("cut", "hang") else body[:half])
                 self.wfile.flush()
                 if fault == "hang":
+                    gate.failed.append(self.path)
                     gate.opened.wait(60)
             except ConnectionError:
                 return  # who asked has had enough
