@@ -46,6 +46,8 @@ QUIET_LIMIT = 3.0
 POLL_SECONDS = 0.05
 # A connection breaks before the engine knows that the container has ended: on a busy one, by seconds.
 DEATH_PATIENCE = 3.0
+# A poll that the step's limit cut off before this, in seconds, says nothing about the server.
+FAIR_TIME_TO_ANSWER = 1.0
 # Waiting for a turn is worth a word in the step that waited, from here on.
 WORTH_SAYING = 0.5
 # Exit codes of a server that nobody of ours stopped, and that was not killed for its memory.
@@ -162,10 +164,11 @@ def wait_for_answer(session: Session, step: StepRecord, path: str) -> Reply:
         check_running(session)
         if step.deadline.remaining() <= 0:
             raise _not_up(session, step, path, listens)
+        asked_at = time.monotonic()
         try:
             return session.server.get(path, timeout=5.0 * session.task.slowness)
         except httpx.ReadTimeout:
-            listens = True
+            listens = listens or time.monotonic() - asked_at > FAIR_TIME_TO_ANSWER
         except (httpx.TransportError, OSError):
             listens = False  # not yet
         if time.monotonic() > look:

@@ -35,8 +35,6 @@ PROVIDER_TERMINAL_LIMIT = 300.0
 POLL_BESIDE_SOCKET = 2.0
 POLL_WITHOUT_SOCKET = 0.1
 POLL_WITH_A_BUDGET = 1.0
-# A poll that the step's limit cut off before this, in seconds, says nothing about the server.
-FAIR_TIME_TO_ANSWER = 1.0
 # Where asking was first, the socket still has to tell within this time.
 SOCKET_PATIENCE = 1.0
 # A server that is asked for its bill after something went wrong gets this long, in seconds.
@@ -213,7 +211,7 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
             with container.transport(session, step):
                 reply = _poll(session, step, conversation)
         except CellFailure as failure:
-            if step.deadline.remaining() <= 0 and time.monotonic() - asked_at < FAIR_TIME_TO_ANSWER:
+            if step.deadline.remaining() <= 0 and time.monotonic() - asked_at < container.FAIR_TIME_TO_ANSWER:
                 raise _no_end(step, last) from failure  # it was asked when the time was all but over
             raise
         if cost := _cost_so_far(reply):
