@@ -234,8 +234,8 @@ class AgentServer:
     def create_conversation(self, body: Mapping[str, Any]) -> Reply:
         return self.request("POST", "/api/conversations", body=body)
 
-    def conversation(self, conversation: str) -> Reply:
-        return self.get(f"/api/conversations/{conversation}")
+    def conversation(self, conversation: str, timeout: float | None = None) -> Reply:
+        return self.get(f"/api/conversations/{conversation}", timeout=timeout)
 
     def final_response(self, conversation: str) -> Reply:
         return self.get(f"/api/conversations/{conversation}/agent_final_response")

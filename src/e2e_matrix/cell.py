@@ -19,7 +19,7 @@ from e2e_matrix.limits import Limits
 from e2e_matrix.progress import Progress
 from e2e_matrix.results import Attempt
 from e2e_matrix.scenarios import SCENARIOS
-from e2e_matrix.scenarios.base import LlmLedger, Session
+from e2e_matrix.scenarios.base import Deadline, LlmLedger, Session
 from e2e_matrix.scenarios.container import WORTH_SAYING
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block
@@ -64,8 +64,13 @@ def run_cell(
 def _pull(session: Session) -> PulledImage:
     task = session.task
 
+    # Of its own, for the cell's limit does not run yet, and what takes too long here is not the product.
+    seconds = task.step_timeouts.get("pull", PULL_LIMIT)
+    limit = Deadline(seconds, Cause.PULL_FAILED, f"the pull of {task.image}")
+
     def watch(progress: PullProgress) -> None:
         session.cancel.check()  # raised out of the engine's own loop: a pull can take minutes
+        limit.check()
         session.report_pull(progress)
 
     with (

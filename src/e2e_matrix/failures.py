@@ -89,8 +89,9 @@ class Retry:
 class Policy:
     """What follows from a cause.
 
-    ``retry`` None: another try would bring the same. ``aborts_run``, once no retry is left: the cells that
-    have not started would meet the same.
+    ``retry`` None: another try would bring the same, or the product failed; ``final``: also by the matrix's
+    wish it is not tried again. ``aborts_run``, once no retry is left: the cells that have not started would
+    meet the same.
     """
 
     outcome: Outcome
@@ -98,6 +99,7 @@ class Policy:
     do: str
     retry: Retry | None = None
     aborts_run: bool = False
+    final: bool = False
 
 
 _PRODUCT = Outcome.FAILED
@@ -107,6 +109,8 @@ _AGAIN = Retry(attempts=3, wait=2.0)
 # An engine that restarts is away for some seconds, up to most of a minute.
 _WHEN_BACK = Retry(attempts=5, wait=3.0, longest=30.0)
 _AT_ONCE = Retry(attempts=3)
+# It may be an engine that is going down, and has not said so yet.
+_SOON = Retry(attempts=5, wait=1.0, longest=15.0)
 # A limit on requests is lifted after a while, and asking sooner only prolongs it.
 _LATER = Retry(attempts=4, wait=10.0, longest=120.0)
 
@@ -145,16 +149,19 @@ POLICIES: dict[Cause, Policy] = {
         _PRODUCT,
         "the registry has no such tag",
         "Check --ref; if it is right, publishing left this variant out.",
+        final=True,
     ),
     Cause.PLATFORM_MISSING: Policy(
         _PRODUCT,
         "the index has no manifest for the platform",
         "The build of that platform failed or was not pushed: publish it, or exclude the cell.",
+        final=True,
     ),
     Cause.ARCH_TAG_DIFFERS: Policy(
         _PRODUCT,
         "the per-arch tag is another image than the index's",
         "The index and the per-arch tag come from different builds: publish them again together.",
+        final=True,
     ),
     Cause.CELL_TIMEOUT: Policy(
         _PRODUCT,
@@ -165,6 +172,7 @@ POLICIES: dict[Cause, Policy] = {
         _PRODUCT,
         "the conversation cost more than one cell may",
         "Look at llm-calls.json for what was asked so often; raise max-cost.cell if the limit is too tight.",
+        final=True,
     ),
     Cause.REGISTRY_UNREACHABLE: Policy(
         _INFRA,
@@ -212,7 +220,7 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the container engine did not do what it was asked",
         "The message is the engine's own; its log says more.",
-        _AGAIN,
+        _SOON,
     ),
     Cause.CONTAINER_GONE: Policy(
         _INFRA,
@@ -224,7 +232,7 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "somebody stopped the container, paused it or cut its network",
         "Look for who else uses this engine; containers labelled e2e-matrix.run belong to a run.",
-        _AT_ONCE,
+        _SOON,
     ),
     Cause.EMULATOR_CRASHED: Policy(
         _INFRA,
@@ -306,7 +314,7 @@ def retry_for(cause: Cause, product_retries: int, infrastructure_retries: int | 
     """
     policy = POLICIES[cause]
     if policy.outcome is Outcome.FAILED:
-        return Retry(attempts=product_retries + 1) if product_retries else None
+        return Retry(attempts=product_retries + 1) if product_retries and not policy.final else None
     if policy.retry and infrastructure_retries is not None:
         return Retry(infrastructure_retries + 1, policy.retry.wait, policy.retry.longest)
     return policy.retry
@@ -318,7 +326,7 @@ def table() -> Iterator[tuple[str, ...]]:
     for cause, policy in POLICIES.items():
         retry = policy.retry
         again = "no"
-        if policy.outcome is Outcome.FAILED:
+        if policy.outcome is Outcome.FAILED and not policy.final:
             again = "only by `retries.product`"
         elif retry:
             pause = (

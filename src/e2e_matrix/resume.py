@@ -24,10 +24,11 @@ from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Attempt, Llm, LlmCall, Model
 from e2e_matrix.scenarios import SCENARIOS
 from e2e_matrix.settings import Overrides, Setting, Settings, Source
-from e2e_matrix.store import ATTEMPT, CALL_JOURNAL, STARTED, RunFolder, write_atomically
+from e2e_matrix.store import ATTEMPT, CALL_JOURNAL, STARTED, RunFolder, other_version, write_atomically
 from e2e_matrix.task import CellTask
 
 PLAN = "plan.json"
+PLAN_VERSIONS = (1,)
 _M = TypeVar("_M", bound=Model)
 FINISHED = (Outcome.PASSED, Outcome.FAILED)
 _MOST_DIFFERENCES = 20
@@ -68,7 +69,7 @@ class PlannedFacts(Model):
 class PlanFile(Model):
     """plan.json."""
 
-    schema_version: int = 1
+    schema_version: int = PLAN_VERSIONS[-1]
     started_at: datetime
     resumed_at: list[datetime] = Field([])
     matrix_file: str
@@ -164,7 +165,10 @@ def read_plan(folder: Path) -> PlanFile:
     """Raises ``BadInput`` where plan.json cannot be read."""
     path = folder / PLAN
     try:
-        return PlanFile.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        if other := other_version(path, content, PLAN_VERSIONS):
+            raise BadInput([other])
+        return PlanFile.model_validate_json(content)
     except OSError as error:
         problem = Problem(str(path), 0, 0, f"cannot be read: {error.strerror}")
     except ValidationError as error:

@@ -32,6 +32,7 @@ class Repetition:
     number: int
     tried: int = 0
     ready_at: float = 0.0  # on the monotonic clock
+    holds: bool = False  # what it met, the others would meet too: until it is tried again, none starts
     attempts: list[int] = field(default_factory=list)  # their numbers, which a cell counts over repetitions
 
 
@@ -115,6 +116,8 @@ class Schedule:
     def _next(self, waiting: list[Repetition]) -> Repetition | None:
         """Take the first that need not wait any longer; None where none is ready, or nothing may be spent."""
         now = time.monotonic()
+        if any(one.holds and one.ready_at > now for one in waiting):
+            return None
         ready = next((one for one in waiting if one.ready_at <= now), None)
         if ready is None:
             return None
@@ -130,6 +133,7 @@ class Schedule:
         cause = attempt.cause
         if cause is None:
             return None
+        repetition.holds = POLICIES[cause].aborts_run
         retry = self._rules.retry(cause)
         if retry and repetition.tried < retry.attempts and not self._stopped:
             return retry.pause(repetition.tried, attempt.retry_after_seconds)

@@ -25,6 +25,7 @@ import os
 import secrets
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,7 @@ from typing import IO, Self
 from pydantic import ValidationError
 
 from e2e_matrix.errors import BadInput, InfrastructureError, Problem
-from e2e_matrix.results import READABLE_VERSIONS, SCHEMA_VERSION, Attempt, Results
+from e2e_matrix.results import READABLE_VERSIONS, Attempt, Results
 
 RESULTS = "results.json"
 ATTEMPT = "attempt.json"
@@ -217,11 +218,15 @@ def load(folder: Path) -> Results:
                 )
             ]
         ) from error
-    if problem := _other_version(path, text):
+    if problem := other_version(path, text, READABLE_VERSIONS):
         raise BadInput([problem])
     try:
         return Results.model_validate_json(text)
     except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            what = f"is not whole: {error.errors()[0]['msg']}"
+            hint = f"`e2e-matrix run --resume {folder}` makes it again, from the attempts' files."
+            raise BadInput([Problem(str(path), 0, 0, what, hint)]) from error
         problems = [
             Problem(str(path), 0, 0, f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}")
             for item in error.errors()[:10]
@@ -229,12 +234,13 @@ def load(folder: Path) -> Results:
         raise BadInput(problems) from error
 
 
-def _other_version(path: Path, text: bytes) -> Problem | None:
+def other_version(path: Path, text: bytes, readable: Sequence[int]) -> Problem | None:
+    """What is wrong with a file of ours that names a schema_version which is not among the readable ones."""
     try:
         version = json.loads(text)["schema_version"]
     except (ValueError, KeyError, TypeError):
         return None  # not ours at all: the models say what is wrong
-    if version in READABLE_VERSIONS:
+    if version in readable:
         return None
-    message = f"schema_version is {version}; this program reads up to {SCHEMA_VERSION}"
+    message = f"schema_version is {version}; this program reads up to {max(readable)}"
     return Problem(str(path), 0, 0, message, "Use the version of e2e-matrix that wrote it.")

@@ -10,6 +10,8 @@ from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.local import contract, demo
 from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served
+from support.outside import Outside
+from support.private_engine import POSSIBLE, WHY_NOT, PrivateEngine, private_engine
 from support.real_runs import Ran, Runner
 
 
@@ -40,3 +42,48 @@ def runner(served: Served, engine: DockerEngine, tmp_path: Path) -> Runner:
 def six(served: Served, engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """One run of the whole matrix, which several tests look at."""
     return Runner(served, engine, tmp_path_factory.mktemp("six")).run()
+
+
+@pytest.fixture(scope="session")
+def private(
+    contract_images: ContractImages, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivateEngine]:
+    """A dockerd that tests may kill and restart; it gives up a download at once, where others take 75 s.
+
+    It has the contract server's layers, so that the time of a pull is what a test makes of it.
+    """
+    if not POSSIBLE:
+        pytest.skip(WHY_NOT)
+    folder = tmp_path_factory.mktemp("private")
+    with private_engine(folder, "2g", "--max-download-attempts", "1") as opened:
+        [image] = [image for image in contract_images.build.images if image.arch == "amd64"]
+        with closing(DockerEngine.connect(opened.address)) as engine:
+            repository = contract_images.template.partition(":{")[0]
+            engine.pull(f"{repository}@{image.manifest.digest}", "linux/amd64")
+        yield opened
+
+
+@pytest.fixture
+def on_private(private: PrivateEngine, contract_images: ContractImages, tmp_path: Path) -> Iterator[Outside]:
+    """Runs on the private engine."""
+    with (
+        closing(DockerEngine.connect(private.address)) as engine,
+        closing(Outside(contract_images, engine, tmp_path, DOCKER_HOST=private.address)) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def module_outside(
+    contract_images: ContractImages, engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outside]:
+    """For the one run that the tests of a module look at."""
+    with closing(Outside(contract_images, engine, tmp_path_factory.mktemp("outside"))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def outside(contract_images: ContractImages, engine: DockerEngine, tmp_path: Path) -> Iterator[Outside]:
+    """Runs of contract servers on the machine's engine."""
+    with closing(Outside(contract_images, engine, tmp_path)) as opened:
+        yield opened

@@ -27,6 +27,7 @@ from support import tiny_image
 from support.engine_proxy import EngineProxy, engine_proxy
 from support.engines import World
 from support.real_registry import PASSWORD, USER, RealRegistry, real_registry
+from support.registry_faults import FaultServer, Reply
 
 AMD64, ARM64 = "linux/amd64", "linux/arm64"
 
@@ -119,6 +120,30 @@ def test_an_exception_of_the_watcher_ends_the_pull(
 
     with pytest.raises(Stop):
         docker_engine.pull(_random_image(tiny_registry), AMD64, stop)
+    assert docker_engine.info().version
+
+
+def test_a_pull_that_hangs_is_let_go_of_at_once(docker_engine: DockerEngine) -> None:
+    """Before the engine's first word, while it waits for a registry that does not answer."""
+
+    class Stop(Exception):
+        pass
+
+    calls: list[PullProgress] = []
+
+    def stop(progress: PullProgress) -> None:
+        calls.append(progress)
+        if len(calls) == 3:
+            raise Stop
+
+    digest = "0" * 64
+    with FaultServer() as registry:
+        registry.on("/v2/", Reply(200))
+        registry.on(f"/v2/hanging/manifests/sha256:{digest}", Reply(stall=True))
+        begin = time.monotonic()
+        with pytest.raises(Stop):
+            docker_engine.pull(f"{registry.host}/hanging@sha256:{digest}", AMD64, stop)
+        assert 0.5 < time.monotonic() - begin < 3
     assert docker_engine.info().version
 
 

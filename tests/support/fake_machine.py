@@ -22,6 +22,8 @@ EVERYTHING = frozenset(
         "mmdebstrap",
         "docker-registry",
         "chromium",
+        "faketime",
+        "ip",
         "qemu-aarch64-static",
         "update-binfmts",
     }

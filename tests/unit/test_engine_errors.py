@@ -120,6 +120,21 @@ def _api_error(status: int, explanation: str, kind: type[APIError] = APIError) -
         (_api_error(409, "Container x is not running"), Cause.CONTAINER_EXITED, "not running"),
         (_api_error(404, "No such image: x", NotFound), Cause.PULL_FAILED, "No such image"),
         (_api_error(404, "No such container: x", NotFound), Cause.CONTAINER_GONE, "No such container"),
+        (
+            _api_error(409, "container is marked for removal and cannot be started"),
+            Cause.CONTAINER_GONE,
+            "removal",
+        ),
+        (
+            _api_error(409, "can not get logs from container which is dead or marked for removal"),
+            Cause.CONTAINER_GONE,
+            "dead",
+        ),
+        (
+            _api_error(409, "Container x is paused, unpause the container before exec"),
+            Cause.CONTAINER_DISTURBED,
+            "paused",
+        ),
         (_api_error(500, "it\nbroke"), Cause.ENGINE_REFUSED, "the engine could not do it: it broke"),
         (requests.ConnectionError("gone"), Cause.ENGINE_LOST, "stopped answering when asked to do it: gone"),
         (requests.ReadTimeout("slow"), Cause.ENGINE_LOST, "slow"),

@@ -38,6 +38,7 @@ def test_the_matrix_may_try_the_product_again_and_change_the_tables_numbers() ->
     assert retry_for(Cause.ASSERTION, 2, None) == Retry(attempts=3)
     assert retry_for(Cause.ENGINE_LOST, 2, 0) == Retry(1, 3.0, 30.0)
     assert retry_for(Cause.DISK_FULL, 2, 7) is None
+    assert retry_for(Cause.CELL_BUDGET, 2, 7) is None  # what was spent stays spent
     assert retry_for(Cause.INTERRUPTED, 2, 7) is None
 
 

@@ -1,5 +1,8 @@
 """How steps are timed, recorded and ended."""
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
 import pytest
 
 from e2e_matrix.cancellation import Cancellation
@@ -9,6 +12,8 @@ from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.limits import Limits
 from e2e_matrix.llm.source import ProviderSource
 from e2e_matrix.progress import Silent
+from e2e_matrix.results import LlmCall
+from e2e_matrix.scenarios import conversation
 from e2e_matrix.scenarios.base import Deadline, Session
 from e2e_matrix.task import CellTask, LlmEndpoint
 
@@ -138,3 +143,22 @@ def test_a_fact_is_redacted_before_it_is_cut() -> None:
     with session.step("cost", "t", phase="checks", limit=1) as step:
         step.note(seen="x" * 190 + "the-secret-value")
     assert "the-s" not in session.findings.steps[0].model_dump_json()
+
+
+@pytest.mark.parametrize(("stepped", "told"), [(0.0, 0.5), (-3600.0, None), (3600.0, None)])
+def test_a_clock_that_was_set_tells_no_time_to_the_first_token(stepped: float, told: float | None) -> None:
+    created_at = datetime(2026, 1, 1, tzinfo=UTC)
+    call = LlmCall(
+        path="/v1/chat/completions",
+        status=200,
+        streamed=False,
+        prompt_tokens=1,
+        completion_tokens=1,
+        received_at=created_at + timedelta(seconds=0.4 + stepped),
+        first_byte_seconds=0.1,
+        duration_seconds=0.1,
+    )
+    session = a_session()
+    session.llm = SimpleNamespace(calls=lambda: [call], is_alive=lambda: True)
+    conversation._note_first_token(session, created_at.timestamp(), took=2.0)
+    assert session.findings.phases.first_token == told

@@ -66,7 +66,7 @@ def test_all_that_is_missing_is_named_with_its_reason_and_installed_after_one_up
     said = ensure(machine, for_tests=True)
     assert machine.installed() == [
         *("mmdebstrap", "debian-archive-keyring", "docker-registry"),
-        *("qemu-user-static", "binfmt-support", "chromium"),
+        *("qemu-user-static", "binfmt-support", "chromium", "faketime", "iproute2"),
     ]
     assert [command[:2] for command in machine.commands].count(("apt-get", "update")) == 1
     assert "installing mmdebstrap, debian-archive-keyring to build the local images" in said

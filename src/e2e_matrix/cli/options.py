@@ -80,7 +80,7 @@ def command_line() -> list[str]:
     arguments = [_shown(argument) for argument in sys.argv[1:]]
     program = Path(sys.argv[0])
     found = shutil.which(program.name)
-    if program.name != "e2e-matrix" or (found and Path(found).samefile(program)):
+    if program.name != "e2e-matrix" or not program.exists() or (found and Path(found).samefile(program)):
         return ["e2e-matrix", *arguments]
     here = Path.cwd()
     shown = program.relative_to(here) if program.is_absolute() and program.is_relative_to(here) else program

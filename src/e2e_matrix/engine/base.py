@@ -199,7 +199,8 @@ class Engine(Protocol):
     def pull(self, reference: str, platform: str, on_progress: ProgressCallback | None = None) -> PulledImage:
         """Pull ``repo@sha256:child``; what the engine reports as an error is raised, never skipped.
 
-        An exception that ``on_progress`` raises ends the pull.
+        ``on_progress`` is called several times a second, also while nothing moves; an exception that it
+        raises ends the pull.
         """
         ...
 

@@ -321,6 +321,8 @@ def _create(client: APIClient, spec: ContainerSpec) -> str:
 def _state(client: APIClient, container: str) -> ExitState:
     found = client.inspect_container(container)
     state = found["State"]
+    if state["Status"] in ("removing", "dead"):  # never ours: who removes a container does not ask any more
+        raise CellFailure(Cause.CONTAINER_GONE, f"somebody is removing container {container[:12]}")
     running = bool(state["Running"])
     return ExitState(
         running=running,

@@ -52,7 +52,9 @@ _ANY_CAUSES: tuple[tuple[str, Cause], ...] = (
     (r"no space left on device|disk quota exceeded", Cause.DISK_FULL),
     (r"does not match the specified platform|cannot be used on this platform", Cause.PLATFORM_MISSING),
     (r"no such image", Cause.PULL_FAILED),
-    (r"no such container", Cause.CONTAINER_GONE),
+    # Logs and a start are refused with the second while a removal goes on.
+    (r"no such container|marked for removal", Cause.CONTAINER_GONE),
+    (r"container \S+ is paused", Cause.CONTAINER_DISTURBED),
     (r"is not running", Cause.CONTAINER_EXITED),
 )
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import requests
 import urllib3
 from docker.auth import get_config_header, resolve_repository_name
 from docker.errors import APIError, DockerException, NotFound, StreamParseError
@@ -26,6 +29,7 @@ from e2e_matrix.failures import Cause
 from e2e_matrix.redaction import Secrets
 
 _STALLED = 300.0  # seconds without any event: a large layer is verified in silence
+_LOOK = 0.25  # seconds of silence after which the watcher is told the same again
 
 
 class Layers:
@@ -51,13 +55,14 @@ def pull(
 ) -> PulledImage:
     """See ``engine.base.Engine.pull``. An image that is there is not asked for again: a digest cannot change.
 
-    An exception from ``on_progress`` ends the pull and comes out of here.
+    ``on_progress`` is called every 0.25 s at the least, also while the engine or the registry hangs: an
+    exception from it ends the pull and comes out of here.
     """
     with clients.borrow(f"look for {reference}") as client:
         found = _inspect(client, reference)
     present = found is not None and _platform(found) == normal(platform)
     if not present:
-        _download(clients, reference, platform, on_progress)
+        _attend(_Download(clients, reference, platform), on_progress)
         with clients.borrow(f"look at {reference} after the pull") as client:
             found = _inspect(client, reference)
     if found is None:
@@ -70,7 +75,72 @@ def pull(
     return _describe(found, reference, platform, was_present=present)
 
 
-def _download(clients: Clients, reference: str, platform: str, on_progress: ProgressCallback | None) -> None:
+class _Download(threading.Thread):
+    """A download on a thread of its own, so that who waits for it may stop waiting: see ``_attend``.
+
+    The engine may say nothing for minutes: before its first word it waits for the registry's manifest.
+    """
+
+    def __init__(self, clients: Clients, reference: str, platform: str) -> None:
+        super().__init__(name=f"pull of {reference}", daemon=True)
+        self.told: queue.SimpleQueue[PullProgress | BaseException | None] = queue.SimpleQueue()
+        self._what = (clients, reference, platform)
+        self._lock = threading.Lock()
+        self._response: requests.Response | None = None
+        self._abandoned = False
+
+    def run(self) -> None:
+        try:
+            _download(*self._what, self.told.put, self._answered)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the waiting thread's
+            self.told.put(error)
+        else:
+            self.told.put(None)
+
+    def abandon(self) -> None:
+        """End it, for the engine stops a pull whose client is gone; before its first word, with that word."""
+        with self._lock:
+            self._abandoned = True
+            if self._response is not None:
+                docker_streams.cut(self._response)
+        self.join(timeout=_LOOK)
+
+    def _answered(self, response: requests.Response) -> None:
+        with self._lock:
+            self._response = response
+            if self._abandoned:
+                docker_streams.cut(response)
+
+
+def _attend(download: _Download, on_progress: ProgressCallback | None) -> None:
+    """Wait for the end of a download; raises what ended it, or what ``on_progress`` raises."""
+    progress = PullProgress(0, 0, "waiting for the engine")
+    download.start()
+    try:
+        while True:
+            try:
+                told = download.told.get(timeout=_LOOK)
+            except queue.Empty:
+                told = progress
+            if told is None:
+                return
+            if isinstance(told, BaseException):
+                raise told
+            progress = told
+            if on_progress is not None:
+                on_progress(progress)
+    finally:
+        if download.is_alive():
+            download.abandon()
+
+
+def _download(
+    clients: Clients,
+    reference: str,
+    platform: str,
+    on_progress: ProgressCallback,
+    answered: Callable[[requests.Response], None],
+) -> None:
     repository, tag = parse_repository_tag(reference)
     registry, _ = resolve_repository_name(repository)
     layers = Layers()
@@ -98,12 +168,12 @@ def _download(clients: Clients, reference: str, platform: str, on_progress: Prog
         except APIError as error:
             raise failed(str(error.explanation or error)) from None
         with response:
+            answered(response)
             try:
                 for event in _events(docker_streams.chunks(response)):
                     if "error" in event:
                         raise failed(str(event["error"]))
-                    if on_progress is not None:
-                        on_progress(layers.take(event))
+                    on_progress(layers.take(event))
             except urllib3.exceptions.ReadTimeoutError as error:
                 raise CellFailure(
                     Cause.PULL_FAILED, f"the pull of {reference} made no progress for {_STALLED:.0f} s"

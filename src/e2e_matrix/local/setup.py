@@ -17,8 +17,9 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 def ensure(say: Say, for_tests: bool = False, images: bool = True, machine: Machine | None = None) -> None:
     """Make sure of an engine and, as far as possible, of emulation; install what is missing where we may.
 
-    ``images`` adds what the local images are built with and served by, ``for_tests`` a browser. ``say`` is
-    told what is done and why, and of everything that stays missing without keeping a run from happening.
+    ``images`` adds what the local images are built with and served by, ``for_tests`` what only tests use: a
+    browser, a clock that can be set, the means of a second engine. ``say`` is told what is done and why, and
+    of everything that stays missing without keeping a run from happening.
 
     Errors: EngineUnavailable or InfrastructureError (exit code 3) with the exact commands for a person.
     """
@@ -27,7 +28,7 @@ def ensure(say: Say, for_tests: bool = False, images: bool = True, machine: Mach
     if engine.trouble and not engine.startable:
         raise engine.trouble
     required = _for_engine(machine, engine) + (_for_images(machine) if images else [])
-    wished = _for_emulation(machine, engine) + (_for_browser(machine) if for_tests else [])
+    wished = _for_emulation(machine, engine) + (_for_tests(machine) if for_tests else [])
     if machine.is_root and machine.is_debian:
         apt = Apt(machine, say)
         apt.install(required)
@@ -75,10 +76,15 @@ def _for_emulation(machine: Machine, engine: engine_setup.Found) -> list[Need]:
     return [Need(emulation.PACKAGES, f"to run the {emulator.platform} images under emulation")]
 
 
-def _for_browser(machine: Machine) -> list[Need]:
-    if _browser(machine) or machine.is_ubuntu:
-        return []
-    return [Need(("chromium",), "to test the report in a real browser")]
+def _for_tests(machine: Machine) -> list[Need]:
+    needs: list[Need] = []
+    if not _browser(machine) and not machine.is_ubuntu:
+        needs.append(Need(("chromium",), "to test the report in a real browser"))
+    if machine.which("faketime") is None:
+        needs.append(Need(("faketime",), "to test runs during which the clock is set"))
+    if machine.which("ip") is None:
+        needs.append(Need(("iproute2",), "to test runs on an engine that is restarted: a second one"))
+    return needs
 
 
 def _browser(machine: Machine) -> str | None:

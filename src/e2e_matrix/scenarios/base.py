@@ -32,12 +32,14 @@ from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
 
-# What may be blamed on the product, and may be somebody's interference all the same.
+# What may be blamed on the product or on the model, and may be somebody's interference all the same.
 _SUSPICIOUS = frozenset(
     {
         Cause.ASSERTION,
         Cause.CONTAINER_EXITED,
+        Cause.CONTAINER_DISTURBED,
         Cause.CONVERSATION_ERROR,
+        Cause.LLM_UNAVAILABLE,
         Cause.STEP_TIMEOUT,
         Cause.CELL_TIMEOUT,
     }
@@ -233,15 +235,17 @@ class Session:
             state = self.engine.state(self.container)
         except CellFailure as gone:
             return gone
-        if state.paused:
-            return CellFailure(Cause.CONTAINER_DISTURBED, f"somebody paused the container: {failure.message}")
-        if state.running and not state.connected:
-            message = f"somebody cut the container off from its network: {failure.message}"
-            return CellFailure(Cause.CONTAINER_DISTURBED, message)
+        if deed := _disturbed(state):
+            return CellFailure(Cause.CONTAINER_DISTURBED, f"{deed}: {failure.message}")
         if not state.running and self.watch is not None and self.watch.interrupted:
             message = f"the engine went away while the container ran, and ended it: {failure.message}"
             return CellFailure(Cause.ENGINE_LOST, message)
         return failure
+
+    def check_undisturbed(self) -> None:
+        """Raise if somebody paused the container or cut it off: its silence is then not the server's."""
+        if self.container is not None and (deed := _disturbed(self.engine.state(self.container))):
+            raise CellFailure(Cause.CONTAINER_DISTURBED, deed)
 
     def close(self) -> None:
         """Let go of the connections; the container is the cell's to remove."""
@@ -300,6 +304,14 @@ class Session:
             )
             self.findings.steps.append(step)
             self._progress.step_finished(self.task.cell, step)
+
+
+def _disturbed(state: ExitState) -> str:
+    if state.paused:
+        return "somebody paused the container"
+    if state.running and not state.connected:
+        return "somebody cut the container off from its network"
+    return ""
 
 
 def _finished(

@@ -41,6 +41,8 @@ CHECK_LIMIT = 60.0
 REQUEST_LIMIT = 30.0
 STOP_LIMIT = 30.0
 STOP_GRACE = 10.0
+# A server that is silent for this long is asked about at the engine: it may be paused.
+QUIET_LIMIT = 3.0
 POLL_SECONDS = 0.05
 # A connection breaks before the engine knows that the container has ended: on a busy one, by seconds.
 DEATH_PATIENCE = 3.0
@@ -156,6 +158,7 @@ def _check_still_running(session: Session) -> None:
 def wait_for_answer(session: Session, step: StepRecord, path: str) -> Reply:
     """Poll ``path`` until the server answers at all, and see at once when the container ends instead."""
     listens = False
+    look = time.monotonic() + QUIET_LIMIT
     while True:
         session.cancel.check()
         check_running(session)
@@ -168,6 +171,9 @@ def wait_for_answer(session: Session, step: StepRecord, path: str) -> Reply:
             listens = listens or time.monotonic() - asked_at > FAIR_TIME_TO_ANSWER
         except (httpx.TransportError, OSError):
             listens = False  # not yet
+        if time.monotonic() > look:
+            session.check_undisturbed()
+            look = time.monotonic() + QUIET_LIMIT
         session.exited.wait(POLL_SECONDS)
 
 
@@ -304,6 +310,7 @@ def stop(session: Session) -> None:
         "stop", "The server ends cleanly when it is stopped", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
         check_running(session)
+        session.check_undisturbed()  # afterwards it cannot be seen why the server was deaf
         state = session.engine.stop(container, grace)
         session.exit_state = state
         step.note(exit_code=state.exit_code)

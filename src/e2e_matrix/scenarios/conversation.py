@@ -69,7 +69,7 @@ def run(session: Session, question: str, answer: str) -> None:
         _note_what_it_cost(session, conversation)
         raise
     session.phase(conversation=round(time.monotonic() - begin, 4))
-    _note_first_token(session, created_at)
+    _note_first_token(session, created_at, time.monotonic() - begin)
     _check_answer(session, conversation, answer)
     _check_bill(session, conversation)
     _delete(session, conversation)
@@ -209,7 +209,7 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
         asked_at = time.monotonic()
         try:
             with container.transport(session, step):
-                reply = session.server.conversation(conversation)
+                reply = _poll(session, step, conversation)
         except CellFailure as failure:
             if step.deadline.remaining() <= 0 and time.monotonic() - asked_at < container.FAIR_TIME_TO_ANSWER:
                 raise _no_end(step, last) from failure  # it was asked when the time was all but over
@@ -244,6 +244,21 @@ def _no_end(step: StepRecord, last: str) -> CellFailure:
     return CellFailure(step.deadline.cause, message, expected="finished", got=last)
 
 
+def _poll(session: Session, step: StepRecord, conversation: str) -> Reply:
+    """Ask how the conversation stands, and meanwhile the engine whether the container may answer at all."""
+    patience = container.QUIET_LIMIT * session.task.slowness
+    silent_until = time.monotonic() + container.REQUEST_LIMIT * session.task.slowness
+    while True:
+        try:
+            return session.server.conversation(conversation, timeout=patience)
+        except httpx.TimeoutException:
+            session.cancel.check()
+            session.check_undisturbed()
+            if step.deadline.remaining() <= 0 or time.monotonic() > silent_until:
+                raise
+        patience *= 2  # a slow server is asked to hurry once, not again and again
+
+
 def _conversation_failure(session: Session, conversation: str, status: str, events: _Events) -> CellFailure:
     patience = time.monotonic() + ERROR_EVENT_PATIENCE
     while events.is_open and events.error is None and time.monotonic() < patience:
@@ -258,11 +273,13 @@ def _conversation_failure(session: Session, conversation: str, status: str, even
     )
 
 
-def _note_first_token(session: Session, created_at: float) -> None:
+def _note_first_token(session: Session, created_at: float, took: float) -> None:
+    """The one duration that the wall clock tells: none, where somebody set it in between."""
     calls = session.llm.calls()
     if calls:
-        first = min(call.received_at.timestamp() + call.first_byte_seconds for call in calls)
-        session.phase(first_token=round(max(0.0, first - created_at), 4))
+        first = min(call.received_at.timestamp() + call.first_byte_seconds for call in calls) - created_at
+        if 0 <= first <= took:
+            session.phase(first_token=round(first, 4))
 
 
 def _check_answer(session: Session, conversation: str, answer: str) -> None:
