@@ -136,6 +136,7 @@ def check_steps(faulty: Faulty, row: Row) -> None:
     """The steps that fail are those that meet the fault, and what they say names it."""
     wanted = row.steps.split()
     failed = faulty.failed
+    assert len(failed) == len(wanted), [step["name"] for step in failed]
     assert [step["name"] in one.split("|") for step, one in zip(failed, wanted, strict=True)] == [
         True for _ in wanted
     ], [step["name"] for step in failed]
@@ -208,3 +209,4 @@ def test_no_control_character_of_a_log_is_shown(runs: dict[str, Future[Faulty]],
     assert all("not UTF-8: " in text for text in shown[1:])
     for text in shown:
         assert CONTROL & set(text) == set()
+        assert "[31m" not in text
