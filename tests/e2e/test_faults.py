@@ -21,7 +21,7 @@ from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served
 from support.contract_faults import EXIT_CODES, LAST_STEP, ROWS, Row
-from support.real_runs import Ran, Runner
+from support.real_runs import Ran, Runner, peak_memory
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -101,21 +101,12 @@ def _watched(runner: Runner, matrix: Path, template: str) -> Faulty:
         finished = pool.submit(runner.finish, process)
         peak = 0
         while not finished.done():
-            peak = max(peak, _peak_memory(process.pid))
+            peak = max(peak, peak_memory(process.pid))
             if time.monotonic() > end:
                 process.terminate()  # it writes its report, which says where it hung
                 end = math.inf
             time.sleep(0.1)
     return Faulty(finished.result(), peak)
-
-
-def _peak_memory(pid: int) -> int:
-    """Bytes; 0 once the process has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -75,3 +75,12 @@ def environment() -> dict[str, str]:
     """This process's, without what would set the run's options."""
     ours = ("LLM_", "E2E_MATRIX_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+def peak_memory(pid: int) -> int:
+    """Bytes, of the program itself: a child's ru_maxrss begins with what its parent had when it forked."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0  # it has just ended
+    return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
