@@ -105,6 +105,9 @@ class Policy:
 _PRODUCT = Outcome.FAILED
 _INFRA = Outcome.ERROR
 
+# Seconds. Who asks to be left alone for longer is not waited for: a person has to decide.
+LONGEST_ASKED = 900.0
+
 _AGAIN = Retry(attempts=3, wait=2.0)
 # An engine that restarts is away for some seconds, up to most of a minute.
 _WHEN_BACK = Retry(attempts=5, wait=3.0, longest=30.0)
@@ -318,6 +321,13 @@ def retry_for(cause: Cause, product_retries: int, infrastructure_retries: int | 
     if policy.retry and infrastructure_retries is not None:
         return Retry(infrastructure_retries + 1, policy.retry.wait, policy.retry.longest)
     return policy.retry
+
+
+def pause_before(retry: Retry | None, tried: int, asked: float | None = None) -> float | None:
+    """Seconds until the next try, after ``tried`` of them; None where there is none."""
+    if retry is None or tried >= retry.attempts or (asked or 0.0) > LONGEST_ASKED:
+        return None
+    return retry.pause(tried, asked)
 
 
 def table() -> Iterator[tuple[str, ...]]:

@@ -26,7 +26,7 @@ from e2e_matrix.engine.base import (
     Support,
 )
 from e2e_matrix.errors import BadInput, CellFailure, Problem
-from e2e_matrix.failures import POLICIES, Cause, retry_for
+from e2e_matrix.failures import POLICIES, Cause, pause_before, retry_for
 from e2e_matrix.image_keeper import ImageKeeper, downloaded
 from e2e_matrix.limits import Budget, Limits
 from e2e_matrix.llm.source import LlmSource
@@ -37,8 +37,10 @@ from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, res
 from e2e_matrix.report import preload, write_reports
 from e2e_matrix.results import Attempt, Llm, Results
 from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after
+from e2e_matrix.settings import Settings
 from e2e_matrix.store import CALL_JOURNAL, RunFolder
 from e2e_matrix.task import CellTask
+from e2e_matrix.text import format_seconds
 
 # After the cell's own limit, how long a container may be left before anybody may remove it: the limit begins
 # after the pull, and the next run of anybody removes what is past its deadline.
@@ -128,11 +130,36 @@ def _prepare(job: Job, tools: Tools) -> list[Prepared]:
     foreign = sorted({cell.platform for cell in job.plan.cells} - {own})
     with ThreadPoolExecutor(max(1, len(foreign)), "probe") as pool:
         probing = {platform: pool.submit(tools.engine.probe, platform) for platform in foreign}
-        resolved = resolve_all(list(requests.values()), tools.registry, tools.cancel.event)
+        resolved = _resolve(list(requests.values()), job.settings, tools)
         probes |= {platform: future.result() for platform, future in probing.items()}
     if not job.plan.left_out:
         _refuse_nothing(resolved)
     return [_combine(cell, resolved[requests[cell.id]], probes[cell.platform]) for cell in job.plan.cells]
+
+
+def _resolve(
+    requests: Sequence[ImageRequest], settings: Settings, tools: Tools
+) -> dict[ImageRequest, ResolvedImage | CellFailure]:
+    """Every answer of the registry; where its trouble may pass it is asked again, as failures.py says."""
+    resolved: dict[ImageRequest, ResolvedImage | CellFailure] = {}
+    pending = list(dict.fromkeys(requests))
+    for tried in itertools.count(1):
+        resolved |= resolve_all(pending, tools.registry, tools.cancel.event)
+        pauses: dict[ImageRequest, float] = {}
+        for request in pending:
+            answer = resolved[request]
+            if isinstance(answer, CellFailure):
+                retry = retry_for(answer.cause, 0, settings.infrastructure_retries)
+                if (pause := pause_before(retry, tried, answer.retry_after)) is not None:
+                    pauses[request] = pause
+        if not pauses:
+            break
+        pending, pause = list(pauses), max(pauses.values())
+        trouble = resolved[pending[0]]
+        tools.progress.note(f"{trouble}; asking again in {format_seconds(pause)}")
+        if tools.cancel.event.wait(pause):
+            break
+    return resolved
 
 
 def _combine(cell: PlannedCell, answer: ResolvedImage | CellFailure, probe: PlatformProbe) -> Prepared:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.failures import POLICIES, Cause, Outcome, Retry
+from e2e_matrix.failures import POLICIES, Cause, Outcome, Retry, pause_before
 from e2e_matrix.record import Prepared
 from e2e_matrix.results import Attempt
 
@@ -134,9 +134,9 @@ class Schedule:
         if cause is None:
             return None
         repetition.holds = POLICIES[cause].aborts_run
-        retry = self._rules.retry(cause)
-        if retry and repetition.tried < retry.attempts and not self._stopped:
-            return retry.pause(repetition.tried, attempt.retry_after_seconds)
+        pause = pause_before(self._rules.retry(cause), repetition.tried, attempt.retry_after_seconds)
+        if pause is not None and not self._stopped:
+            return pause
         if POLICIES[cause].aborts_run:
             self._aborted = self._aborted or Cause.RUN_ABORTED
         if self._rules.fail_fast and attempt.outcome in (Outcome.FAILED, Outcome.ERROR):

@@ -1,6 +1,7 @@
 """Runs of the real runner over cells that do what a test says, with the engine in memory."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ class Bench:
         self.cancel = Cancellation()
         self.tasks: list[CellTask] = []
         self.missing: dict[str, CellFailure] = {}
+        self.asked: Counter[str] = Counter()  # the registry, by reference and platform
         self.price: Decimal | None = None
         self.behave: Behaviour = lambda task, cancel: None
         monkeypatch.setattr(runner, "resolve_all", self._resolve)
@@ -66,6 +68,7 @@ class Bench:
         return {request: self._answer(request) for request in requests}
 
     def _answer(self, request: ImageRequest) -> ResolvedImage | CellFailure:
+        self.asked[f"{request.reference} {request.platform}"] += 1
         failure = self.missing.get(f"{request.reference} {request.platform}")
         pinned = f"registry.test/server@{DIGEST}"
         return failure or ResolvedImage(request.reference, request.platform, DIGEST, DIGEST, 1000, pinned)

@@ -10,7 +10,7 @@ import pytest
 
 from e2e_matrix import schedule, store
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.errors import BadInput
+from e2e_matrix.errors import BadInput, CellFailure
 from e2e_matrix.failures import Cause, Outcome, Retry
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, Results
@@ -20,7 +20,7 @@ from support.runner_bench import Bench, outcomes
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(Retry, "pause", lambda retry, tried, asked=None: asked or 0.0)
+    monkeypatch.setattr(Retry, "pause", lambda retry, tried, asked=None: 0.0)
     monkeypatch.setattr(schedule, "LOOK_SECONDS", 0.01)
     return Bench(tmp_path, monkeypatch)
 
@@ -50,6 +50,31 @@ def test_the_infrastructure_is_tried_again_and_every_attempt_is_kept(bench: Benc
         "attempt-3",
     ]
     assert results.run.exit_code == 0
+
+
+def test_a_registry_in_trouble_is_asked_again_before_anything_starts(bench: Bench) -> None:
+    key = "registry.test/server:latest-java linux/amd64"
+    bench.missing[key] = CellFailure(Cause.REGISTRY_BUSY, "wants fewer requests", retry_after=7.0)
+    notes: list[str] = []
+
+    class Watcher(Silent):
+        def note(self, message: str) -> None:
+            notes.append(message)
+            if "asking again" in message:
+                bench.missing.clear()
+
+    results = bench.run(progress=Watcher())
+    assert [note for note in notes if "again" in note] == ["wants fewer requests; asking again in 0.00 s"]
+    assert set(outcomes(results).values()) == {"passed"}
+    # What had been answered was not asked again.
+    assert (bench.asked[key], sum(bench.asked.values())) == (2, 7)
+
+
+def test_a_registry_that_wants_an_hour_is_not_waited_for(bench: Bench) -> None:
+    key = "registry.test/server:latest-java linux/amd64"
+    bench.missing[key] = CellFailure(Cause.REGISTRY_BUSY, "wants fewer requests", retry_after=3600.0)
+    assert outcomes(bench.run())["java-amd64"] == "error"
+    assert bench.asked[key] == 1
 
 
 def test_retries_end_and_the_last_failure_stands(bench: Bench) -> None:

@@ -21,6 +21,20 @@ SHIM = "failed to create shim task: OCI runtime create failed: runc create faile
 
 
 @pytest.mark.parametrize(
+    ("sentence", "seconds"),
+    [
+        ("toomanyrequests: retry-after: 502.5ms, allowed: 44000/minute", 0.5025),
+        ("error: 429: toomanyrequests: retry-after: 1m0.5s, allowed: 1/hour", 60.5),
+        ("toomanyrequests: You have reached your pull rate limit.", None),
+        ("toomanyrequests: retry-after: soon", None),
+    ],
+)
+def test_a_registry_that_says_when_to_come_back_is_heard(sentence: str, seconds: float | None) -> None:
+    failure = pull_failure("r/i@sha256:0", "linux/amd64", sentence)
+    assert failure.retry_after == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
     ("sentence", "cause"),
     [
         ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", Cause.DISK_FULL),

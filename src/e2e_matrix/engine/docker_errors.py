@@ -64,6 +64,10 @@ _REFUSED_BY_KERNEL = re.compile(
     r"\"?(?P<why>exec format error|no such file or directory|permission denied)\"?$"
 )
 
+_RETRY_AFTER = re.compile(r"retry-after: ((?:[\d.]+(?:h|ms|µs|us|ns|m|s))+)", re.IGNORECASE)
+_GO_DURATION = re.compile(r"([\d.]+)(h|ms|µs|us|ns|m|s)")
+_GO_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
+
 _START_EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ("exec format error", "Its binary is for another platform, or is not a program at all."),
     (
@@ -108,7 +112,18 @@ def refusal(error: APIError, doing: str) -> CellFailure:
 def pull_failure(reference: str, platform: str, sentence: str) -> CellFailure:
     """The failure for a pull that ended with the engine's ``sentence``."""
     cause = _cause(sentence, _PULL_CAUSES, Cause.PULL_FAILED)
-    return CellFailure(cause, f"cannot pull {reference} for {platform}: {sentence[:_MAX_SENTENCE]}")
+    message = f"cannot pull {reference} for {platform}: {sentence[:_MAX_SENTENCE]}"
+    return CellFailure(cause, message, retry_after=_retry_after(sentence))
+
+
+def _retry_after(sentence: str) -> float | None:
+    """Seconds in what registries such as GitHub's say: ``toomanyrequests: retry-after: 1m0.5s, ...``.
+
+    A duration as Go writes it (time.Duration.String).
+    """
+    if (found := _RETRY_AFTER.search(sentence)) is None:
+        return None
+    return sum(float(number) * _GO_UNITS[unit] for number, unit in _GO_DURATION.findall(found[1]))
 
 
 def start_failure(image: str, sentence: str) -> CellFailure | None:

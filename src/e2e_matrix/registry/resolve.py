@@ -108,6 +108,7 @@ class _Resolution:
                 expected=failure.expected,
                 got=failure.got,
                 detail=failure.detail,
+                retry_after=failure.retry_after,
             )
 
     def _resolve(self, request: ImageRequest) -> ResolvedImage:

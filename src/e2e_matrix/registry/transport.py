@@ -115,8 +115,9 @@ class Transport:
     ) -> Answer:
         """The first answer that is neither 429 nor 5xx.
 
-        Raises CellFailure: REGISTRY_UNREACHABLE, REGISTRY_BROKEN for an answer that cannot be received whole,
-        INTERRUPTED. A form is never sent on to where a redirect points.
+        Raises CellFailure: REGISTRY_UNREACHABLE, REGISTRY_BUSY, REGISTRY_BROKEN for an answer that cannot be
+        received whole, INTERRUPTED; ``retry_after`` is what the server asked for last. A form is never sent
+        on to where a redirect points.
         """
         stop = cancel or threading.Event()
         host = httpx.URL(url).netloc.decode("ascii")
@@ -128,10 +129,10 @@ class Transport:
                 return setback
             wait = pause if setback.wait is None else setback.wait
             if not setback.retry or number == self._tries:
-                raise _counted(setback.failure, number)
+                raise _counted(setback, number)
             if self._clock() + wait >= ends:
                 asked = f"; it asks to come back in {setback.wait:.0f} s" if setback.wait else ""
-                raise _counted(setback.failure, number, asked)
+                raise _counted(setback, number, asked)
             if self._sleep(wait, stop):
                 raise _interrupted(host)
             pause *= 2
@@ -175,7 +176,8 @@ class Transport:
             failure = _unreachable(NoAnswer, host, f"cannot be reached: {error}")
             return _Setback(failure, retry=not _is_certificate_error(error))
         if answer.status == 429:
-            failure = _unreachable(CellFailure, host, "has had too many requests (429)", answer.excerpt())
+            message = f"the registry {host} has had too many requests (429)"
+            failure = CellFailure(Cause.REGISTRY_BUSY, message, detail=answer.excerpt() or None)
             return _Setback(failure, wait=_retry_after(answer.headers))
         if answer.status >= 500:
             failure = _unreachable(CellFailure, host, f"answered {answer.status}", answer.excerpt())
@@ -279,9 +281,10 @@ def _interrupted(host: str) -> CellFailure:
     return CellFailure(Cause.INTERRUPTED, f"stopped while asking the registry {host}")
 
 
-def _counted(failure: CellFailure, tries: int, more: str = "") -> CellFailure:
-    note = f" (tried {tries} times)" if tries > 1 else ""
-    return type(failure)(failure.cause, failure.message + note + more, detail=failure.detail)
+def _counted(setback: _Setback, tries: int, more: str = "") -> CellFailure:
+    failure = setback.failure
+    message = failure.message + (f" (tried {tries} times)" if tries > 1 else "") + more
+    return type(failure)(failure.cause, message, detail=failure.detail, retry_after=setback.wait)
 
 
 def _is_certificate_error(error: BaseException | None) -> bool:
