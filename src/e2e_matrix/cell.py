@@ -12,7 +12,7 @@ from pathlib import Path
 
 from e2e_matrix import diagnostic
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.engine.base import Engine, PulledImage, PullProgress
+from e2e_matrix.engine.base import Engine, ProgressCallback, PulledImage, PullProgress
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
@@ -45,6 +45,7 @@ def run_cell(
     pulled: PulledImage | None = None
     try:
         try:
+            limits.budget.check_before(task.cell)
             pulled = _pull(session)
             SCENARIOS[task.scenario].run(session)
         finally:
@@ -73,17 +74,22 @@ def _pull(session: Session) -> PulledImage:
         limit.check()
         session.report_pull(progress)
 
-    with (
-        session.limits.pulls.passed(session.cancel) as waited,
-        session.step("pull", "The image is pulled by its digest", phase="pull", limit=PULL_LIMIT) as step,
-    ):
+    with session.limits.pulls.passed(session.cancel) as waited:
+        session.restart_limit()  # the gate is ours: a cell is not to blame for the pulls of others
+        pulled = _pull_now(session, watch, waited)
+    session.phase(pull=session.findings.steps[-1].duration_seconds)
+    # A cell's limit is for the product, not for the network: it starts once the image is there.
+    session.restart_limit()
+    return pulled
+
+
+def _pull_now(session: Session, watch: ProgressCallback, waited: float) -> PulledImage:
+    task = session.task
+    with session.step("pull", "The image is pulled by its digest", phase="pull", limit=PULL_LIMIT) as step:
         if waited > WORTH_SAYING:
             step.note(waited_seconds=round(waited, 2))
         pulled = session.engine.pull(task.image, task.platform, watch)
         step.note(unpacked_bytes=pulled.size_bytes, was_present=pulled.was_present)
-    session.phase(pull=session.findings.steps[-1].duration_seconds)
-    # A cell's limit is for the product, not for the network: it starts once the image is there.
-    session.restart_limit()
     return pulled
 
 

@@ -23,6 +23,9 @@ class Outcome(StrEnum):
     NOT_RUN = "not_run"
 
 
+BROKEN = (Outcome.FAILED, Outcome.ERROR)
+
+
 class Cause(StrEnum):
     """Why something did not pass; the values are written to results.json."""
 

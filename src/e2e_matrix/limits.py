@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 
@@ -65,11 +65,20 @@ class Budget:
             known = self._spent.get((cell, attempt), Decimal(0))
             self._spent[cell, attempt] = max(known, cost)
 
+    def check_before(self, cell: str) -> None:
+        """Raise, before a cell spends anything, where nothing is left for it."""
+        self._check(cell, lambda spent, limit: spent >= limit)
+
     def check(self, cell: str, *, ended: bool = False) -> None:
         """Raise CELL_BUDGET or RUN_BUDGET when more than that was spent.
 
         ``ended``: the cell will spend no more, so that stopping it would save nothing of the run's budget.
         """
+        self._check(cell, lambda spent, limit: spent > limit, but=Cause.RUN_BUDGET if ended else None)
+
+    def _check(
+        self, cell: str, is_too_much: Callable[[Decimal, Decimal], bool], but: Cause | None = None
+    ) -> None:
         with self._lock:
             by_cell = sum((cost for (name, _), cost in self._spent.items() if name == cell), Decimal(0))
             by_run = sum(self._spent.values(), Decimal(0))
@@ -77,7 +86,7 @@ class Budget:
             (Cause.CELL_BUDGET, by_cell, self._per_cell, "one cell"),
             (Cause.RUN_BUDGET, by_run, self._per_run, "the run"),
         ):
-            if limit is not None and spent > limit and not (ended and cause is Cause.RUN_BUDGET):
+            if limit is not None and cause is not but and is_too_much(spent, limit):
                 message = f"{format_money(spent)} spent, of {format_money(limit)} that {whose} may cost"
                 raise CellFailure(cause, message)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from e2e_matrix import summary
 from e2e_matrix.cancellation import Cancellation
@@ -58,7 +59,7 @@ class Clock:
         self._monotonic = time.monotonic()
 
     def resume(self, started_at: datetime, resumed_at: Sequence[datetime], seconds: float) -> None:
-        self.resumed_at = [*resumed_at, self.started_at]
+        self.resumed_at = list(resumed_at)
         self.started_at = started_at
         self._monotonic -= seconds
 
@@ -82,23 +83,22 @@ class Record:
         engine: EngineInfo,
         llm: Llm,
         folder: RunFolder,
+        digests: Mapping[str, str | None] = MappingProxyType({}),
     ) -> None:
+        """``digests`` are what cells ran on whose image the registry does not tell this time."""
         self.job = job
         self.clock = clock
         self.llm = llm
         self.workers = workers_of(job.settings, engine)
         self.folder = folder
         self._engine = engine
+        self._digests = digests
         self._prepared = {cell.planned.id: cell for cell in prepared}
         self._attempts: dict[str, list[Attempt]] = {cell: [] for cell in self._prepared}
         self._decided: dict[str, Cell] = {}
 
     def add(self, cell: Prepared, attempt: Attempt) -> None:
         self._attempts[cell.planned.id].append(attempt)
-
-    def attempts(self, cell: Prepared) -> list[Attempt]:
-        """In the order in which they ended."""
-        return list(self._attempts[cell.planned.id])
 
     def decide(
         self, cell: Prepared, progress: Progress, failure: CellFailure | None = None, *, reused: bool = False
@@ -122,6 +122,7 @@ class Record:
             failure,
             repetitions=self.job.settings.repeat,
             reused=reused,
+            digest=self._digests.get(cell.planned.id),
         )
 
     def results(self, cancel: Cancellation | None) -> Results:

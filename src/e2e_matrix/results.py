@@ -118,6 +118,10 @@ class Server(Model):
 class Attempt(Model):
     number: int = Field(ge=1)
     repetition: int = Field(1, ge=1, description="Which of the cell's repetitions it was a try at")
+    superseded: bool = Field(
+        False,
+        description="Of another plan or image, before the run was resumed: paid, and does not count",
+    )
     outcome: Outcome
     cause: Cause | None = None
     message: str | None = None
@@ -202,7 +206,7 @@ class Cell(Model):
 
 class SettingValue(Model):
     value: Any
-    source: str = Field(description="default, file, environment or command line")
+    source: str = Field(description="default, file, environment, command line or resumed run")
 
 
 class EngineFacts(Model):

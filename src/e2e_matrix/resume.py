@@ -8,7 +8,7 @@ is run again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError
 
 from e2e_matrix.errors import BadInput, InfrastructureError, Problem
-from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.failures import POLICIES, Cause, Outcome, Retry, pause_before
 from e2e_matrix.record import Job, Prepared
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Attempt, Llm, LlmCall, Model
@@ -31,6 +31,8 @@ PLAN = "plan.json"
 PLAN_VERSIONS = (1,)
 _M = TypeVar("_M", bound=Model)
 FINISHED = (Outcome.PASSED, Outcome.FAILED)
+NEWEST = ""
+_NO_RUN = "Runs lie where --reports or matrix.yaml says; or name the run's folder."
 _MOST_DIFFERENCES = 20
 _CHOSEN = (Source.COMMAND_LINE, Source.ENVIRONMENT, Source.RESUMED)
 
@@ -40,6 +42,7 @@ _OPTIONS = {
     "image": "image",
     "arch-image": "arch_image",
     "repeat": "repeat",
+    "images": "images",
     "max-parallel": "max_parallel",
     "fail-fast": "fail_fast",
     "timeout": "timeout",
@@ -62,6 +65,7 @@ class PlannedFacts(Model):
     scenario_version: str
     scenario_settings: dict[str, Any]
     model: str
+    endpoint: str | None = None  # of a real model, without login and query
     environment: list[str]  # the names: values may be secret
     resources: dict[str, float | int | None]
 
@@ -73,7 +77,9 @@ class PlanFile(Model):
     started_at: datetime
     resumed_at: list[datetime] = Field([])
     matrix_file: str
+    command: list[str] = Field([])  # that started it
     options: dict[str, Any]
+    first_attempts: dict[str, int] = Field({})  # by cell: lower numbers were another plan's or image's
     repeat: int
     cells: dict[str, PlannedFacts]
 
@@ -90,7 +96,10 @@ class Started(Model):
 
 @dataclass(frozen=True)
 class Earlier:
-    """What a run that goes on has done already. ``seconds`` is how long it took up to then."""
+    """What a run that goes on has done already. ``seconds`` is how long it took up to then.
+
+    ``plan`` is what the run is made from now, to be written down.
+    """
 
     plan: PlanFile
     attempts: Mapping[str, Sequence[Attempt]]
@@ -103,6 +112,7 @@ def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: dateti
     return PlanFile(
         started_at=started_at,
         matrix_file=settings.matrix_file,
+        command=list(job.command),
         options=dict(_options(settings)),
         repeat=settings.repeat,
         cells={
@@ -114,6 +124,7 @@ def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: dateti
                 scenario_version=SCENARIOS[cell.planned.scenario].VERSION,
                 scenario_settings=cell.planned.scenario_settings,
                 model=f"{cell.planned.model or llm.model} ({llm.kind})",
+                endpoint=llm.base_url,
                 environment=sorted(cell.planned.environment),
                 resources=vars(settings.resources),
             )
@@ -149,14 +160,20 @@ def _options(settings: Settings) -> Iterator[tuple[str, Any]]:
 
 
 def find(name: str, reports: Path) -> Path:
-    """The folder of a run that a person names: a path, or a run's id below ``reports``.
+    """The folder of a run that a person names: a path, or a run's id below ``reports``; NEWEST is the newest.
 
     Raises ``BadInput`` where there is no such run.
     """
+    if name == NEWEST:
+        # Not `latest`: that is the newest which came to its end, and a killed one did not.
+        begun = [path.parent for path in reports.glob(f"*/{PLAN}") if not path.parent.is_symlink()]
+        if begun:
+            return max(begun, key=lambda folder: folder.name)
+        raise BadInput([Problem("--resume", 0, 0, f"{reports} has no run that could be resumed", _NO_RUN)])
     for folder in (reports / name, Path(name)):
         if (folder / PLAN).is_file():
             return folder.parent / folder.resolve().name  # what `latest` names, not the link
-    known = sorted((path.parent.name for path in reports.glob(f"*/{PLAN}")), reverse=True)
+    known = sorted({path.parent.resolve().name for path in reports.glob(f"*/{PLAN}")}, reverse=True)
     there = f"There are: {', '.join(dict.fromkeys(known[:5]))}." if known else f"{reports} has none."
     raise BadInput([Problem("--resume", 0, 0, f"there is no run {name!r} that could be resumed", there)])
 
@@ -209,10 +226,10 @@ def differences(before: PlanFile, now: PlanFile) -> dict[str, list[str]]:
 
 
 def go_on(folder: RunFolder, now: PlanFile, force: bool) -> Earlier:
-    """What ``folder`` has finished, to be reused; ``now`` is the plan of this command.
+    """What ``folder`` has done, to be reused; ``now`` is the plan of this command.
 
-    Raises ``BadInput`` with the differences where the plans are not the same, unless ``force``: then a cell
-    that differs counts as not run.
+    Raises ``BadInput`` with the differences where the plans are not the same, unless ``force``: then what was
+    done for a cell that differs is superseded, now and whenever the run is resumed again.
     """
     before = read_plan(folder.path)
     changed = differences(before, now)
@@ -223,14 +240,50 @@ def go_on(folder: RunFolder, now: PlanFile, force: bool) -> Earlier:
         hint = "Start a new run, or say --force: what differs is run again, the rest is kept."
         message = f"{folder.run_id} was another plan:\n    " + "\n    ".join(shown)
         raise BadInput([Problem("--resume", 0, 0, message, hint)])
-    attempts = {cell: list(_attempts(folder, cell)) for cell in now.cells}
+    first = {
+        cell: folder.next_attempt(cell, 1) if cell in changed else before.first_attempts.get(cell, 1)
+        for cell in now.cells
+    }
+    attempts = {
+        cell: [
+            attempt.model_copy(update={"superseded": attempt.number < first[cell]})
+            for attempt in _attempts(folder, cell)
+        ]
+        for cell in now.cells
+    }
     ends = [
         attempt.run_offset_seconds + attempt.duration_seconds
         for tried in attempts.values()
         for attempt in tried
     ]
-    kept = {cell: [] if cell in changed else tried for cell, tried in attempts.items()}
-    return Earlier(before, kept, max(ends, default=0.0))
+    plan = now.model_copy(
+        update={
+            "started_at": before.started_at,
+            "resumed_at": [*before.resumed_at, now.started_at],
+            "command": before.command or now.command,
+            "first_attempts": {cell: number for cell, number in first.items() if number > 1},
+            "cells": {cell: _with_digest(facts, before.cells.get(cell)) for cell, facts in now.cells.items()},
+        }
+    )
+    return Earlier(plan, attempts, max(ends, default=0.0))
+
+
+def _with_digest(now: PlannedFacts, before: PlannedFacts | None) -> PlannedFacts:
+    """A digest that the registry did not tell this time is still the one to compare with the next time."""
+    if now.digest is not None or before is None:
+        return now
+    return now.model_copy(update={"digest": before.digest})
+
+
+def is_finished(attempts: Sequence[Attempt], repetition: int, retry: Callable[[Cause], Retry | None]) -> bool:
+    """Whether a repetition came to its end: it passed, or failed as often as ``retry`` lets it be tried."""
+    ends = [one for one in attempts if one.repetition == repetition and not one.superseded]
+    if not ends or ends[-1].outcome not in FINISHED:
+        return False
+    if (cause := ends[-1].cause) is None:
+        return True
+    failed = sum(one.outcome is Outcome.FAILED for one in ends)
+    return pause_before(retry(cause), failed) is None
 
 
 def _attempts(folder: RunFolder, cell: str) -> Iterator[Attempt]:
@@ -250,7 +303,7 @@ def _lost(folder: RunFolder, path: Path) -> Attempt:
     if journal.is_file():
         # The last line may have been cut by the end of the process.
         whole = journal.read_text(errors="replace").rpartition("\n")[0].splitlines()
-        calls = [LlmCall.model_validate_json(line) for line in whole]
+        calls = [call for line in whole if (call := _call(line))]
     return Attempt(
         number=started.number,
         repetition=started.repetition,
@@ -264,6 +317,13 @@ def _lost(folder: RunFolder, path: Path) -> Attempt:
         llm_calls=calls,
         folder=str(path.relative_to(folder.path)),
     )
+
+
+def _call(line: str) -> LlmCall | None:
+    try:
+        return LlmCall.model_validate_json(line)
+    except ValidationError:
+        return None  # a full disk cut it: the attempt is lost in any case
 
 
 def _read(path: Path, model: type[_M]) -> _M:

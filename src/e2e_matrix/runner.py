@@ -11,7 +11,8 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 from e2e_matrix import owner, preflight, resume
@@ -26,7 +27,7 @@ from e2e_matrix.engine.base import (
     Support,
 )
 from e2e_matrix.errors import BadInput, CellFailure, Problem
-from e2e_matrix.failures import POLICIES, Cause, pause_before, retry_for
+from e2e_matrix.failures import BROKEN, POLICIES, Cause, Retry, pause_before, retry_for
 from e2e_matrix.image_keeper import ImageKeeper, downloaded
 from e2e_matrix.limits import Budget, Limits
 from e2e_matrix.llm.source import LlmSource
@@ -36,7 +37,7 @@ from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
 from e2e_matrix.report import preload, write_reports
 from e2e_matrix.results import Attempt, Llm, Results
-from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after
+from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after, why_not_started
 from e2e_matrix.settings import Settings
 from e2e_matrix.store import CALL_JOURNAL, RunFolder
 from e2e_matrix.task import CellTask
@@ -73,7 +74,8 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)
         prepared = _prepare(job, tools)
-        _check_room(prepared, job, tools)
+        if not job.resume:
+            _check_room(prepared, job, tools)
         with _folder(job, clock) as folder:
             return _run(job, tools, clock, prepared, folder), folder
     finally:
@@ -86,8 +88,16 @@ def _folder(job: Job, clock: Clock) -> RunFolder:
 
 def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder) -> Results:
     llm = tools.llm.describe()
-    earlier = _begin(job, clock, prepared, folder, llm, tools.progress)
-    record = Record(job, clock, prepared, tools.engine.info(), llm, folder)
+    plan, earlier = _begin(job, clock, prepared, folder, llm, tools.progress)
+    if job.resume:
+        settings = job.settings
+        _check_room(
+            [one for one in prepared if _unfinished(settings, earlier.get(one.planned.id, ()))], job, tools
+        )
+    digests = {cell: facts.digest for cell, facts in plan.cells.items()}
+    record = Record(
+        replace(job, command=plan.command), clock, prepared, tools.engine.info(), llm, folder, digests
+    )
     tools.progress.run_started(
         folder.run_id, [cell.planned.id for cell in prepared], record.workers, f"{llm.model} ({llm.kind})"
     )
@@ -106,8 +116,8 @@ def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], fol
 
 def _begin(
     job: Job, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder, llm: Llm, progress: Progress
-) -> Mapping[str, Sequence[Attempt]]:
-    """Write down what the run is made from; the attempts by cell that an earlier process has made."""
+) -> tuple[resume.PlanFile, Mapping[str, Sequence[Attempt]]]:
+    """Write down what the run is made from; with it the attempts by cell that an earlier process has made."""
     plan = resume.plan_of(job, prepared, llm, clock.started_at)
     earlier: Mapping[str, Sequence[Attempt]] = {}
     if job.resume:
@@ -115,10 +125,10 @@ def _begin(
         earlier = before.attempts
         begun = sum(bool(attempts) for attempts in earlier.values())
         progress.note(f"resuming {folder.run_id}: {begun} of {len(earlier)} cells were begun")
-        clock.resume(before.plan.started_at, before.plan.resumed_at, before.seconds)
-        plan = plan.model_copy(update={"started_at": clock.started_at, "resumed_at": clock.resumed_at})
+        plan = before.plan
+        clock.resume(plan.started_at, plan.resumed_at, before.seconds)
     resume.write_plan(folder, plan)
-    return earlier
+    return plan, earlier
 
 
 def _prepare(job: Job, tools: Tools) -> list[Prepared]:
@@ -201,6 +211,16 @@ def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure]) -
         )
 
 
+def _retry(settings: Settings, cause: Cause) -> Retry | None:
+    return retry_for(cause, settings.product_retries, settings.infrastructure_retries)
+
+
+def _unfinished(settings: Settings, attempts: Sequence[Attempt]) -> list[int]:
+    """The repetitions of a cell that are still to run."""
+    numbers = range(1, settings.repeat + 1)
+    return [one for one in numbers if not resume.is_finished(attempts, one, partial(_retry, settings))]
+
+
 class _Execution:
     """The attempts of one run: what is reused, what runs, and what is made of each end."""
 
@@ -211,7 +231,6 @@ class _Execution:
         self._stopper = _Stopper(tools.engine, record.folder.run_id)
         budget = Budget(self._settings.max_cost_cell, self._settings.max_cost_run)
         self._limits = Limits(self._settings.max_pulls, self._settings.max_starts, budget)
-        self._keeper = ImageKeeper(tools.engine, False, (), tools.progress.note)
         self._numbers: dict[str, itertools.count[int]] = {}
         self._left: dict[str, int] = {}  # repetitions that a cell still has to run
 
@@ -223,32 +242,40 @@ class _Execution:
             to_run = self._take_over(cell, earlier.get(cell.planned.id, ()))
             if not to_run:
                 record.decide(cell, progress, reused=True)
+            elif cancel.is_set:
+                cause = why_not_started(cancel)
+                record.decide(cell, progress, CellFailure(cause, POLICIES[cause].what))
             elif cell.failure:
-                record.decide(cell, progress, cancel.failure() if cancel.is_set else cell.failure)
+                record.decide(cell, progress, cell.failure)
+                if self._settings.fail_fast and POLICIES[cell.failure.cause].outcome in BROKEN:
+                    cancel.cancel(Cause.FAIL_FAST)
             else:
                 repetitions += to_run
         images = [repetition.cell.image.pinned for repetition in repetitions if repetition.cell.image]
         removing = self._settings.images == "remove"
         self._keeper = ImageKeeper(self._tools.engine, removing, images, progress.note)
+        for cell in prepared:  # what a process that was killed pulled is this one's to remove
+            if cell.image and any(
+                downloaded(attempt) and not attempt.superseded for attempt in earlier.get(cell.planned.id, ())
+            ):
+                self._keeper.pulled(cell.image.pinned)
         schedule = Schedule(
             Rules(
                 workers=record.workers,
                 fail_fast=self._settings.fail_fast,
-                retry=lambda cause: retry_for(
-                    cause, self._settings.product_retries, self._settings.infrastructure_retries
-                ),
+                retry=partial(_retry, self._settings),
                 budget_is_spent=lambda: self._limits.budget.is_spent,
             ),
             cancel,
         )
         try:
-            not_started, why = schedule.run(repetitions, self._attempt, self._ended, self._stopper, preload)
+            why = schedule.run(repetitions, self._attempt, self._ended, self._stopper, preload)
         finally:
             # What an attempt could not remove, because the engine was away, may be in reach again.
             self._stopper.remove_all()
             self._keeper.close()
-        for cell in (repetition.cell for repetition in not_started):
-            cause = why or Cause.RUN_ABORTED
+        cause = why or Cause.RUN_ABORTED
+        for cell in prepared:  # those that never started, or would have been tried again
             if not record.is_decided(cell):
                 record.decide(cell, progress, CellFailure(cause, POLICIES[cause].what))
 
@@ -261,12 +288,7 @@ class _Execution:
             self._record.add(cell, attempt)
             if attempt.cost_usd is not None:
                 self._limits.budget.note(name, attempt.number, attempt.cost_usd)
-        last = {attempt.repetition: attempt.outcome for attempt in earlier}
-        to_run = [
-            Repetition(cell, number)
-            for number in range(1, self._settings.repeat + 1)
-            if last.get(number) not in resume.FINISHED
-        ]
+        to_run = [Repetition(cell, number) for number in _unfinished(self._settings, earlier)]
         self._numbers[name] = itertools.count(self._record.folder.next_attempt(name, first))
         self._left[name] = len(to_run)
         return to_run

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.failures import POLICIES, Cause, Outcome, Retry, pause_before
+from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome, Retry, pause_before
 from e2e_matrix.record import Prepared
 from e2e_matrix.results import Attempt
 
 LOOK_SECONDS = 0.1
 
-# What a run that was stopped says of the cells that had not started.
-_NOT_STARTED = {Cause.RUN_TIMEOUT: Cause.TIME_WAS_OVER, Cause.RUN_BUDGET: Cause.BUDGET_WAS_SPENT}
+# What a run that was stopped says of the cells that had not started, where it is not the same.
+_NOT_STARTED = {Cause.RUN_TIMEOUT: Cause.TIME_WAS_OVER}
+
+
+def why_not_started(cancel: Cancellation) -> Cause:
+    """What a run that was cancelled says of a cell that had not started."""
+    cause = cancel.failure().cause
+    return _NOT_STARTED.get(cause, cause)
 
 
 @dataclass
@@ -30,7 +37,9 @@ class Repetition:
 
     cell: Prepared
     number: int
-    tried: int = 0
+    tried: Counter[bool] = field(
+        default_factory=Counter
+    )  # attempts, by whether it was the product that failed
     ready_at: float = 0.0  # on the monotonic clock
     holds: bool = False  # what it met, the others would meet too: until it is tried again, none starts
     attempts: list[int] = field(default_factory=list)  # their numbers, which a cell counts over repetitions
@@ -71,8 +80,8 @@ class Schedule:
         ended: Callable[[Repetition, Attempt, float | None], None],
         stopper: Stopper,
         meanwhile: Callable[[], None],
-    ) -> tuple[list[Repetition], Cause | None]:
-        """The repetitions that were never started, and why.
+    ) -> Cause | None:
+        """Run them; why some were not started, or not tried again, None where all came to their end.
 
         ``attempt(repetition, worker)`` runs one, on a worker's thread; it never raises for what a cell meets.
         ``ended`` is told each attempt, and in how many seconds there will be another. ``meanwhile`` runs once
@@ -102,12 +111,13 @@ class Schedule:
                         if pause is not None:
                             repetition.ready_at = time.monotonic() + pause
                             waiting.insert(0, repetition)
-            except BaseException:
+            except BaseException as error:
                 # A second Ctrl-C, or a disk that refuses the results: leave nothing running, by label.
-                self._cancel.cancel(Cause.INTERRUPTED)
+                stopped = isinstance(error, KeyboardInterrupt)
+                self._cancel.cancel(Cause.INTERRUPTED if stopped else Cause.RUN_ABORTED)
                 stopper.remove_all()
                 raise
-        return [one for one in waiting if not one.tried], self._why()
+        return why_not_started(self._cancel) if self._cancel.is_set else self._aborted
 
     @property
     def _stopped(self) -> bool:
@@ -125,7 +135,6 @@ class Schedule:
             self._aborted = Cause.BUDGET_WAS_SPENT
             return None
         waiting.remove(ready)
-        ready.tried += 1
         return ready
 
     def _judge(self, repetition: Repetition, attempt: Attempt) -> float | None:
@@ -134,20 +143,18 @@ class Schedule:
         if cause is None:
             return None
         repetition.holds = POLICIES[cause].aborts_run
-        pause = pause_before(self._rules.retry(cause), repetition.tried, attempt.retry_after_seconds)
+        # Each kind of failure has tries of its own: a hiccup of the network takes none of the product's.
+        of_product = attempt.outcome is Outcome.FAILED
+        repetition.tried[of_product] += 1
+        tried = repetition.tried[of_product]
+        pause = pause_before(self._rules.retry(cause), tried, attempt.retry_after_seconds)
         if pause is not None and not self._stopped:
             return pause
         if POLICIES[cause].aborts_run:
             self._aborted = self._aborted or Cause.RUN_ABORTED
-        if self._rules.fail_fast and attempt.outcome in (Outcome.FAILED, Outcome.ERROR):
+        if self._rules.fail_fast and attempt.outcome in BROKEN:
             self._cancel.cancel(Cause.FAIL_FAST)
         return None
-
-    def _why(self) -> Cause | None:
-        if self._cancel.is_set:
-            cause = self._cancel.failure().cause
-            return _NOT_STARTED.get(cause, cause)
-        return self._aborted
 
 
 def cancel_after(seconds: float | None, cancel: Cancellation) -> threading.Timer:

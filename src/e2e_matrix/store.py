@@ -5,7 +5,7 @@
         results.json             the truth: see results.py; written again, atomically, whenever a cell ends
         report.html, report.md   rendered from results.json alone
         cells/<cell-id>/attempt-<n>/
-            started.json         that it began; where nothing else lies beside it the runner died
+            started.json         that it began; without attempt.json beside it the runner died
             attempt.json         this attempt, durable the moment it exists
             server.log           what the container printed
             llm-calls.json       what the stand-in served to it; while it runs a line each in llm-calls.jsonl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -38,7 +39,7 @@ from e2e_matrix.scenarios.container import EMULATED_CPU
 from e2e_matrix.settings import Settings
 from e2e_matrix.text import block
 
-_WORST_FIRST = (
+WORST_FIRST = (
     Outcome.FAILED,
     Outcome.ERROR,
     Outcome.CANCELLED,
@@ -57,13 +58,21 @@ def cell_of(
     *,
     repetitions: int = 1,
     reused: bool = False,
+    digest: str | None = None,
 ) -> Cell:
     """A cell as its attempts left it; ``failure`` is why it has none, or not all of its repetitions.
 
-    Of several repetitions the worst decides: a cell that fails sometimes is no good cell.
+    Of several repetitions the worst decides: a cell that fails sometimes is no good cell. ``digest`` is what
+    it ran on where the registry does not tell.
     """
-    last_of = {attempt.repetition: attempt for attempt in attempts}
-    worst = min(last_of.values(), key=lambda attempt: _WORST_FIRST.index(attempt.outcome), default=None)
+    counted = [attempt for attempt in attempts if not attempt.superseded]
+    tries = Counter(attempt.repetition for attempt in counted)
+    last_of = {attempt.repetition: attempt for attempt in counted}
+    worst = min(
+        last_of.values(),
+        key=lambda attempt: (WORST_FIRST.index(attempt.outcome), -tries[attempt.repetition]),
+        default=None,
+    )
     decided = failure
     if worst and not (failure and _is_worse(_outcome(failure.cause), worst.outcome)):
         decided = None
@@ -76,13 +85,13 @@ def cell_of(
         axes=planned.axes,
         scenario=planned.scenario,
         outcome=outcome,
-        flaky=outcome is Outcome.PASSED and any(one.outcome is Outcome.FAILED for one in attempts),
+        flaky=outcome is Outcome.PASSED and any(one.outcome is Outcome.FAILED for one in counted),
         reused=reused,
         cause=cause,
         message=message,
         emulated=emulated,
         platform=planned.platform,
-        image=_image(planned, image, worst),
+        image=_image(planned, image, worst, digest),
         cost_usd=sum(known, Decimal(0)) if known else None,
         tokens=worst.tokens if worst else None,
         duration_seconds=round(sum(attempt.duration_seconds for attempt in attempts), 4),
@@ -100,7 +109,7 @@ def _outcome(cause: Cause) -> Outcome:
 
 
 def _is_worse(one: Outcome, other: Outcome) -> bool:
-    return _WORST_FIRST.index(one) < _WORST_FIRST.index(other)
+    return WORST_FIRST.index(one) < WORST_FIRST.index(other)
 
 
 def _repeat(finals: Sequence[Attempt], planned: int) -> Repeat:
@@ -125,12 +134,16 @@ def costs_unknown(attempt: Attempt) -> bool:
         return False
     if attempt.llm_calls is not None:
         return bool(attempt.llm_calls)  # the stand-in knows whether it was talked to
+    if attempt.cause is Cause.RUNNER_DIED:
+        return True  # nobody knows how far it came
     return any(step.name == "conversation" for step in attempt.steps)
 
 
-def _image(planned: PlannedCell, image: ResolvedImage | None, last: Attempt | None) -> Image:
+def _image(
+    planned: PlannedCell, image: ResolvedImage | None, last: Attempt | None, digest: str | None
+) -> Image:
     if image is None:
-        return Image(reference=planned.image, platform=planned.platform)
+        return Image(reference=planned.image, platform=planned.platform, digest=digest)
     return Image(
         reference=image.reference,
         digest=image.digest,

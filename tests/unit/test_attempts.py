@@ -10,11 +10,13 @@ import pytest
 
 from e2e_matrix import schedule, store
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.errors import BadInput, CellFailure
+from e2e_matrix.errors import BadInput, CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause, Outcome, Retry
+from e2e_matrix.limits import Budget
 from e2e_matrix.progress import Silent
-from e2e_matrix.results import Attempt, Results
+from e2e_matrix.results import Attempt, Cell, Results
 from e2e_matrix.task import CellTask
+from support import runner_bench
 from support.runner_bench import Bench, outcomes
 
 
@@ -247,8 +249,9 @@ def test_a_digest_that_moved_is_refused_and_with_force_its_cells_run_again(
     results = bench.run("max-parallel: 1\n", resume=folder, force=True)
     assert "python-amd64" in [task.cell for task in bench.tasks]
     assert "python-arm64" not in [task.cell for task in bench.tasks]
-    # Its first attempt was at another image: the folder stays, and does not count.
-    assert [attempt.number for attempt in cell(results, "python-amd64").attempts] == [2]
+    # Its first attempt was at another image: it is kept and was paid, and does not count.
+    attempts = cell(results, "python-amd64").attempts
+    assert [(attempt.number, attempt.superseded) for attempt in attempts] == [(1, True), (2, False)]
 
 
 def test_an_attempt_in_which_the_runner_died_is_told_and_run_again(bench: Bench) -> None:
@@ -308,3 +311,151 @@ def test_a_second_interruption_in_a_pause_ends_it(tmp_path: Path, monkeypatch: p
     assert time.monotonic() - begin < 10
     assert results.run.exit_code == 130
     assert {one.cause for one in results.cells} == {Cause.REGISTRY_UNREACHABLE}
+
+
+def stop_in(bench: Bench, name: str) -> None:
+    def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+        if task.cell == name:
+            cancel.cancel(Cause.INTERRUPTED)
+            return Cause.INTERRUPTED
+        return None
+
+    bench.cancel = Cancellation()
+    bench.tasks.clear()
+    bench.behave = behave
+
+
+def let_run(bench: Bench) -> None:
+    stop_in(bench, "")
+
+
+def latest(bench: Bench) -> Path:
+    return (bench.tmp_path / "reports" / "latest").resolve()
+
+
+OTHER_DIGEST = "sha256:" + "c" * 64
+
+
+def test_an_attempt_at_another_image_never_counts_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.price = Decimal("0.02")
+    stop_in(bench, "golang-arm64")
+    bench.run("max-parallel: 1\n")
+    monkeypatch.setattr(runner_bench, "DIGEST", OTHER_DIGEST)  # the images are pushed again
+    stop_in(bench, "python-amd64")
+    bench.run("max-parallel: 1\n", resume=latest(bench), force=True)
+    let_run(bench)
+    results = bench.run("max-parallel: 1\n", resume=latest(bench))
+    assert len(bench.tasks) == 6
+    assert [one.reused for one in results.cells] == [False] * 6
+    # Six before, the one that was stopped, six now: paid is paid.
+    assert results.run.totals.cost_usd == Decimal("0.26")
+
+
+def test_a_digest_that_nobody_could_tell_once_is_still_compared(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_in(bench, "golang-arm64")
+    bench.run("max-parallel: 1\n")
+    let_run(bench)
+    for variant in ("python", "java", "golang"):
+        for arch in ("amd64", "arm64"):
+            away = CellFailure(Cause.REGISTRY_DENIED, "no")
+            bench.missing[f"registry.test/server:latest-{variant} linux/{arch}"] = away
+    results = bench.run("max-parallel: 1\n", resume=latest(bench))
+    assert results.cells[0].image.digest == runner_bench.DIGEST
+    bench.missing.clear()
+    let_run(bench)
+    monkeypatch.setattr(runner_bench, "DIGEST", OTHER_DIGEST)
+    with pytest.raises(BadInput, match="python-amd64: digest: sha256:aaa"):
+        bench.run("max-parallel: 1\n", resume=latest(bench))
+
+
+def test_nothing_more_is_spent_on_a_cell_whose_budget_is_gone() -> None:
+    budget = Budget(per_cell=Decimal("0.01"))
+    budget.check_before("a")
+    budget.note("a", 1, Decimal("0.01"))
+    budget.check("a")
+    with pytest.raises(CellFailure) as spent:
+        budget.check_before("a")
+    assert spent.value.cause is Cause.CELL_BUDGET
+
+
+def test_a_hiccup_of_the_infrastructure_takes_no_try_from_the_product(bench: Bench) -> None:
+    ends = iter([Cause.REGISTRY_UNREACHABLE, Cause.ASSERTION, None])
+    bench.behave = lambda task, cancel: next(ends) if task.cell == "java-amd64" else None
+    java = cell(bench.run("retries: {product: 1}\n"), "java-amd64")
+    assert (java.outcome, java.flaky, len(java.attempts)) == (Outcome.PASSED, True, 3)
+
+
+def test_a_product_try_that_was_still_owed_is_made_after_resuming(bench: Bench) -> None:
+    def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+        if task.cell == "python-amd64":
+            cancel.cancel(Cause.INTERRUPTED)
+        return Cause.ASSERTION
+
+    bench.behave = behave
+    bench.run("max-parallel: 1\nretries: {product: 1}\n")
+    let_run(bench)
+    python = cell(bench.run("retries: {product: 1}\n", resume=latest(bench)), "python-amd64")
+    assert (python.outcome, python.flaky, len(python.attempts)) == (Outcome.PASSED, True, 2)
+
+
+def test_of_repetitions_the_flaky_one_is_told(bench: Bench) -> None:
+    bench.behave = fails_first_of_repetition_two
+    java = cell(bench.run("repeat: 2\nmax-parallel: 1\nretries: {product: 1}\n"), "java-amd64")
+    assert (java.flaky, java.attempt) == (True, 3)
+    for report in ("report.html", "report.md"):
+        text = (latest(bench) / report).read_text()
+        assert "passed only at attempt 3" in text
+        assert "as the test says" in text
+
+
+def fails_first_of_repetition_two(task: CellTask, cancel: Cancellation) -> Cause | None:
+    return Cause.ASSERTION if (task.cell, task.attempt) == ("java-amd64", 2) else None
+
+
+def test_a_disk_that_refuses_a_record_is_not_called_a_wish(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.RunFolder.write_attempt
+
+    def write(folder: store.RunFolder, attempt: Attempt) -> None:
+        if "java-amd64" in attempt.folder:
+            raise InfrastructureError("cannot write attempt.json: No space left on device")
+        real(folder, attempt)
+
+    monkeypatch.setattr(store.RunFolder, "write_attempt", write)
+    with pytest.raises(InfrastructureError):
+        bench.run("max-parallel: 1\n")
+    run = store.load(latest(bench)).run
+    assert (run.exit_code, run.interrupted) == (3, False)
+
+
+def test_fail_fast_also_heeds_a_cell_that_could_not_start(bench: Bench) -> None:
+    missing = CellFailure(Cause.TAG_MISSING, "no such tag")
+    bench.missing["registry.test/server:latest-java linux/amd64"] = missing
+    ends = outcomes(bench.run("max-parallel: 1\nfail-fast: true\n"))
+    assert ends["java-amd64"] == "failed"
+    assert sorted({end for name, end in ends.items() if name != "java-amd64"}) == ["cancelled"]
+
+
+def test_every_cell_is_told_to_be_over_also_one_that_waited_for_another_try(bench: Bench) -> None:
+    over: list[str] = []
+
+    class Watcher(Silent):
+        def cell_finished(self, cell: Cell) -> None:
+            over.append(cell.id)
+
+    bench.behave = lambda task, cancel: Cause.CONTAINER_GONE if task.cell == "java-amd64" else None
+    bench.run("retries: {infrastructure: 20}\nrun-timeout: 1s\n", progress=Watcher())
+    assert len(over) == len(set(over)) == 6
+
+
+def test_what_a_killed_attempt_cost_at_a_provider_is_unknown(bench: Bench) -> None:
+    bench.price = Decimal("0.01")
+    folder = interrupted_run(bench)
+    (folder / "cells" / "java-amd64" / "attempt-1" / "attempt.json").unlink()
+    totals = bench.run("max-parallel: 1\n", resume=folder).run.totals
+    assert (totals.cost_usd, totals.cost_unknown_cells) == (Decimal("0.06"), 1)

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -10,9 +9,11 @@ from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.cell import run_cell
 from e2e_matrix.engine.base import ContainerSpec, ProgressCallback, PulledImage
 from e2e_matrix.engine.fake import FakeEngine, FakeImage, FakeProcess
+from e2e_matrix.failures import Cause
 from e2e_matrix.limits import Limits
 from e2e_matrix.llm.source import ProviderSource
 from e2e_matrix.progress import Silent
+from e2e_matrix.results import Attempt
 from e2e_matrix.task import CellTask, LlmEndpoint
 
 CELLS = ("a", "b", "c", "d")
@@ -48,7 +49,10 @@ class Counts(FakeEngine):
             self._now[what] -= 1
 
 
-def run_together(limits: Limits, folder: Path, cells: Sequence[str] = CELLS) -> dict[str, int]:
+def run_together(
+    limits: Limits, folder: Path, timeout: float = 60, ended: list[Attempt] | None = None
+) -> dict[str, int]:
+    """How many pulls and creations were under way at the most; ``ended`` gets the attempts."""
     endpoint = LlmEndpoint("m", None, None, is_stand_in=False)
     tasks = [
         CellTask(
@@ -60,22 +64,22 @@ def run_together(limits: Limits, folder: Path, cells: Sequence[str] = CELLS) -> 
             platform="linux/amd64",
             emulated=False,
             scenario="deferred-init",
-            timeout_seconds=60,
+            timeout_seconds=timeout,
             slowness=1,
             llm=endpoint,
             owner="o",
             deadline="d",
         )
-        for cell in cells
+        for cell in CELLS
     ]
     ledger = ProviderSource("m", None, None).ledger(endpoint)
     with closing(Counts()) as engine:
-        threads = [
-            threading.Thread(
-                target=run_cell, args=(task, engine, ledger, Silent(), Cancellation(), limits), daemon=True
-            )
-            for task in tasks
-        ]
+        attempts = [] if ended is None else ended
+
+        def run(task: CellTask) -> None:
+            attempts.append(run_cell(task, engine, ledger, Silent(), Cancellation(), limits))
+
+        threads = [threading.Thread(target=run, args=(task,), daemon=True) for task in tasks]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -94,3 +98,9 @@ def test_starts_wait_for_one_another(tmp_path: Path) -> None:
 
 def test_without_gates_they_do_not(tmp_path: Path) -> None:
     assert run_together(Limits(pulls=4, starts=4), tmp_path)["pull"] > 1
+
+
+def test_a_cell_is_not_blamed_for_the_pulls_of_others(tmp_path: Path) -> None:
+    ended: list[Attempt] = []
+    run_together(Limits(pulls=1, starts=4), tmp_path, timeout=0.25, ended=ended)  # the last waits for 0.3 s
+    assert {attempt.cause for attempt in ended} == {Cause.CONTAINER_EXITED}

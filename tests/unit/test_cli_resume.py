@@ -66,6 +66,13 @@ def test_the_newest_run_is_resumed_with_the_options_that_it_had(jobs: list[Job])
     assert [cell.id for cell in job.plan.cells] == ["python-amd64"]
 
 
+def test_the_newest_run_is_the_one_that_began_last_also_where_it_was_killed(jobs: list[Job]) -> None:
+    finished, killed = saved("20261122T100000Z-abc"), saved("20261123T100000Z-abc", ref="1.2.3")
+    (finished.parent / "latest").symlink_to(finished.name)  # which is set at a run's end
+    invoke("--resume")
+    assert [job.resume for job in jobs] == [killed]
+
+
 def test_a_run_is_named_by_its_id_or_its_folder_and_options_given_now_count(jobs: list[Job]) -> None:
     folder = saved("20261122T100000Z-abc", ref="1.58.0")
     invoke("--resume", "20261122T100000Z-abc", "--max-parallel", "7")

@@ -25,7 +25,7 @@ def resume_options(command: Command) -> Command:
                 "--resume",
                 metavar="[RUN]",
                 is_flag=False,
-                flag_value="latest",
+                flag_value=resume.NEWEST,
                 help="Finish an interrupted run: a run's id or folder; alone, the newest.",
             ),
             click.option("--force", is_flag=True, help="Resume though the plan or the images are others."),
@@ -51,7 +51,7 @@ def load_run(
 ) -> Loaded:
     """``load`` for a command with ``resume_options``: a resumed run keeps the options it was started with.
 
-    What is given now takes their place, and is then a difference that ``--force`` has to allow.
+    What is given now takes their place; where it changes the plan, ``--force`` has to allow it.
     Raises BadInput, also where there is no such run.
     """
     name, force = ctx.params.get("resume"), ctx.params.get("force")

@@ -136,8 +136,8 @@ def _broken(item: Broken, stage: Stage) -> str:
 
 def _flaky(view: CellView) -> str:
     tries = view.cell.attempt or len(view.cell.attempts)
-    before = next((one.message for one in view.cell.attempts if one.outcome is Outcome.FAILED), None)
-    why = f" Before: {prose(before)}" if before else ""
+    before = view.failed_before
+    why = f" Before: {prose(before.message)}" if before and before.message else ""
     return f"🔁 {code(view.cell.id)} is **flaky**: it passed only at attempt {tries}.{why}"
 
 

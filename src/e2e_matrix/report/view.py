@@ -12,14 +12,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from e2e_matrix.failures import POLICIES, Cause, Outcome
+from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, Step
 from e2e_matrix.text import format_bytes, format_money, format_seconds
 
 RUN_COMMANDS = ("run", "demo")
 _SPREAD = ("min", "median", "max")
-BROKEN = (Outcome.FAILED, Outcome.ERROR)
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class CellView:
     @property
     def flaky(self) -> bool:
         return self.cell.flaky
+
+    @property
+    def failed_before(self) -> Attempt | None:
+        """Of a flaky cell, the first attempt in which the product failed."""
+        return next((one for one in self.cell.attempts if one.outcome is Outcome.FAILED), None)
 
     @property
     def retried(self) -> Attempt | None:

@@ -14,17 +14,10 @@ from rich.text import Text
 
 from e2e_matrix.failures import POLICIES, Outcome
 from e2e_matrix.results import Cell, Results, Step
+from e2e_matrix.summary import WORST_FIRST
 from e2e_matrix.terminal.screen import STYLES, Screen, outcome_words
 from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
 
-_WORST_FIRST = (
-    Outcome.FAILED,
-    Outcome.ERROR,
-    Outcome.CANCELLED,
-    Outcome.NOT_RUN,
-    Outcome.UNSUPPORTED,
-    Outcome.PASSED,
-)
 _PHASES = ("pull", "boot", "init", "conversation", "removal", "total")
 _NAMES_SHOWN = 8
 _DETAIL_LINES = 6
@@ -35,7 +28,7 @@ _FILES = ("report.html", "report.md", "results.json")
 
 def show_summary(screen: Screen, results: Results, folder: str) -> None:
     """Everything; the verdict and the files come last, where a person looks first."""
-    cells = sorted(results.cells, key=lambda cell: _WORST_FIRST.index(cell.outcome))
+    cells = sorted(results.cells, key=lambda cell: WORST_FIRST.index(cell.outcome))
     screen.line("")
     _show_cells(screen, cells)
     for group in _groups(cells):
