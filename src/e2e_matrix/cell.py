@@ -39,7 +39,7 @@ def run_cell(
 ) -> Attempt:
     """Run one attempt and clean up after it. Never raises, except what ends the process."""
     started_at = datetime.now(UTC)
-    progress.cell_started(task.cell, task.attempt)
+    progress.cell_started(task.cell, task.attempt, task.repetition)
     session = Session(task, engine, llm, progress, cancel, limits)
     failure: CellFailure | None = None
     pulled: PulledImage | None = None

@@ -23,6 +23,8 @@ class Outcome(StrEnum):
     NOT_RUN = "not_run"
 
 
+# Whoever shows a row writes the command of the run that it is about: see advice.py.
+RESUME = "e2e-matrix run --resume"
 BROKEN = (Outcome.FAILED, Outcome.ERROR)
 
 
@@ -61,6 +63,7 @@ class Cause(StrEnum):
     RUN_BUDGET = "run-budget"
     RUNNER_DIED = "runner-died"
     RUN_ABORTED = "run-aborted"
+    UNFINISHED = "unfinished"
     TIME_WAS_OVER = "time-was-over"
     BUDGET_WAS_SPENT = "budget-was-spent"
     INTERNAL = "internal"
@@ -268,9 +271,7 @@ POLICIES: dict[Cause, Policy] = {
         "this engine cannot run the platform",
         "`e2e-matrix doctor` says how to add emulation.",
     ),
-    Cause.INTERRUPTED: Policy(
-        Outcome.CANCELLED, "stopped on request", "Finish the run with `e2e-matrix run --resume`."
-    ),
+    Cause.INTERRUPTED: Policy(Outcome.CANCELLED, "stopped on request", f"Finish the run with `{RESUME}`."),
     Cause.FAIL_FAST: Policy(
         Outcome.CANCELLED,
         "another cell failed and fail-fast is on",
@@ -279,12 +280,12 @@ POLICIES: dict[Cause, Policy] = {
     Cause.RUN_TIMEOUT: Policy(
         Outcome.CANCELLED,
         "stopped when the run reached its time limit",
-        "Raise run-timeout, or finish the run with `e2e-matrix run --resume`.",
+        f"Finish the run with `{RESUME}`, which begins its time anew; `--run-timeout` gives it more.",
     ),
     Cause.RUN_BUDGET: Policy(
         Outcome.CANCELLED,
         "stopped when the run had spent what it may",
-        "Raise max-cost.run, then finish the run with `e2e-matrix run --resume`.",
+        f"Finish the run with more to spend: `{RESUME} --max-cost USD`.",
     ),
     Cause.RUNNER_DIED: Policy(
         Outcome.CANCELLED,
@@ -294,17 +295,22 @@ POLICIES: dict[Cause, Policy] = {
     Cause.RUN_ABORTED: Policy(
         Outcome.NOT_RUN,
         "an earlier failure made the rest pointless",
-        "Mend the cause named in the other cell, then finish the run with `e2e-matrix run --resume`.",
+        f"Mend the cause named in the other cell, then finish the run with `{RESUME}`.",
+    ),
+    Cause.UNFINISHED: Policy(
+        Outcome.NOT_RUN,
+        "the run has not come to its end",
+        f"Wait for it; if it was killed, finish it with `{RESUME}`.",
     ),
     Cause.TIME_WAS_OVER: Policy(
         Outcome.NOT_RUN,
         "the run reached its time limit before this cell could start",
-        "Raise run-timeout or max-parallel, or finish the run with `e2e-matrix run --resume`.",
+        f"Finish the run with `{RESUME}`, which begins its time anew; `--run-timeout` gives it more.",
     ),
     Cause.BUDGET_WAS_SPENT: Policy(
         Outcome.NOT_RUN,
         "the run's budget was spent before this cell could start",
-        "Raise max-cost.run, then finish the run with `e2e-matrix run --resume`.",
+        f"Finish the run with more to spend: `{RESUME} --max-cost USD`.",
     ),
     Cause.INTERNAL: Policy(
         _INFRA, "e2e-matrix itself failed", "Please report it with the attempt's diagnostic.txt."

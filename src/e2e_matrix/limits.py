@@ -59,6 +59,12 @@ class Budget:
         with self._lock:
             return self._per_run is not None and sum(self._spent.values()) >= self._per_run
 
+    def __str__(self) -> str:
+        """What the run has spent, of what it may."""
+        with self._lock:
+            spent = format_money(sum(self._spent.values(), Decimal(0)))
+        return f"{spent} spent, of {format_money(self._per_run)} that the run may cost"
+
     def note(self, cell: str, attempt: int, cost: Decimal) -> None:
         """Count what an attempt has cost so far; a figure that went down again does not unspend anything."""
         with self._lock:

@@ -21,7 +21,9 @@ class Progress(Protocol):
         """Something a person should know now, such as which model is used."""
         ...
 
-    def cell_started(self, cell: str, attempt: int) -> None: ...
+    def cell_started(self, cell: str, attempt: int, repetition: int = 1) -> None:
+        """An attempt begins; a cell counts them over its repetitions."""
+        ...
 
     def pulling(self, cell: str, progress: PullProgress) -> None: ...
 
@@ -53,7 +55,7 @@ class Silent:
     def note(self, message: str) -> None:
         pass
 
-    def cell_started(self, cell: str, attempt: int) -> None:
+    def cell_started(self, cell: str, attempt: int, repetition: int = 1) -> None:
         pass
 
     def pulling(self, cell: str, progress: PullProgress) -> None:

@@ -13,7 +13,7 @@ from e2e_matrix import summary
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import EngineInfo, PlatformProbe, Support
 from e2e_matrix.errors import CellFailure
-from e2e_matrix.failures import Cause
+from e2e_matrix.failures import POLICIES, Cause
 from e2e_matrix.plan import Plan, PlannedCell
 from e2e_matrix.progress import Progress
 from e2e_matrix.registry import ResolvedImage
@@ -127,7 +127,7 @@ class Record:
 
     def results(self, cancel: Cancellation | None) -> Results:
         """What is known now: the final word with ``cancel``, without it that of a run that goes on."""
-        unfinished = CellFailure(Cause.RUN_ABORTED, "the run has not come to its end")
+        unfinished = CellFailure(Cause.UNFINISHED, POLICIES[Cause.UNFINISHED].what)
         if cancel and cancel.is_set:
             unfinished = cancel.failure()
         cells = [

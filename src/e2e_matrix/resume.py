@@ -7,6 +7,7 @@ is run again.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ FINISHED = (Outcome.PASSED, Outcome.FAILED)
 NEWEST = ""
 _NO_RUN = "Runs lie where --reports or matrix.yaml says; or name the run's folder."
 _MOST_DIFFERENCES = 20
+# A registry on this machine is another port each time; what it serves is told by the digest.
+_LOCAL_PORT = re.compile(r"^127\.0\.0\.1:\d+/")
 _CHOSEN = (Source.COMMAND_LINE, Source.ENVIRONMENT, Source.RESUMED)
 
 # What a person chose beside the file: the setting's name -> the field of Overrides.
@@ -220,6 +223,8 @@ def differences(before: PlanFile, now: PlanFile) -> dict[str, list[str]]:
             continue
         for name in PlannedFacts.model_fields:
             was, is_now = getattr(old, name), getattr(new, name)
+            if name == "image":
+                was, is_now = _LOCAL_PORT.sub("", was), _LOCAL_PORT.sub("", is_now)
             if was != is_now and not (name == "digest" and None in (was, is_now)):
                 found[cell].append(f"{name.replace('_', ' ')}: {was}, now {is_now}")
     return dict(found)

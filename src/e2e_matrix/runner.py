@@ -275,9 +275,12 @@ class _Execution:
             self._stopper.remove_all()
             self._keeper.close()
         cause = why or Cause.RUN_ABORTED
+        what = POLICIES[cause].what
+        if cause is Cause.BUDGET_WAS_SPENT:
+            what += f": {self._limits.budget}"
         for cell in prepared:  # those that never started, or would have been tried again
             if not record.is_decided(cell):
-                record.decide(cell, progress, CellFailure(cause, POLICIES[cause].what))
+                record.decide(cell, progress, CellFailure(cause, what))
 
     def _take_over(self, cell: Prepared, earlier: Sequence[Attempt]) -> list[Repetition]:
         """Keep what an earlier process did for a cell; the repetitions that are still to run."""

@@ -13,10 +13,10 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _FAILURES = """# What a failure means
 
 One table decides it: `src/e2e_matrix/failures.py`, from which this page is written. *failed* means that the
-product is wrong, *error* that the infrastructure is, *cancelled* that something stopped it, *not run* that it
-never started. `retries` in matrix.yaml changes how often a cell is tried; the pauses have a jitter of up to
-a half, and a Retry-After is honoured. What has no row is `internal`: an error of its own cell, with a
-diagnostic.txt for a bug report.
+product is wrong, *error* that the infrastructure is, *cancelled* that something stopped it or kept it from
+starting, *not run* that the run was over before. `retries` in matrix.yaml changes how often a cell is tried;
+the pauses have a jitter of up to a half, and a Retry-After of up to 15 minutes is honoured. What has no row
+is `internal`: an error of its own cell, with a diagnostic.txt for a bug report.
 
 """
 

@@ -37,8 +37,16 @@ from e2e_matrix.results import (
 )
 from e2e_matrix.scenarios.container import EMULATED_CPU
 from e2e_matrix.settings import Settings
-from e2e_matrix.text import block
+from e2e_matrix.text import block, format_money
 
+_ENDED_BY = {
+    Cause.RUN_TIMEOUT: "the run reached its time limit",
+    Cause.TIME_WAS_OVER: "the run reached its time limit",
+    Cause.RUN_BUDGET: "the run had spent what it may",
+    Cause.BUDGET_WAS_SPENT: "the run had spent what it may",
+    Cause.FAIL_FAST: "a cell failed, and fail-fast is on",
+    Cause.RUN_ABORTED: "a failure made the rest pointless",
+}
 WORST_FIRST = (
     Outcome.FAILED,
     Outcome.ERROR,
@@ -78,6 +86,8 @@ def cell_of(
         decided = None
     cause = decided.cause if decided else worst and worst.cause
     message = block(decided.message, limit=500, lines=4) if decided else worst and worst.message
+    if decided and worst:
+        message = f"after {len(last_of)} of {repetitions} repetitions: {message}"
     outcome = _outcome(cause) if cause else Outcome.PASSED
     known = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
     return Cell(
@@ -178,8 +188,19 @@ def totals_of(cells: Sequence[Cell], left_out: int = 0) -> Totals:
     )
 
 
-def verdict_of(totals: Totals, interrupted: bool, finished: bool) -> tuple[Outcome, str, int]:
-    """The verdict, one sentence of why, and the exit code."""
+def verdict_of(
+    totals: Totals,
+    interrupted: bool,
+    finished: bool,
+    *,
+    stopped: str | None = None,
+    overspent: str | None = None,
+) -> tuple[Outcome, str, int]:
+    """The verdict, one sentence of why, and the exit code.
+
+    ``stopped`` is what ended the run before all cells had theirs, ``overspent`` what it may cost, where it
+    cost more.
+    """
     counts = ", ".join(
         f"{number} {word}"
         for number, word in (
@@ -189,14 +210,18 @@ def verdict_of(totals: Totals, interrupted: bool, finished: bool) -> tuple[Outco
             (totals.cancelled, "cancelled"),
             (totals.not_run, "not run"),
             (totals.left_out, "left out by --only or --skip"),
+            (totals.flaky, "flaky, passed only after a failure"),
         )
         if number
     )
     planned = totals.cells + totals.left_out
     every = f"All {planned} cells passed" if planned != 1 else "The only cell passed"
-    every += f", {totals.flaky} only after a failure (flaky)." if totals.flaky else "."
     noun = "cells" if planned != 1 else "cell"
-    reason = f"{totals.passed} of {planned} {noun} passed; {counts}." if counts else every
+    if counts and totals.passed < planned:
+        every = f"{totals.passed} of {planned} {noun} passed"
+    reason = every + (f"; {counts}" if counts else "") + (f": {stopped}." if stopped else ".")
+    if overspent:
+        reason += f" It cost {format_money(totals.cost_usd)}, more than the {overspent} that it may."
     if not finished:
         return Outcome.NOT_RUN, f"The run has not finished. {reason}", EXIT_INFRASTRUCTURE
     if interrupted:
@@ -206,6 +231,17 @@ def verdict_of(totals: Totals, interrupted: bool, finished: bool) -> tuple[Outco
     if totals.error or totals.not_run or totals.cancelled or not totals.passed:
         return Outcome.ERROR, reason, EXIT_INFRASTRUCTURE
     return Outcome.PASSED, reason, EXIT_PASSED
+
+
+def _stopped(cells: Sequence[Cell]) -> str | None:
+    """What ended the run early, where that is not plain from the counts."""
+    causes = (cell.cause for cell in cells if cell.outcome in (Outcome.CANCELLED, Outcome.NOT_RUN))
+    return next((_ENDED_BY[cause] for cause in causes if cause in _ENDED_BY), None)
+
+
+def _overspent(totals: Totals, settings: Settings) -> str | None:
+    limit, cost = settings.max_cost_run, totals.cost_usd
+    return format_money(limit) if limit is not None and cost is not None and cost > limit else None
 
 
 def results_of(
@@ -226,7 +262,9 @@ def results_of(
 ) -> Results:
     """The whole of results.json."""
     totals = totals_of(cells, plan.left_out)
-    verdict, reason, exit_code = verdict_of(totals, interrupted, finished)
+    verdict, reason, exit_code = verdict_of(
+        totals, interrupted, finished, stopped=_stopped(cells), overspent=_overspent(totals, settings)
+    )
     return Results(
         run=Run(
             id=run_id,

@@ -15,6 +15,7 @@ from e2e_matrix.failures import Cause, Outcome, Retry
 from e2e_matrix.limits import Budget
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, Cell, Results
+from e2e_matrix.resume import differences, read_plan
 from e2e_matrix.task import CellTask
 from support import runner_bench
 from support.runner_bench import Bench, outcomes
@@ -100,7 +101,7 @@ def test_passing_after_the_product_failed_is_flaky_and_says_so(bench: Bench) -> 
     java = cell(results, "java-amd64")
     assert (java.outcome, java.flaky, len(java.attempts)) == (Outcome.PASSED, True, 2)
     assert (results.run.exit_code, results.run.totals.flaky) == (0, 1)
-    assert "1 only after a failure (flaky)" in results.run.reason
+    assert "1 flaky, passed only after a failure" in results.run.reason
     for report in ("report.html", "report.md"):
         assert "flaky" in (bench.tmp_path / "reports" / "latest" / report).read_text()
 
@@ -459,3 +460,49 @@ def test_what_a_killed_attempt_cost_at_a_provider_is_unknown(bench: Bench) -> No
     (folder / "cells" / "java-amd64" / "attempt-1" / "attempt.json").unlink()
     totals = bench.run("max-parallel: 1\n", resume=folder).run.totals
     assert (totals.cost_usd, totals.cost_unknown_cells) == (Decimal("0.06"), 1)
+
+
+def test_a_run_that_cost_more_than_it_may_says_so_though_it_passed(bench: Bench) -> None:
+    bench.price = Decimal("0.02")
+    run = bench.run("max-parallel: 6\nmax-cost: {run: 0.05}\n").run
+    assert run.exit_code == 0
+    assert run.reason == "All 6 cells passed. It cost $0.12, more than the $0.05 that it may."
+
+
+def test_what_a_limit_of_the_run_ended_is_told_with_the_sums(bench: Bench) -> None:
+    bench.price = Decimal("0.02")
+    results = bench.run("max-parallel: 1\nmax-cost: {run: 0.05}\n")
+    assert results.run.reason.endswith(
+        "3 not run: the run had spent what it may. It cost $0.06, more than the $0.05 that it may."
+    )
+    assert "$0.06 spent, of $0.05 that the run may cost" in (results.cells[-1].message or "")
+
+
+def test_the_port_of_a_registry_on_this_machine_is_no_difference(bench: Bench) -> None:
+    folder = interrupted_run(bench)
+    plan = read_plan(folder)
+    for ports, differ in (((5055, 40123), False), ((5055, 5055), False)):
+        before, now = (
+            plan.model_copy(
+                update={
+                    "cells": {
+                        cell: facts.model_copy(update={"image": f"127.0.0.1:{port}/server:x"})
+                        for cell, facts in plan.cells.items()
+                    }
+                }
+            )
+            for port in ports
+        )
+        assert bool(differences(before, now)) is differ
+    assert differences(plan, now)
+
+
+def test_a_run_that_is_not_over_says_how_to_finish_it(bench: Bench) -> None:
+    seen: list[Results] = []
+
+    def behave(task: CellTask, cancel: Cancellation) -> None:
+        seen.extend(store.load(file.parent) for file in (bench.tmp_path / "reports").glob("2*/results.json"))
+
+    bench.behave = behave
+    bench.run("max-parallel: 1\n")
+    assert cell(seen[0], "golang-arm64").cause is Cause.UNFINISHED

@@ -33,8 +33,23 @@ def test_the_verdict_says_whether_to_ship() -> None:
     ],
 )
 def test_a_verdict_never_claims_more_than_was_tested(outcome: Outcome, passed: int, headline: str) -> None:
-    results = samples.run(samples.six_passed().cells, verdict=outcome, totals=Totals(cells=6, passed=passed))
+    results = samples.run(
+        samples.six_passed().cells, verdict=outcome, totals=Totals(cells=6, passed=passed, error=6 - passed)
+    )
     assert build(results).verdict.headline == headline
+
+
+def test_a_limit_of_the_run_is_not_blamed_on_the_infrastructure() -> None:
+    totals = Totals(cells=6, passed=5, not_run=1)
+    results = samples.run(samples.six_passed().cells, verdict=Outcome.ERROR, totals=totals)
+    assert build(results).verdict.headline == "No verdict: not everything was run"
+
+
+def test_what_to_do_names_the_command_that_finishes_this_very_run() -> None:
+    stopped = samples.cell("java", "amd64", [], outcome=Outcome.CANCELLED, cause=Cause.INTERRUPTED)
+    command = [".venv/bin/e2e-matrix", "demo", "--only", "java-*"]
+    [group] = build(samples.run([stopped], id="20261122T1Z-a", command=command)).not_tested
+    assert group.do == "Finish the run with `.venv/bin/e2e-matrix demo --resume 20261122T1Z-a`."
 
 
 def test_what_broke_comes_with_its_step_its_cause_and_what_to_do() -> None:

@@ -12,12 +12,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from e2e_matrix.advice import for_run, program_of, words_of
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, Step
 from e2e_matrix.text import format_bytes, format_money, format_seconds
 
-RUN_COMMANDS = ("run", "demo")
 _SPREAD = ("min", "median", "max")
 
 
@@ -209,10 +209,10 @@ def build(results: Results) -> View:
         run=run,
         verdict=_verdict(run),
         kinds=_kinds(results.cells),
-        broken=[_broken(view) for view in broken],
+        broken=[_broken(view, run) for view in broken],
         flaky=[view for view in cells if view.flaky],
         retried=[view for view in cells if view.retried],
-        not_tested=_not_tested(cells),
+        not_tested=_not_tested(cells, run),
         grids=_grids(run, cells),
         timeline=timeline(anchored, run.duration_seconds, run.workers),
         panels=phase_panels(anchored),
@@ -223,12 +223,7 @@ def build(results: Results) -> View:
 
 def command_for(run: Run, cell_id: str) -> str:
     """The command that runs just this cell again, with the options that the run had."""
-    words = run.command[1:]
-    # Started as a module or by a path, the first words are not ours: begin at the command's name.
-    for index, word in enumerate(run.command):
-        if word in RUN_COMMANDS:
-            words = run.command[index:]
-            break
+    words = words_of(run.command)
     kept: list[str] = []
     skip_value = False
     for word in words:
@@ -238,8 +233,7 @@ def command_for(run: Run, cell_id: str) -> str:
             skip_value = True
         elif not word.startswith(("--only=", "--skip=")):
             kept.append(word)
-    program = run.command[0] if run.command and run.command[0].endswith("e2e-matrix") else "e2e-matrix"
-    return shlex.join([program, *(kept or ["run"]), "--only", glob.escape(cell_id)])
+    return shlex.join([program_of(run), *(kept or ["run"]), "--only", glob.escape(cell_id)])
 
 
 def _verdict(run: Run) -> Verdict:
@@ -255,6 +249,8 @@ def _verdict(run: Run) -> Verdict:
             headline = "No verdict: the run was stopped"
         case Outcome.NOT_RUN:
             headline = "No verdict: the run has not finished"
+        case _ if not totals.error:
+            headline = "No verdict: not everything was run"
         case _:
             headline = "No verdict: the infrastructure failed"
     return Verdict(run.verdict, headline, run.reason)
@@ -272,7 +268,7 @@ def _kinds(cells: Sequence[Cell]) -> list[Kind]:
     return kinds
 
 
-def _broken(view: CellView) -> Broken:
+def _broken(view: CellView, run: Run) -> Broken:
     cell = view.cell
     steps = [step for step in cell.steps if step.outcome in BROKEN]
     step = steps[0] if steps else None
@@ -289,7 +285,7 @@ def _broken(view: CellView) -> Broken:
         also=steps[1:],
         message=message,
         what=policy.what if policy else None,
-        do=policy.do if policy else None,
+        do=for_run(policy.do, run) if policy else None,
         expected=step.expected if step else None,
         got=step.got if step else None,
         detail=detail if detail != log else None,
@@ -297,7 +293,7 @@ def _broken(view: CellView) -> Broken:
     )
 
 
-def _not_tested(cells: Sequence[CellView]) -> list[NotTested]:
+def _not_tested(cells: Sequence[CellView], run: Run) -> list[NotTested]:
     groups: dict[tuple[Outcome, Cause | None, str], list[CellView]] = {}
     for view in cells:
         cell = view.cell
@@ -305,7 +301,7 @@ def _not_tested(cells: Sequence[CellView]) -> list[NotTested]:
             what = POLICIES[cell.cause].what if cell.cause else cell.outcome.value
             groups.setdefault((cell.outcome, cell.cause, cell.message or what), []).append(view)
     return [
-        NotTested(outcome, message, POLICIES[cause].do if cause else None, alike)
+        NotTested(outcome, message, for_run(POLICIES[cause].do, run) if cause else None, alike)
         for (outcome, cause, message), alike in groups.items()
     ]
 

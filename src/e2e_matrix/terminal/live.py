@@ -81,7 +81,7 @@ class LiveProgress:
         self._screen.line(one_line(message, 500))
 
     @harmless
-    def cell_started(self, cell: str, attempt: int) -> None:
+    def cell_started(self, cell: str, attempt: int, repetition: int = 1) -> None:
         with self._lock:
             self._rows[cell] = _Row(cell, started=time.monotonic(), attempt=attempt)
 

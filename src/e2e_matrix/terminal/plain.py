@@ -49,8 +49,11 @@ class PlainProgress:
         self._screen.line(one_line(message, 500))
 
     @harmless
-    def cell_started(self, cell: str, attempt: int) -> None:
-        self._say(cell, "starts" if attempt == 1 else f"starts again (attempt {attempt})")
+    def cell_started(self, cell: str, attempt: int, repetition: int = 1) -> None:
+        if repetition > 1:
+            self._say(cell, f"starts repetition {repetition} (attempt {attempt})")
+        else:
+            self._say(cell, "starts" if attempt == 1 else f"starts again (attempt {attempt})")
 
     @harmless
     def pulling(self, cell: str, progress: PullProgress) -> None:

@@ -12,8 +12,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from e2e_matrix.advice import for_run
 from e2e_matrix.failures import POLICIES, Outcome
-from e2e_matrix.results import Cell, Results, Step
+from e2e_matrix.results import Cell, Results, Run, Step
 from e2e_matrix.summary import WORST_FIRST
 from e2e_matrix.terminal.screen import STYLES, Screen, outcome_words
 from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
@@ -33,7 +34,7 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     _show_cells(screen, cells)
     for group in _groups(cells):
         screen.line("")
-        _show_failure(screen, group, folder)
+        _show_failure(screen, group, results.run, folder)
     screen.line("")
     show_verdict(screen, results)
     run = results.run
@@ -155,7 +156,7 @@ def _groups(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
     yield from groups.values()
 
 
-def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
+def _show_failure(screen: Screen, group: Sequence[Cell], run: Run, folder: str) -> None:
     cell = group[0]
     style = STYLES[cell.outcome]
     names = ", ".join(one_line(one.id, 100) for one in group[:_NAMES_SHOWN])
@@ -169,7 +170,7 @@ def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
     message = (step.message if step else None) or cell.message
     if step:
         _show_field(screen, "step", one_line(step.title))
-    if message:
+    if message and not (policy and message == policy.what):
         _show_field(screen, "message", block(message, 600, _DETAIL_LINES))
     if step and step.expected is not None:
         _show_field(screen, "expected", one_line(step.expected, 300))
@@ -180,7 +181,7 @@ def _show_failure(screen: Screen, group: Sequence[Cell], folder: str) -> None:
     for other in failing_steps(cell)[1:]:
         _show_field(screen, "also", one_line(f"{other.title}: {other.message or ''}", 300))
     if policy:
-        _show_field(screen, "do", policy.do)
+        _show_field(screen, "do", for_run(policy.do, run))
     if cell.attempts and cell.outcome is not Outcome.UNSUPPORTED:
         counts = next((one for one in cell.attempts if one.number == cell.attempt), cell.attempts[-1])
         where = one_line(str(Path(folder) / counts.folder), 1000)

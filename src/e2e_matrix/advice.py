@@ -1,0 +1,36 @@
+"""What failures.py tells a person to do, for one run: with commands that can be typed as they are."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from e2e_matrix.failures import RESUME
+from e2e_matrix.results import Run
+
+RUN_COMMANDS = ("run", "demo")
+
+
+def for_run(text: str, run: Run) -> str:
+    """``text`` of failures.py, with the command that finishes this very run."""
+    return text.replace(RESUME, resume_command(run))
+
+
+def resume_command(run: Run) -> str:
+    """Such as ``e2e-matrix demo --resume 20261122T104624Z-7215ed``."""
+    reports = run.settings.get("reports")
+    folder = str(reports.value) if reports else "reports"
+    name = run.id if folder == "reports" else f"{folder}/{run.id}"
+    return shlex.join([program_of(run), next(iter(words_of(run.command)), "run"), "--resume", name])
+
+
+def program_of(run: Run) -> str:
+    return run.command[0] if run.command and run.command[0].endswith("e2e-matrix") else "e2e-matrix"
+
+
+def words_of(command: Sequence[str]) -> list[str]:
+    """A command line from `run` or `demo` on; what stands before is how the program was found."""
+    for index, word in enumerate(command):
+        if word in RUN_COMMANDS:
+            return list(command[index:])
+    return list(command[1:])
