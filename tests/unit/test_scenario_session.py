@@ -1,11 +1,13 @@
 """How steps are timed, recorded and ended."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import ExitState
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause, Outcome
@@ -13,7 +15,7 @@ from e2e_matrix.limits import Limits
 from e2e_matrix.llm.source import ProviderSource
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import LlmCall
-from e2e_matrix.scenarios import conversation
+from e2e_matrix.scenarios import container, conversation
 from e2e_matrix.scenarios.base import Deadline, Session
 from e2e_matrix.task import CellTask, LlmEndpoint
 
@@ -162,3 +164,32 @@ def test_a_clock_that_was_set_tells_no_time_to_the_first_token(stepped: float, t
     session.llm = SimpleNamespace(calls=lambda: [call], is_alive=lambda: True)
     conversation._note_first_token(session, created_at.timestamp(), took=2.0)
     assert session.findings.phases.first_token == told
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "words"),
+    [
+        (
+            ExitState(running=True, exit_code=None, oom_killed=False),
+            Cause.ENGINE_LOST,
+            "the engine was out of reach while the container ran",
+        ),
+        (
+            ExitState(running=False, exit_code=3, oom_killed=False),
+            Cause.CONTAINER_EXITED,
+            "the container ended by itself with exit code 3",
+        ),
+    ],
+)
+def test_a_container_that_runs_when_its_watch_gave_up_has_not_ended(
+    state: ExitState, cause: Cause, words: str
+) -> None:
+    session = a_session()
+    session.container = "c"
+    session.engine = SimpleNamespace(state=lambda _: state)
+    exited = threading.Event()
+    exited.set()  # as after 10 s without an answer of the engine
+    session.watch = SimpleNamespace(exited=exited, interrupted=True)
+    with pytest.raises(CellFailure, match=words) as raised:
+        container.check_running(session)
+    assert raised.value.cause is cause
