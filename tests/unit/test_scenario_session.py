@@ -1,8 +1,9 @@
 """How steps are timed, recorded and ended."""
 
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
@@ -20,7 +21,12 @@ from e2e_matrix.scenarios.base import Deadline, Session
 from e2e_matrix.task import CellTask, LlmEndpoint
 
 
-def a_session(timeout: float = 60.0, slowness: float = 1.0, cancel: Cancellation | None = None) -> Session:
+def a_session(
+    timeout: float = 60.0,
+    slowness: float = 1.0,
+    cancel: Cancellation | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Session:
     endpoint = LlmEndpoint("m", None, "secret-key", is_stand_in=False)
     task = CellTask(
         run_id="r",
@@ -36,6 +42,7 @@ def a_session(timeout: float = 60.0, slowness: float = 1.0, cancel: Cancellation
         llm=endpoint,
         owner="o",
         deadline="d",
+        environment=environment,
     )
     ledger = ProviderSource("m", None, None).ledger(endpoint)
     return Session(task, FakeEngine(), ledger, Silent(), cancel or Cancellation(), Limits())
@@ -129,6 +136,24 @@ def test_no_secret_reaches_what_is_kept_of_a_step() -> None:
     assert "dGhlLXNlY3Jl" not in kept
     assert session.findings.failure is not None
     assert "the-secret" not in session.findings.failure.message
+
+
+def test_a_variable_of_the_containers_that_is_named_like_a_secret_is_hidden_like_a_key() -> None:
+    session = a_session(
+        environment={
+            "GITHUB_TOKEN": "ghp_0123456789",
+            "db_password": "correct horse",
+            "PIN_SECRET": "12345",  # too short to be told from ordinary text
+            "MODE": "production",
+        }
+    )
+    with session.step("gate", "t", phase="checks", limit=1, go_on=True) as step:
+        step.note(seen="ghp_0123456789 in production")
+        step.expect("correct%20horse", "12345", "Z2hwXzAxMjM0NTY3ODk=")
+    [recorded] = session.findings.steps
+    assert recorded.facts == {"seen": "[hidden] in production"}
+    assert (recorded.message, recorded.expected) == ("[hidden]", "12345")
+    assert "Z2hwXz" not in (recorded.got or "")
 
 
 def test_a_step_that_ends_by_a_surprise_did_not_pass() -> None:

@@ -27,7 +27,7 @@ from e2e_matrix.limits import Limits
 from e2e_matrix.log_file import LogFile
 from e2e_matrix.log_signs import Sign
 from e2e_matrix.progress import Progress
-from e2e_matrix.redaction import Secrets, secrets_in_url
+from e2e_matrix.redaction import Secrets, secrets_by_name, secrets_in_url
 from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
@@ -155,7 +155,8 @@ class Session:
         self.container: str | None = None
         self.watch: ExitWatch | None = None
         self.exit_state: ExitState | None = None
-        self.secrets = Secrets(filter(None, [task.llm.api_key, *secrets_in_url(task.llm.base_url)]))
+        keys = [task.llm.api_key, *secrets_in_url(task.llm.base_url), *secrets_by_name(task.environment)]
+        self.secrets = Secrets(filter(None, keys))
         self.log: LogFile | None = None
         self.follow: LogFollow | None = None
         self._server: AgentServer | None = None
