@@ -20,6 +20,7 @@ from e2e_matrix.text import one_line
 LAST_WORD = 2.0
 # US dollars; one question without tools that costs more is a slip in the server's arithmetic.
 MOST_PLAUSIBLE_COST = Decimal(1000)
+MOST_PLAUSIBLE_TOKENS = 10**12
 
 
 def cost_so_far(reply: Reply) -> Decimal | None:
@@ -108,7 +109,10 @@ def _is_plausible(amount: object) -> TypeGuard[int | Decimal]:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    """Tokens; 0 for what can be no number of them, such as one that is too long to be written down."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value <= MOST_PLAUSIBLE_TOKENS else 0
 
 
 def _served(calls: list[LlmCall]) -> Tokens:

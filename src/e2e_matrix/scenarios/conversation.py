@@ -79,8 +79,9 @@ def _create(session: Session, question: str) -> tuple[float, str]:
     if llm.is_stand_in:
         # The stand-in has no bad minutes: the default, 5 tries up to 64 s apart, would only hide a fault.
         model |= {"num_retries": 1, "retry_min_wait": 1, "retry_max_wait": 1}
+    asked = str(uuid4())
     body = {
-        "conversation_id": str(uuid4()),
+        "conversation_id": asked,
         "agent": {"kind": "Agent", "llm": model, "tools": []},
         "workspace": {"working_dir": WORKING_DIR},
         "autotitle": False,  # its own call to the model is counted by some runs and not by others
@@ -98,6 +99,10 @@ def _create(session: Session, question: str) -> tuple[float, str]:
         conversation = reply.field("id")
         if not isinstance(conversation, str) or not conversation:
             raise CellFailure(Cause.ASSERTION, f"{reply.request} gave no id", detail=reply.text)
+        # It goes into the path of every request from here on: none but ours may.
+        got = repr(one_line(session.redact(conversation), 100))
+        if conversation != asked:
+            raise CellFailure(Cause.ASSERTION, f"the id that {reply.request} gave", expected=asked, got=got)
     return created_at, conversation
 
 
