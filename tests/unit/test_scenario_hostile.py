@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -106,3 +107,19 @@ def test_a_listed_route_that_cannot_be_asked_for_is_the_servers_fault(path: str)
     assert step.message == "/openapi.json lists a path that cannot be requested"
     assert (step.got or "").startswith("'/api/")
     assert len(step.got or "") <= 301
+
+
+@pytest.mark.parametrize("told", ["0", '"free"', "-1", "0.1"])
+def test_a_cost_that_was_known_is_not_forgotten_for_a_lower_one_at_the_end(told: str) -> None:
+    session = a_session(conversation=lambda _: conversation_that_cost(told))
+    session.spend(Decimal("0.5"))
+    bill.check(session, "c")
+    assert session.findings.cost_usd == Decimal("0.5")
+
+
+@pytest.mark.parametrize("told", ["0", '"free"', "0.1"])
+def test_nor_is_it_where_the_conversation_did_not_end_well(told: str) -> None:
+    session = a_session(get=lambda path, timeout: conversation_that_cost(told))
+    session.spend(Decimal("0.5"))
+    bill.note_what_it_cost(session, "c")
+    assert session.findings.cost_usd == Decimal("0.5")

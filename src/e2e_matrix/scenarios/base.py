@@ -255,11 +255,15 @@ class Session:
         if self._server is not None:
             self._server.close()
 
-    def spend(self, cost: Decimal, *, ended: bool = False) -> None:
-        """What the attempt has cost so far, by the server's count. Raises when that is more than it may."""
+    def note_cost(self, cost: Decimal) -> None:
+        """What the attempt has cost so far, by the server's count: a lower one later unspends nothing."""
         if cost > (self.findings.cost_usd or 0):
             self.findings.cost_usd = cost
         self.limits.budget.note(self.task.cell, self.task.attempt, cost)
+
+    def spend(self, cost: Decimal, *, ended: bool = False) -> None:
+        """As ``note_cost``. Raises when that is more than the attempt may cost."""
+        self.note_cost(cost)
         self.limits.budget.check(self.task.cell, ended=ended)
 
     def phase(self, **seconds: float) -> None:

@@ -35,8 +35,7 @@ def note_what_it_cost(session: Session, conversation: str) -> None:
     except (httpx.HTTPError, OSError):
         return
     if cost := cost_so_far(reply):
-        session.findings.cost_usd = cost
-        session.limits.budget.note(session.task.cell, session.task.attempt, cost)
+        session.note_cost(cost)
 
 
 def check(session: Session, conversation: str) -> None:
@@ -48,8 +47,8 @@ def check(session: Session, conversation: str) -> None:
         bill = read(reply.field("stats", "usage_to_metrics"))
         cost, calls = bill.cost, session.llm.calls()
         session.findings.tokens = bill.tokens
-        # A model whose price the server does not know is counted as 0: unknown, not free.
-        session.findings.cost_usd = cost or None
+        if cost:  # a model whose price the server does not know is counted as 0: unknown, not free
+            session.note_cost(cost)
         step.note(prompt_tokens=bill.tokens.prompt, completion_tokens=bill.tokens.completion)
         if cost is not None:
             step.note(cost_usd=format(cost, "f"))
