@@ -2,7 +2,8 @@
 
 Source of every path and status: the server's own /openapi.json and behaviour, versions 1.29.0 to 1.58.0.
 Whatever a server says is data: a reply is returned as it came, and the scenario decides whether it is right.
-Transport errors are ``httpx.TransportError`` and ``websockets`` exceptions; cell.py knows what they mean.
+Transport errors are ``httpx.TransportError`` and ``websockets`` exceptions;
+scenarios/container.py knows what they mean.
 """
 
 from __future__ import annotations
@@ -70,9 +71,9 @@ class Reply:
         return None if named == "application/json" else f"JSON, but called {named or 'nothing'}"
 
     def json(self) -> Any:
-        """The body as JSON with exact decimals; None where it is not JSON."""
+        """The body as JSON with exact decimals, a float for what none can hold; None where it is not JSON."""
         try:
-            return json.loads(self.text, parse_float=Decimal)
+            return json.loads(self.text, parse_float=_decimal)
         except (ValueError, RecursionError):
             return None
 
@@ -82,6 +83,14 @@ class Reply:
         for name in names:
             value = value.get(name) if isinstance(value, dict) else None
         return value
+
+
+def _decimal(text: str) -> Decimal | float:
+    """1E99999999999999999999 is JSON, and no Decimal: infinity, or 0.0, which nobody takes for money."""
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return float(text)
 
 
 @dataclass(frozen=True)

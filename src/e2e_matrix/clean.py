@@ -19,7 +19,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing of ours. ``abandoned``: nobody needs it any more, ``why`` says how that is known."""
+    """One thing of ours. ``abandoned``: nobody needs it any more, ``why`` says how that is known.
+
+    That is so where its owner is dead or, where that cannot be known, where its deadline has passed.
+    """
 
     kind: str  # "container" or "image"
     id: str
@@ -115,10 +118,10 @@ def _judge(kind: str, identity: str, name: str, labels: Mapping[str, str]) -> Le
     match owner.is_alive(labels.get(LABEL_OWNER, "")):
         case False:
             abandoned, why = True, "the process that started it is gone"
+        case True:  # whatever its deadline: a run may have waited long before it made its container
+            abandoned, why = False, "its run is alive"
         case _ if owner.is_past(deadline):
             abandoned, why = True, f"its deadline, {deadline}, has passed"
-        case True:
-            abandoned, why = False, "its run is alive"
         case _:
             until = f" and its deadline is {deadline}" if deadline else ""
             abandoned, why = False, f"started on another machine{until}"

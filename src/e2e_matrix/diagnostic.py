@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -12,10 +11,8 @@ from pathlib import Path
 
 from e2e_matrix import __version__
 from e2e_matrix.errors import InfrastructureError
-from e2e_matrix.redaction import Secrets, secrets_in_url
+from e2e_matrix.redaction import Secrets, secrets_by_name, secrets_in_url
 from e2e_matrix.store import write_atomically
-
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 
 
 def write(path: Path, error: BaseException, about: str, secrets: Iterable[str] = ()) -> None:
@@ -33,7 +30,6 @@ def write(path: Path, error: BaseException, about: str, secrets: Iterable[str] =
 
 def _secrets_of_environment() -> Iterator[str]:
     """What a bug report must not carry, whoever set it and for whom: a guess by the variables' names."""
-    for name, value in os.environ.items():
-        if _SECRET_NAME.search(name):
-            yield value
+    yield from secrets_by_name(os.environ)
+    for value in os.environ.values():
         yield from secrets_in_url(value) if "://" in value else ()

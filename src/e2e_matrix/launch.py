@@ -57,13 +57,20 @@ def launch(job: Job, progress: Progress, stand_in: bool = False) -> Results:
 
 @contextmanager
 def cancelled_by_signals(cancel: Cancellation, progress: Progress) -> Iterator[None]:
-    """The first of _SIGNALS asks the run to stop; the second ends it at once, still by label."""
+    """The first of _SIGNALS asks the run to stop; the second ends it at once, still by label.
+
+    Where the run stops already for another cause, that stays its cause.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers; a library user cancels by the object
         return
 
+    signals = 0  # counted here, for a run that is over its time limit was not stopped by anybody yet
+
     def handle(number: int, frame: FrameType | None) -> None:
-        if cancel.is_set:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
             raise KeyboardInterrupt
         cancel.cancel(Cause.INTERRUPTED)
         # Not from here: a handler may run while this very thread holds the terminal's lock.

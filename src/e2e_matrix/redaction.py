@@ -7,7 +7,7 @@ import html
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import AnyStr
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
@@ -15,6 +15,7 @@ HIDDEN = "[hidden]"
 # Shorter values would hide ordinary words, and are no secrets.
 _SHORTEST = 6
 _HIDDEN_BYTES = HIDDEN.encode()
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _URL = re.compile(r"(?P<scheme>\bhttps?://)(?:[^\s/?#@\"'<>]+@)?(?P<rest>[^\s?#\"'<>]*)(?:\?[^\s\"'<>]*)?")
 
@@ -91,6 +92,11 @@ class SecretStream:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """The text without the secrets, raw and in the forms of ``Secrets``."""
     return (secrets if isinstance(secrets, Secrets) else Secrets(secrets)).redact(text)
+
+
+def secrets_by_name(variables: Mapping[str, str]) -> list[str]:
+    """The values of the environment variables whose names say that they are secret, such as GITHUB_TOKEN."""
+    return [value for name, value in variables.items() if _SECRET_NAME.search(name)]
 
 
 def secrets_in_url(url: str | None) -> list[str]:

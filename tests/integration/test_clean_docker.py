@@ -103,8 +103,8 @@ def ended_process() -> str:
 
 def test_only_what_is_abandoned_goes_and_all_takes_the_living(engine: OnlyThisTests, image: str) -> None:
     dead = add(engine, image, "dead", of(ended_process()))
-    alive = add(engine, image, "alive", of(owner.current()))
-    overdue = add(engine, image, "overdue", of(owner.current(), deadline=-60))
+    alive = add(engine, image, "alive", of(owner.current(), deadline=-60))
+    overdue = add(engine, image, "overdue", of("elsewhere:1:x.1.1", deadline=-60))
     foreign = add(engine, image, "foreign", {})
 
     assert clean(engine, dry_run=True) == [dead, overdue]

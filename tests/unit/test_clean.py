@@ -34,16 +34,17 @@ def left(engine: FakeEngine) -> set[str]:
     return {container.name for container in engine.list({})}
 
 
-def test_the_dead_and_the_overdue_go_and_everything_else_stays(engine: FakeEngine) -> None:
+def test_the_dead_and_what_is_overdue_elsewhere_go_and_everything_else_stays(engine: FakeEngine) -> None:
     add(engine, "dead", run="r", owner=DEAD, deadline=LATER)
-    add(engine, "overdue", run="r", owner=owner.current(), deadline=PAST)
+    add(engine, "alive-and-overdue", run="r", owner=owner.current(), deadline=PAST)
+    add(engine, "overdue-and-nobodys", run="r", deadline=PAST)
     add(engine, "overdue-elsewhere", run="r", owner=ELSEWHERE, deadline=PAST)
     add(engine, "alive", run="r", owner=owner.current(), deadline=LATER)
     add(engine, "elsewhere", run="r", owner=ELSEWHERE, deadline=LATER)
     add(engine, "bare", run="r")
     add(engine, "foreign", deadline=PAST)
-    assert clean(engine) == ["dead", "overdue", "overdue-elsewhere"]
-    assert left(engine) == {"alive", "elsewhere", "bare", "foreign"}
+    assert clean(engine) == ["dead", "overdue-and-nobodys", "overdue-elsewhere"]
+    assert left(engine) == {"alive", "alive-and-overdue", "elsewhere", "bare", "foreign"}
 
 
 def test_everything_means_everything_of_ours(engine: FakeEngine) -> None:

@@ -1,11 +1,14 @@
 """How steps are timed, recorded and ended."""
 
+import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
 from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import ExitState
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause, Outcome
@@ -13,12 +16,17 @@ from e2e_matrix.limits import Limits
 from e2e_matrix.llm.source import ProviderSource
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import LlmCall
-from e2e_matrix.scenarios import conversation
+from e2e_matrix.scenarios import container, conversation
 from e2e_matrix.scenarios.base import Deadline, Session
 from e2e_matrix.task import CellTask, LlmEndpoint
 
 
-def a_session(timeout: float = 60.0, slowness: float = 1.0, cancel: Cancellation | None = None) -> Session:
+def a_session(
+    timeout: float = 60.0,
+    slowness: float = 1.0,
+    cancel: Cancellation | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Session:
     endpoint = LlmEndpoint("m", None, "secret-key", is_stand_in=False)
     task = CellTask(
         run_id="r",
@@ -34,6 +42,7 @@ def a_session(timeout: float = 60.0, slowness: float = 1.0, cancel: Cancellation
         llm=endpoint,
         owner="o",
         deadline="d",
+        environment=environment,
     )
     ledger = ProviderSource("m", None, None).ledger(endpoint)
     return Session(task, FakeEngine(), ledger, Silent(), cancel or Cancellation(), Limits())
@@ -129,6 +138,24 @@ def test_no_secret_reaches_what_is_kept_of_a_step() -> None:
     assert "the-secret" not in session.findings.failure.message
 
 
+def test_a_variable_of_the_containers_that_is_named_like_a_secret_is_hidden_like_a_key() -> None:
+    session = a_session(
+        environment={
+            "GITHUB_TOKEN": "ghp_0123456789",
+            "db_password": "correct horse",
+            "PIN_SECRET": "12345",  # too short to be told from ordinary text
+            "MODE": "production",
+        }
+    )
+    with session.step("gate", "t", phase="checks", limit=1, go_on=True) as step:
+        step.note(seen="ghp_0123456789 in production")
+        step.expect("correct%20horse", "12345", "Z2hwXzAxMjM0NTY3ODk=")
+    [recorded] = session.findings.steps
+    assert recorded.facts == {"seen": "[hidden] in production"}
+    assert (recorded.message, recorded.expected) == ("[hidden]", "12345")
+    assert "Z2hwXz" not in (recorded.got or "")
+
+
 def test_a_step_that_ends_by_a_surprise_did_not_pass() -> None:
     session = a_session()
     with pytest.raises(ZeroDivisionError), session.step("gate", "t", phase="checks", limit=1, go_on=True):
@@ -162,3 +189,32 @@ def test_a_clock_that_was_set_tells_no_time_to_the_first_token(stepped: float, t
     session.llm = SimpleNamespace(calls=lambda: [call], is_alive=lambda: True)
     conversation._note_first_token(session, created_at.timestamp(), took=2.0)
     assert session.findings.phases.first_token == told
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "words"),
+    [
+        (
+            ExitState(running=True, exit_code=None, oom_killed=False),
+            Cause.ENGINE_LOST,
+            "the engine was out of reach while the container ran",
+        ),
+        (
+            ExitState(running=False, exit_code=3, oom_killed=False),
+            Cause.CONTAINER_EXITED,
+            "the container ended by itself with exit code 3",
+        ),
+    ],
+)
+def test_a_container_that_runs_when_its_watch_gave_up_has_not_ended(
+    state: ExitState, cause: Cause, words: str
+) -> None:
+    session = a_session()
+    session.container = "c"
+    session.engine = SimpleNamespace(state=lambda _: state)
+    exited = threading.Event()
+    exited.set()  # as after 10 s without an answer of the engine
+    session.watch = SimpleNamespace(exited=exited, interrupted=True)
+    with pytest.raises(CellFailure, match=words) as raised:
+        container.check_running(session)
+    assert raised.value.cause is cause

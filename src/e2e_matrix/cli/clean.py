@@ -24,8 +24,8 @@ from e2e_matrix.engine.docker import DockerEngine
 def command(everything: bool, dry_run: bool, reports: Path) -> None:
     """Remove what ended runs left behind: containers, and the images of probes.
 
-    They are found by their labels: those whose run is gone from this machine, or whose deadline has passed.
-    Nothing else is touched. `run` does the same before it starts.
+    They are found by their labels: those whose owner is dead or, where that cannot be known, whose deadline
+    has passed. Nothing else is touched. `run` does the same before it starts.
     """
     with closing(DockerEngine.connect()) as engine:
         names = clean.clean(engine, everything=everything, dry_run=dry_run, say=click.echo)

@@ -21,7 +21,7 @@ LABEL_RUN = "e2e-matrix.run"
 LABEL_CELL = "e2e-matrix.cell"
 LABEL_ATTEMPT = "e2e-matrix.attempt"
 LABEL_OWNER = "e2e-matrix.owner"  # host:pid:start time of the process that started it
-LABEL_DEADLINE = "e2e-matrix.deadline"  # UTC, ISO 8601: past it anybody may remove it
+LABEL_DEADLINE = "e2e-matrix.deadline"  # UTC, ISO 8601: past it other machines may remove it
 
 # What an engine may keep of a container's output, as it writes it down (a line of JSON for each line).
 LOG_FILES = 2

@@ -27,7 +27,7 @@ from e2e_matrix.limits import Limits
 from e2e_matrix.log_file import LogFile
 from e2e_matrix.log_signs import Sign
 from e2e_matrix.progress import Progress
-from e2e_matrix.redaction import Secrets, secrets_in_url
+from e2e_matrix.redaction import Secrets, secrets_by_name, secrets_in_url
 from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
@@ -155,7 +155,8 @@ class Session:
         self.container: str | None = None
         self.watch: ExitWatch | None = None
         self.exit_state: ExitState | None = None
-        self.secrets = Secrets(filter(None, [task.llm.api_key, *secrets_in_url(task.llm.base_url)]))
+        keys = [task.llm.api_key, *secrets_in_url(task.llm.base_url), *secrets_by_name(task.environment)]
+        self.secrets = Secrets(filter(None, keys))
         self.log: LogFile | None = None
         self.follow: LogFollow | None = None
         self._server: AgentServer | None = None
@@ -254,11 +255,15 @@ class Session:
         if self._server is not None:
             self._server.close()
 
-    def spend(self, cost: Decimal, *, ended: bool = False) -> None:
-        """What the attempt has cost so far, by the server's count. Raises when that is more than it may."""
+    def note_cost(self, cost: Decimal) -> None:
+        """What the attempt has cost so far, by the server's count: a lower one later unspends nothing."""
         if cost > (self.findings.cost_usd or 0):
             self.findings.cost_usd = cost
         self.limits.budget.note(self.task.cell, self.task.attempt, cost)
+
+    def spend(self, cost: Decimal, *, ended: bool = False) -> None:
+        """As ``note_cost``. Raises when that is more than the attempt may cost."""
+        self.note_cost(cost)
         self.limits.budget.check(self.task.cell, ended=ended)
 
     def phase(self, **seconds: float) -> None:

@@ -192,9 +192,15 @@ def _not_up(session: Session, step: StepRecord, path: str, listens: bool) -> Cel
 
 
 def check_running(session: Session) -> None:
-    """Raise if the container ended by itself, with how it ended and what it printed last."""
+    """Raise if the container ended by itself, with how it ended and what it printed last.
+
+    Its watch gives up, too, where the engine is out of reach: a container that still runs is not to blame.
+    """
     if session.exited.is_set():
-        raise ended(session, session.engine.state(_container(session)))
+        state = session.engine.state(_container(session))
+        if state.running:
+            raise CellFailure(Cause.ENGINE_LOST, "the engine was out of reach while the container ran")
+        raise ended(session, state)
 
 
 def ended(session: Session, state: ExitState) -> CellFailure:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, TypeGuard
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -21,8 +19,7 @@ from e2e_matrix.agent_server import (
 )
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
-from e2e_matrix.results import LlmCall, Tokens
-from e2e_matrix.scenarios import container
+from e2e_matrix.scenarios import bill, container
 from e2e_matrix.scenarios.base import Session, StepRecord
 from e2e_matrix.text import one_line
 
@@ -37,10 +34,6 @@ POLL_WITHOUT_SOCKET = 0.1
 POLL_WITH_A_BUDGET = 1.0
 # Where asking was first, the socket still has to tell within this time.
 SOCKET_PATIENCE = 1.0
-# A server that is asked for its bill after something went wrong gets this long, in seconds.
-LAST_WORD = 2.0
-# US dollars; one question without tools that costs more is a slip in the server's arithmetic.
-MOST_PLAUSIBLE_COST = Decimal(1000)
 # The error event follows the state "error" by a few milliseconds.
 ERROR_EVENT_PATIENCE = 1.0
 
@@ -66,12 +59,12 @@ def run(session: Session, question: str, answer: str) -> None:
     try:
         _wait_for_end(session, conversation)
     except CellFailure:
-        _note_what_it_cost(session, conversation)
+        bill.note_what_it_cost(session, conversation)
         raise
     session.phase(conversation=round(time.monotonic() - begin, 4))
     _note_first_token(session, created_at, time.monotonic() - begin)
     _check_answer(session, conversation, answer)
-    _check_bill(session, conversation)
+    bill.check(session, conversation)
     _delete(session, conversation)
 
 
@@ -86,8 +79,9 @@ def _create(session: Session, question: str) -> tuple[float, str]:
     if llm.is_stand_in:
         # The stand-in has no bad minutes: the default, 5 tries up to 64 s apart, would only hide a fault.
         model |= {"num_retries": 1, "retry_min_wait": 1, "retry_max_wait": 1}
+    asked = str(uuid4())
     body = {
-        "conversation_id": str(uuid4()),
+        "conversation_id": asked,
         "agent": {"kind": "Agent", "llm": model, "tools": []},
         "workspace": {"working_dir": WORKING_DIR},
         "autotitle": False,  # its own call to the model is counted by some runs and not by others
@@ -105,6 +99,10 @@ def _create(session: Session, question: str) -> tuple[float, str]:
         conversation = reply.field("id")
         if not isinstance(conversation, str) or not conversation:
             raise CellFailure(Cause.ASSERTION, f"{reply.request} gave no id", detail=reply.text)
+        # It goes into the path of every request from here on: none but ours may.
+        got = repr(one_line(session.redact(conversation), 100))
+        if conversation != asked:
+            raise CellFailure(Cause.ASSERTION, f"the id that {reply.request} gave", expected=asked, got=got)
     return created_at, conversation
 
 
@@ -214,7 +212,7 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
             if step.deadline.remaining() <= 0 and time.monotonic() - asked_at < container.FAIR_TIME_TO_ANSWER:
                 raise _no_end(step, last) from failure  # it was asked when the time was all but over
             raise
-        if cost := _cost_so_far(reply):
+        if cost := bill.cost_so_far(reply):
             session.spend(cost)
         status = reply.field("execution_status")
         if reply.status != 200 or not isinstance(status, str):
@@ -295,102 +293,6 @@ def _check_answer(session: Session, conversation: str, answer: str) -> None:
                 expected=f"a text with {answer}",
                 got=repr(one_line(session.redact(str(told)), 200)),
             )
-
-
-def _cost_so_far(reply: Reply) -> Decimal | None:
-    """What a conversation has cost by now; None where the server gives nothing that can be a cost."""
-    return _bill(reply.field("stats", "usage_to_metrics")).cost or None
-
-
-def _note_what_it_cost(session: Session, conversation: str) -> None:
-    """What a conversation that did not end well has cost: paid is paid. Silent where nobody answers."""
-    try:
-        reply = session.server.get(f"/api/conversations/{conversation}", timeout=LAST_WORD)
-    except (httpx.HTTPError, OSError):
-        return
-    if cost := _cost_so_far(reply):
-        session.findings.cost_usd = cost
-        session.limits.budget.note(session.task.cell, session.task.attempt, cost)
-
-
-def _check_bill(session: Session, conversation: str) -> None:
-    with container.check(
-        session, "cost", "The server counts the cost and the tokens of what was served"
-    ) as step:
-        reply = session.server.conversation(conversation)
-        step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
-        bill = _bill(reply.field("stats", "usage_to_metrics"))
-        cost, calls = bill.cost, session.llm.calls()
-        session.findings.tokens = bill.tokens
-        # A model whose price the server does not know is counted as 0: unknown, not free.
-        session.findings.cost_usd = cost or None
-        step.note(prompt_tokens=bill.tokens.prompt, completion_tokens=bill.tokens.completion)
-        if cost is not None:
-            step.note(cost_usd=format(cost, "f"))
-        container.expect_json(step, reply)
-        if bill.wrong:
-            told = one_line(session.redact(bill.wrong), 200)
-            message = "the server's cost is none that can be"
-            raise CellFailure(Cause.ASSERTION, message, expected="a number above zero", got=told)
-        if calls is None:
-            if cost:
-                session.spend(cost, ended=True)
-            return
-        if not cost:
-            told = "0" if cost is not None else "no cost at all"
-            raise CellFailure(Cause.ASSERTION, "the server counted no cost", expected="above zero", got=told)
-        step.expect(
-            "the tokens that the server counted, against those served", str(_served(calls)), str(bill.tokens)
-        )
-        session.spend(cost, ended=True)
-
-
-@dataclass(frozen=True)
-class _Bill:
-    """What the metrics of a conversation add up to. ``wrong``: a cost that none can be, as it came."""
-
-    cost: Decimal | None
-    tokens: Tokens
-    wrong: str = ""
-
-
-def _bill(metrics: Any) -> _Bill:
-    """Cost and tokens over all usages. The cost is None where the server gave none that can be."""
-    cost: Decimal | None = None
-    wrong = ""
-    prompt = completion = 0
-    for usage in metrics.values() if isinstance(metrics, dict) else ():
-        if not isinstance(usage, dict):
-            continue
-        amount = usage.get("accumulated_cost")
-        if _is_plausible(amount):
-            cost = (cost or Decimal(0)) + amount
-        elif amount is not None:
-            wrong = wrong or (str(amount) if isinstance(amount, Decimal) else repr(amount))
-        counted = usage.get("accumulated_token_usage")
-        if isinstance(counted, dict):
-            prompt += _count(counted.get("prompt_tokens"))
-            completion += _count(counted.get("completion_tokens"))
-    tokens = Tokens(prompt=prompt, completion=completion, total=prompt + completion)
-    return _Bill(None if wrong else cost, tokens, wrong)
-
-
-def _is_plausible(amount: object) -> TypeGuard[int | Decimal]:
-    """Asked before anything is added up: 1e9999999 is JSON, and more than a Decimal can be added to."""
-    if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
-        return False
-    return 0 <= amount <= MOST_PLAUSIBLE_COST
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
-
-
-def _served(calls: list[LlmCall]) -> Tokens:
-    answered = [call for call in calls if call.status == 200]
-    prompt = sum(call.prompt_tokens for call in answered)
-    completion = sum(call.completion_tokens for call in answered)
-    return Tokens(prompt=prompt, completion=completion, total=prompt + completion)
 
 
 # The answer to a second DELETE became 404 somewhere between these two.

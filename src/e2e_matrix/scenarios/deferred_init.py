@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 from uuid import uuid4
 
+import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from e2e_matrix.agent_server import (
@@ -126,7 +127,10 @@ def _check_gate(session: Session, settings: Settings) -> None:
         for method, path in routes:
             session.cancel.check()
             step.deadline.check()
-            reply = session.server.request(method, path, body=None if method == "GET" else {})
+            try:
+                reply = session.server.request(method, path, body=None if method == "GET" else {})
+            except (httpx.InvalidURL, UnicodeError) as error:
+                raise _not_a_path(session, path, error) from error
             answers[reply.request] = reply.status
         # A route that this version does not have is 404 behind an open gate and a shut one alike.
         served = {request: status for request, status in answers.items() if status != 404}
@@ -140,6 +144,14 @@ def _check_gate(session: Session, settings: Settings) -> None:
                 got="; ".join(wrong[:10]) or "404 from every route",
             )
         _check_gated_socket(session, step)
+
+
+def _not_a_path(session: Session, path: str, error: Exception) -> CellFailure:
+    """Control characters, half a surrogate pair, more than 64 KiB: the server lists what nobody can ask."""
+    # Of the error the kind alone: its text may be as long as the path.
+    got = f"{one_line(repr(session.redact(path)), 100)} ({type(error).__name__})"
+    message = f"{OPENAPI} lists a path that cannot be requested"
+    return CellFailure(Cause.ASSERTION, message, expected="a path of a URL", got=got)
 
 
 def _check_gated_socket(session: Session, step: StepRecord) -> None:
