@@ -70,8 +70,10 @@ def cancelled_by_signals(cancel: Cancellation, progress: Progress) -> Iterator[N
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal signals
         signals += 1
-        if signals > 1:
+        if signals == 2:
             raise KeyboardInterrupt
+        if signals > 2:
+            return  # what the second one asked for is under way, and must not be left half done
         cancel.cancel(Cause.INTERRUPTED)
         # Not from here: a handler may run while this very thread holds the terminal's lock.
         notice = "stopping: containers are being removed, the report follows (again: at once)"

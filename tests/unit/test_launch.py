@@ -38,4 +38,5 @@ def test_the_first_signal_asks_to_stop_whatever_stopped_the_run_before_and_the_s
         assert cancel.failure().cause is (before or Cause.INTERRUPTED)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # a third one does not spoil what the second one began
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -58,6 +59,7 @@ def main() -> None:
         error.show()
         sys.exit(EXIT_BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another would only spoil the interpreter's own end
         click.echo("interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except E2EMatrixError as error:
