@@ -2,6 +2,5 @@
 
 It is what tests run in containers where the real server would be too slow, or too right. The variable
 ``CONTRACT_FAULT=<name>[:<argument>]`` names the way: ``faults.Fault`` has them all. It needs the standard
-library only, for the image has nothing else. tests/e2e/test_contract_conformance.py holds it and the real
-server to one list.
+library only, for the image has nothing else. tests/e2e/conformance holds it and the real server to one list.
 """
