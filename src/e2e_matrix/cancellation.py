@@ -13,6 +13,7 @@ class Cancellation:
 
     def __init__(self) -> None:
         self.event = threading.Event()
+        self._urgent = threading.Event()
         self._cause = Cause.INTERRUPTED
         self._lock = threading.Lock()
 
@@ -21,6 +22,19 @@ class Cancellation:
             if not self.event.is_set():
                 self._cause = cause
                 self.event.set()
+
+    def hurry(self) -> None:
+        """Ask that what was asked for be done at once: whoever schedules leaves everything and removes."""
+        self._urgent.set()
+
+    @property
+    def is_urgent(self) -> bool:
+        return self._urgent.is_set()
+
+    def check_urgent(self) -> None:
+        """Raise ``KeyboardInterrupt`` if somebody asked for it at once."""
+        if self.is_urgent:
+            raise KeyboardInterrupt
 
     @property
     def is_set(self) -> bool:

@@ -57,7 +57,8 @@ def launch(job: Job, progress: Progress, stand_in: bool = False) -> Results:
 
 @contextmanager
 def cancelled_by_signals(cancel: Cancellation, progress: Progress) -> Iterator[None]:
-    """The first of _SIGNALS asks the run to stop; the second ends it at once, still by label.
+    """The first of _SIGNALS asks the run to stop; the second ends it at once, still by label; a third breaks
+    off whatever that waits for.
 
     Where the run stops already for another cause, that stays its cause.
     """
@@ -71,9 +72,11 @@ def cancelled_by_signals(cancel: Cancellation, progress: Progress) -> Iterator[N
         nonlocal signals
         signals += 1
         if signals == 2:
-            raise KeyboardInterrupt
+            # No exception from here: it may come up in a callback of the interpreter's, which swallows it.
+            cancel.hurry()
+            return
         if signals > 2:
-            return  # what the second one asked for is under way, and must not be left half done
+            raise KeyboardInterrupt  # the last resort, where even the removal hangs
         cancel.cancel(Cause.INTERRUPTED)
         # Not from here: a handler may run while this very thread holds the terminal's lock.
         notice = "stopping: containers are being removed, the report follows (again: at once)"

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -376,20 +378,18 @@ class _Stopper:
         self._stopped: set[str] = set()
 
     def stop_all(self) -> None:
-        """Stop, and leave the removal to the cells: they still fetch the logs."""
-        self._each(lambda container: self._engine.stop(container, CANCEL_GRACE))
+        """Begin to stop, and leave the removal to the cells: they still fetch the logs."""
+        self._each(self._begin_to_stop)
 
     def remove_all(self) -> None:
         self._stopped.clear()
-        self._each(self._engine.remove)
+        self._each(self._remove)
 
     def remove(self, cell: str, attempts: Sequence[int]) -> None:
         """What earlier attempts at a cell could not remove themselves."""
         numbers = {str(attempt) for attempt in attempts}
         if numbers:
-            self._each(
-                self._engine.remove, {LABEL_CELL: cell}, lambda labels: labels[LABEL_ATTEMPT] in numbers
-            )
+            self._each(self._remove, {LABEL_CELL: cell}, lambda labels: labels[LABEL_ATTEMPT] in numbers)
 
     def _each(
         self,
@@ -405,7 +405,19 @@ class _Stopper:
             if container.id in self._stopped or not wanted(container.labels):
                 continue
             self._stopped.add(container.id)
-            try:
-                action(container.id)
-            except CellFailure:
-                continue  # its own cell reports what the engine says when it removes it
+            action(container.id)
+
+    def _begin_to_stop(self, container: str) -> None:
+        """On a thread of its own: who schedules has to hear of a second Ctrl-C meanwhile."""
+        threading.Thread(
+            target=self._quietly, args=(lambda: self._engine.stop(container, CANCEL_GRACE),), daemon=True
+        ).start()
+
+    def _remove(self, container: str) -> None:
+        self._quietly(lambda: self._engine.remove(container))
+
+    @staticmethod
+    def _quietly(action: Callable[[], object]) -> None:
+        # Its own cell reports what the engine says when it removes the container.
+        with suppress(CellFailure):
+            action()

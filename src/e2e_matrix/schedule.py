@@ -94,6 +94,7 @@ class Schedule:
             try:
                 pool.submit(meanwhile)
                 while running or (waiting and not self._stopped):
+                    self._cancel.check_urgent()
                     while idle and not self._stopped and (ready := self._next(waiting)):
                         running[pool.submit(attempt, ready, idle.pop())] = ready
                     if self._cancel.is_set:

@@ -46,6 +46,6 @@ def test_the_runs_limit_stops_what_runs_and_reports_in_time(outside: Outside) ->
     assert (rest["outcome"], rest["cause"], rest["attempts"]) == ("not_run", "time-was-over", [])
     evidence(ran, CELL)
     assert (ran.folder / ran.cell(CELL)["attempts"][0]["folder"] / "server.log").stat().st_size
-    assert "Raise run-timeout" in ran.output
+    assert "`--run-timeout` gives it more" in ran.output
     for report in ("report.html", "report.md"):
         assert "time limit" in (ran.folder / report).read_text()

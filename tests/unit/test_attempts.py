@@ -505,3 +505,19 @@ def test_a_run_that_is_not_over_says_how_to_finish_it(bench: Bench) -> None:
     bench.behave = behave
     bench.run("max-parallel: 1\n")
     assert cell(seen[0], "golang-arm64").cause is Cause.UNFINISHED
+
+
+def test_what_is_asked_for_at_once_does_not_wait_for_the_cells(bench: Bench) -> None:
+    release = threading.Event()
+
+    def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+        cancel.cancel(Cause.INTERRUPTED)
+        cancel.hurry()
+        release.wait(0.5)  # what a cell takes to end once its container is gone
+        return Cause.INTERRUPTED
+
+    bench.behave = behave
+    with pytest.raises(KeyboardInterrupt):
+        bench.run("max-parallel: 1\n")
+    run = store.load(latest(bench)).run
+    assert (run.exit_code, run.interrupted) == (130, True)

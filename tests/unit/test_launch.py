@@ -1,4 +1,4 @@
-"""What a signal does to a run: the first asks it to stop, the second ends it."""
+"""What a signal does to a run: the first asks it to stop, the second ends it, the third breaks off."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Noting(Silent):
 
 
 @pytest.mark.parametrize("before", [None, Cause.RUN_TIMEOUT, Cause.FAIL_FAST])
-def test_the_first_signal_asks_to_stop_whatever_stopped_the_run_before_and_the_second_ends_it(
+def test_the_first_signal_asks_to_stop_whatever_stopped_the_run_before_and_the_second_at_once(
     before: Cause | None,
 ) -> None:
     cancel, progress = Cancellation(), Noting()
@@ -36,7 +36,9 @@ def test_the_first_signal_asks_to_stop_whatever_stopped_the_run_before_and_the_s
             pytest.fail("the first signal ended the run")
         assert "the report follows" in progress.notes.get(timeout=5)
         assert cancel.failure().cause is (before or Cause.INTERRUPTED)
+        assert not cancel.is_urgent
+        signal.raise_signal(signal.SIGINT)
+        assert cancel.is_urgent
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)  # a third one does not spoil what the second one began
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
