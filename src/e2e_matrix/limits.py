@@ -57,12 +57,12 @@ class Budget:
     def is_spent(self) -> bool:
         """Whether nothing is left for another cell."""
         with self._lock:
-            return self._per_run is not None and sum(self._spent.values()) >= self._per_run
+            return self._per_run is not None and self._by_run() >= self._per_run
 
     def __str__(self) -> str:
         """What the run has spent, of what it may."""
         with self._lock:
-            spent = format_money(sum(self._spent.values(), Decimal(0)))
+            spent = format_money(self._by_run())
         return f"{spent} spent, of {format_money(self._per_run)} that the run may cost"
 
     def note(self, cell: str, attempt: int, cost: Decimal) -> None:
@@ -82,12 +82,16 @@ class Budget:
         """
         self._check(cell, lambda spent, limit: spent > limit, but=Cause.RUN_BUDGET if ended else None)
 
+    def _by_run(self) -> Decimal:
+        """For who holds the lock."""
+        return sum(self._spent.values(), Decimal(0))
+
     def _check(
         self, cell: str, is_too_much: Callable[[Decimal, Decimal], bool], but: Cause | None = None
     ) -> None:
         with self._lock:
             by_cell = sum((cost for (name, _), cost in self._spent.items() if name == cell), Decimal(0))
-            by_run = sum(self._spent.values(), Decimal(0))
+            by_run = self._by_run()
         for cause, spent, limit, whose in (
             (Cause.CELL_BUDGET, by_cell, self._per_cell, "one cell"),
             (Cause.RUN_BUDGET, by_run, self._per_run, "the run"),

@@ -246,7 +246,7 @@ def go_on(folder: RunFolder, now: PlanFile, force: bool) -> Earlier:
         message = f"{folder.run_id} was another plan:\n    " + "\n    ".join(shown)
         raise BadInput([Problem("--resume", 0, 0, message, hint)])
     first = {
-        cell: folder.next_attempt(cell, 1) if cell in changed else before.first_attempts.get(cell, 1)
+        cell: folder.next_attempt(cell) if cell in changed else before.first_attempts.get(cell, 1)
         for cell in now.cells
     }
     attempts = {

@@ -161,7 +161,7 @@ def _resolve(
         for request in pending:
             answer = resolved[request]
             if isinstance(answer, CellFailure):
-                retry = retry_for(answer.cause, 0, settings.infrastructure_retries)
+                retry = _retry(settings, answer.cause)
                 if (pause := pause_before(retry, tried, answer.retry_after)) is not None:
                     pauses[request] = pause
         if not pauses:
@@ -287,14 +287,12 @@ class _Execution:
     def _take_over(self, cell: Prepared, earlier: Sequence[Attempt]) -> list[Repetition]:
         """Keep what an earlier process did for a cell; the repetitions that are still to run."""
         name = cell.planned.id
-        numbers = [attempt.number for attempt in earlier]
-        first = max(numbers, default=0) + 1
         for attempt in earlier:
             self._record.add(cell, attempt)
             if attempt.cost_usd is not None:
                 self._limits.budget.note(name, attempt.number, attempt.cost_usd)
         to_run = [Repetition(cell, number) for number in _unfinished(self._settings, earlier)]
-        self._numbers[name] = itertools.count(self._record.folder.next_attempt(name, first))
+        self._numbers[name] = itertools.count(self._record.folder.next_attempt(name))
         self._left[name] = len(to_run)
         return to_run
 

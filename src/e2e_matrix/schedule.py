@@ -37,9 +37,7 @@ class Repetition:
 
     cell: Prepared
     number: int
-    tried: Counter[bool] = field(
-        default_factory=Counter
-    )  # attempts, by whether it was the product that failed
+    tried: Counter[bool] = field(default_factory=Counter)  # attempts, by: did the product fail?
     ready_at: float = 0.0  # on the monotonic clock
     holds: bool = False  # what it met, the others would meet too: until it is tried again, none starts
     attempts: list[int] = field(default_factory=list)  # their numbers, which a cell counts over repetitions

@@ -137,9 +137,9 @@ class RunFolder:
             raise _refused(f"cannot make {folder}", error) from error
         return folder
 
-    def next_attempt(self, cell: str, at_least: int) -> int:
+    def next_attempt(self, cell: str) -> int:
         """The number for a new attempt: folders of earlier ones are never written to again."""
-        return max([at_least, *(_number(path) + 1 for path in self.attempts(cell))])
+        return max((_number(path) for path in self.attempts(cell)), default=0) + 1
 
     def attempts(self, cell: str) -> list[Path]:
         """The folders of a cell's attempts, by number."""

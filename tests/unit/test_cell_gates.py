@@ -15,6 +15,7 @@ from e2e_matrix.llm.source import ProviderSource
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt
 from e2e_matrix.task import CellTask, LlmEndpoint
+from support.tasks import a_task
 
 CELLS = ("a", "b", "c", "d")
 
@@ -54,24 +55,7 @@ def run_together(
 ) -> dict[str, int]:
     """How many pulls and creations were under way at the most; ``ended`` gets the attempts."""
     endpoint = LlmEndpoint("m", None, None, is_stand_in=False)
-    tasks = [
-        CellTask(
-            run_id="r",
-            cell=cell,
-            attempt=1,
-            folder=str(folder / cell),
-            image="i@sha256:0",
-            platform="linux/amd64",
-            emulated=False,
-            scenario="deferred-init",
-            timeout_seconds=timeout,
-            slowness=1,
-            llm=endpoint,
-            owner="o",
-            deadline="d",
-        )
-        for cell in CELLS
-    ]
+    tasks = [a_task(endpoint, str(folder / cell), cell=cell, timeout_seconds=timeout) for cell in CELLS]
     ledger = ProviderSource("m", None, None).ledger(endpoint)
     with closing(Counts()) as engine:
         attempts = [] if ended is None else ended

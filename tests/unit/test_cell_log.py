@@ -20,8 +20,9 @@ from e2e_matrix.llm.source import ProviderSource
 from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt
-from e2e_matrix.task import CellTask, LlmEndpoint
+from e2e_matrix.task import LlmEndpoint
 from support.fake_agent_server import FakeAgentServer, Fault
+from support.tasks import a_task
 
 IMAGE = "repo@sha256:0"
 KEY = 'sk-"Zoë/+ 42&=%\\'
@@ -59,21 +60,7 @@ def run(folder: Path, server: FakeAgentServer, model: StandIn | None = None) -> 
     endpoint = LlmEndpoint("openai/m", BASE_URL, KEY, is_stand_in=True)
     if model:
         endpoint = LlmEndpoint(model.model, model.base_url(), model.issue_key("a"), is_stand_in=True)
-    task = CellTask(
-        run_id="r",
-        cell="python-amd64",
-        attempt=1,
-        folder=str(folder),
-        image=IMAGE,
-        platform="linux/amd64",
-        emulated=False,
-        scenario="deferred-init",
-        timeout_seconds=60,
-        slowness=1,
-        llm=endpoint,
-        owner="o",
-        deadline="d",
-    )
+    task = a_task(endpoint, str(folder), image=IMAGE)
     folder.mkdir(exist_ok=True)
     engine = FakeEngine({IMAGE: server.image})
     ledger = ProviderSource("m", None, None).ledger(endpoint)

@@ -22,6 +22,7 @@ from e2e_matrix.results import Attempt, LlmCall, Step, Tokens
 from e2e_matrix.scenarios import bill, container, conversation
 from e2e_matrix.task import CellTask, LlmEndpoint
 from support.fake_agent_server import BUILD_SHA, UNLISTED_ROUTE, FakeAgentServer, Fault
+from support.tasks import a_task
 
 IMAGE = "repo@sha256:0"
 STEPS = [
@@ -93,20 +94,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: StandIn) -> Be
     monkeypatch.setattr(conversation, "ERROR_EVENT_PATIENCE", 0.1)
     monkeypatch.setattr(conversation, "POLL_BESIDE_SOCKET", 0.3)
     return Bench(
-        CellTask(
-            run_id="r",
-            cell="python-amd64",
-            attempt=1,
-            folder=str(tmp_path),
+        a_task(
+            LlmEndpoint(model.model, model.base_url(), None, is_stand_in=True),
+            str(tmp_path),
             image=IMAGE,
-            platform="linux/amd64",
-            emulated=False,
-            scenario="deferred-init",
-            timeout_seconds=60,
-            slowness=1,
-            llm=LlmEndpoint(model.model, model.base_url(), None, is_stand_in=True),
-            owner="o",
-            deadline="d",
             expected_sha=BUILD_SHA[:7],
             expected_version="1.43",
             resources=Resources(memory_bytes=1 << 30),

@@ -21,7 +21,8 @@ from e2e_matrix.progress import Silent
 from e2e_matrix.results import Step
 from e2e_matrix.scenarios import bill, conversation, deferred_init
 from e2e_matrix.scenarios.base import Session
-from e2e_matrix.task import CellTask, LlmEndpoint
+from e2e_matrix.task import LlmEndpoint
+from support.tasks import a_task
 
 Ask = Callable[..., Reply]
 
@@ -29,21 +30,7 @@ Ask = Callable[..., Reply]
 def a_session(**server: Ask) -> Session:
     """A session with a real provider, and a server of which only these methods are there."""
     llm = LlmEndpoint("m", None, "secret-key", is_stand_in=False)
-    task = CellTask(
-        run_id="r",
-        cell="python-amd64",
-        attempt=1,
-        folder="/nonexistent",
-        image="i@sha256:0",
-        platform="linux/amd64",
-        emulated=False,
-        scenario="deferred-init",
-        timeout_seconds=60,
-        slowness=1,
-        llm=llm,
-        owner="o",
-        deadline="d",
-    )
+    task = a_task(llm, "/nonexistent")
     ledger = ProviderSource("m", None, None).ledger(llm)
     session = Session(task, FakeEngine(), ledger, Silent(), Cancellation(), Limits())
     session.server = SimpleNamespace(not_after=0.0, **server)  # type: ignore[assignment]

@@ -18,7 +18,8 @@ from e2e_matrix.progress import Silent
 from e2e_matrix.results import LlmCall
 from e2e_matrix.scenarios import container, conversation
 from e2e_matrix.scenarios.base import Deadline, Session
-from e2e_matrix.task import CellTask, LlmEndpoint
+from e2e_matrix.task import LlmEndpoint
+from support.tasks import a_task
 
 
 def a_session(
@@ -28,21 +29,8 @@ def a_session(
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Session:
     endpoint = LlmEndpoint("m", None, "secret-key", is_stand_in=False)
-    task = CellTask(
-        run_id="r",
-        cell="python-amd64",
-        attempt=1,
-        folder="/nonexistent",
-        image="i@sha256:0",
-        platform="linux/amd64",
-        emulated=False,
-        scenario="deferred-init",
-        timeout_seconds=timeout,
-        slowness=slowness,
-        llm=endpoint,
-        owner="o",
-        deadline="d",
-        environment=environment,
+    task = a_task(
+        endpoint, "/nonexistent", timeout_seconds=timeout, slowness=slowness, environment=environment
     )
     ledger = ProviderSource("m", None, None).ledger(endpoint)
     return Session(task, FakeEngine(), ledger, Silent(), cancel or Cancellation(), Limits())
