@@ -7,6 +7,7 @@ a thread here and a worker elsewhere run the same code. It always returns: what 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def run_cell(
             pulled = _pull(session)
             SCENARIOS[task.scenario].run(session)
         finally:
-            session.finish_log()
+            _finish_logs(session)
     except CellFailure as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - one cell's surprise must not end the others
@@ -93,24 +94,31 @@ def _pull_now(session: Session, watch: ProgressCallback, waited: float) -> Pulle
     return pulled
 
 
+def _finish_logs(session: Session) -> None:
+    """Every log, also where the disk refused an earlier one."""
+    with ExitStack() as stack:
+        for container in session.containers:
+            stack.callback(container.finish_log)
+
+
 def _remove(session: Session) -> CellFailure | None:
-    """Remove the container whatever happened; a removal that fails is a failure of the infrastructure."""
+    """Remove what was started whatever happened; a removal that fails is a failure of the infrastructure."""
     begin = time.monotonic()
-    session.close()
-    if session.container is None:
-        return None
     failure: CellFailure | None = None
-    try:
-        if session.exit_state is None:
-            session.exit_state = session.engine.state(session.container)
-    except CellFailure as error:
-        failure = error
-    try:
-        session.engine.remove(session.container)
-    except CellFailure as error:
-        failure = error
-    stopped = sum(step.duration_seconds for step in session.findings.steps if step.name == "stop")
-    session.phase(removal=round(stopped + time.monotonic() - begin, 4))
+    for container in session.containers:
+        container.close()
+        try:
+            if container.exit_state is None:
+                container.exit_state = session.engine.state(container.id)
+        except CellFailure as error:
+            failure = failure or error
+        try:
+            session.engine.remove(container.id)
+        except CellFailure as error:
+            failure = error
+    if session.containers:
+        stopped = sum(step.duration_seconds for step in session.findings.steps if step.name == "stop")
+        session.phase(removal=round(stopped + time.monotonic() - begin, 4))
     return failure
 
 
@@ -138,8 +146,10 @@ def _attempt(
     failure: CellFailure | None,
     pulled: PulledImage | None,
 ) -> Attempt:
-    task, findings, log = session.task, session.findings, session.log
-    state = session.exit_state
+    task, findings, current = session.task, session.findings, session.current
+    state = current and current.exit_state
+    log = current and current.log
+    logs = [started.log for started in session.containers if started.log]
     return Attempt(
         number=task.attempt,
         repetition=task.repetition,
@@ -164,7 +174,7 @@ def _attempt(
         image_labels=dict(pulled.labels) if pulled else {},
         folder=f"cells/{task.cell}/attempt-{task.attempt}",
         log_excerpt=_excerpt(log.latest(), failure) if log else None,
-        log_bytes=log.total_bytes if log else None,
-        log_dropped_bytes=log.dropped_bytes if log else 0,
-        log_complete=session.follow is None or session.follow.complete,
+        log_bytes=sum(log.total_bytes for log in logs) if logs else None,
+        log_dropped_bytes=sum(log.dropped_bytes for log in logs),
+        log_complete=all(started.follow is None or started.follow.complete for started in session.containers),
     )

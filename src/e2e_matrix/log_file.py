@@ -1,4 +1,4 @@
-"""A container's log on this disk: as it comes, without secrets, and no more of it than its two ends."""
+"""A log on this disk: as it comes, without secrets, and no more of it than its two ends."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class LogFile:
         signs: Mapping[str, Sign],
         head: int = HEAD_BYTES,
         tail: int = TAIL_BYTES,
+        name: str = NAME,
     ) -> None:
-        self.path = folder / NAME
+        self.path = folder / name
         self.total_bytes = 0  # as text, without secrets
         self._redacting = SecretStream(secrets)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -93,7 +93,7 @@ def test_what_a_hostile_log_says_is_harmless_in_the_results(tmp_path: Path) -> N
 def test_a_flood_is_cut_in_the_middle_and_looked_through_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: StandIn
 ) -> None:
-    monkeypatch.setattr(log_file.LogFile.__init__, "__defaults__", (1000, 2000))
+    monkeypatch.setattr(log_file.LogFile.__init__, "__defaults__", (1000, 2000, log_file.NAME))
     line = b"x" * 99 + b"\n"
     sign = b"tmux: error while loading shared libraries: libevent.so.7: cannot open\n"
     attempt = run(tmp_path, Talkative(line * 500, sign, line * 500), model)
@@ -110,7 +110,7 @@ def test_a_flood_is_cut_in_the_middle_and_looked_through_all_the_same(
 def test_a_crash_of_the_emulator_in_the_middle_explains_what_failed_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: StandIn
 ) -> None:
-    monkeypatch.setattr(log_file.LogFile.__init__, "__defaults__", (1000, 2000))
+    monkeypatch.setattr(log_file.LogFile.__init__, "__defaults__", (1000, 2000, log_file.NAME))
     crash = b"qemu: uncaught target signal 11 (Segmentation fault) - core dumped\n"
     pieces = (b"x\n" * 5000, crash, b"x\n" * 50_000)
     attempt = run(tmp_path / "a", Talkative(*pieces, fault=Fault.WRONG_ANSWER), model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 
 from e2e_matrix.agent_server import OPENAPI, AgentServer, Reply
 from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import ExitState
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
@@ -33,7 +35,10 @@ def a_session(**server: Ask) -> Session:
     task = a_task(llm, "/nonexistent")
     ledger = ProviderSource("m", None, None).ledger(llm)
     session = Session(task, FakeEngine(), ledger, Silent(), Cancellation(), Limits())
-    session.server = SimpleNamespace(not_after=0.0, **server)  # type: ignore[assignment]
+    fake = SimpleNamespace(not_after=math.inf, **server)
+    container = session.add_container("c")
+    container.exit_state = ExitState(running=False, exit_code=0, oom_killed=False)  # nobody else is to blame
+    container.server = fake  # type: ignore[assignment]
     return session
 
 

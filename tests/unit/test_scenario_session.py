@@ -198,11 +198,11 @@ def test_a_container_that_runs_when_its_watch_gave_up_has_not_ended(
     state: ExitState, cause: Cause, words: str
 ) -> None:
     session = a_session()
-    session.container = "c"
+    started = session.add_container("c")
     session.engine = SimpleNamespace(state=lambda _: state)
     exited = threading.Event()
     exited.set()  # as after 10 s without an answer of the engine
-    session.watch = SimpleNamespace(exited=exited, interrupted=True)
+    started.watch = SimpleNamespace(exited=exited, interrupted=True)
     with pytest.raises(CellFailure, match=words) as raised:
         container.check_running(session)
     assert raised.value.cause is cause

@@ -9,26 +9,24 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from e2e_matrix.agent_server import AgentServer
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, LogFollow, PullProgress
+from e2e_matrix.engine.base import Engine, ExitState, PullProgress
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
-from e2e_matrix.log_file import LogFile
-from e2e_matrix.log_signs import Sign
 from e2e_matrix.progress import Progress
 from e2e_matrix.redaction import Secrets, secrets_by_name, secrets_in_url
 from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
+from e2e_matrix.scenarios.started import StartedContainer
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
 
@@ -46,8 +44,6 @@ _SUSPICIOUS = frozenset(
 )
 # Longest text of a message, of what was expected or got, and of a detail, in results.json.
 SHORT, LONG = 500, 4_000
-# Seconds for the last bytes of a container's log: after its end, and where it still runs.
-LOG_END, LOG_SO_FAR = 10.0, 0.2
 # The name of the sign, in ``log_signs``, that the emulator crashed.
 EMULATOR_CRASH = "emulator-crash"
 
@@ -152,51 +148,34 @@ class Session:
         self.findings = Findings()
         self.started = time.monotonic()
         self.restart_limit()
-        self.container: str | None = None
-        self.watch: ExitWatch | None = None
-        self.exit_state: ExitState | None = None
+        self.containers: list[StartedContainer] = []
+        self.current: StartedContainer | None = None  # the one that steps are about
         keys = [task.llm.api_key, *secrets_in_url(task.llm.base_url), *secrets_by_name(task.environment)]
         self.secrets = Secrets(filter(None, keys))
-        self.log: LogFile | None = None
-        self.follow: LogFollow | None = None
-        self._server: AgentServer | None = None
         self._progress = progress
 
     @property
     def server(self) -> AgentServer:
-        if self._server is None:
+        if self.current is None or self.current.server is None:
             raise RuntimeError("the scenario asked for the server before it was started")
-        return self._server
-
-    @server.setter
-    def server(self, server: AgentServer) -> None:
-        self._server = server
-
-    def follow_log(self, container: str, signs: Mapping[str, Sign]) -> None:
-        """Keep what the container prints in the attempt's folder, from its start on."""
-        self.log = LogFile(Path(self.task.folder), self.secrets, signs)
-        self.follow = self.engine.follow_logs(container, self.log.write)
-
-    def read_log(self) -> str:
-        """The end of what the container has printed, redacted; of one that ended, the very end."""
-        if self.follow is not None and self._has_ended:
-            self.follow.close(LOG_END)
-        return self.log.latest() if self.log else ""
-
-    def log_signs(self) -> dict[str, str]:
-        """The signs that the whole of the log has shown so far: name -> text, redacted."""
-        return self.log.signs() if self.log else {}
-
-    def finish_log(self) -> None:
-        """Take the log's last bytes and close its file. Raises where the disk refused any of it."""
-        if self.follow is not None:
-            self.follow.close(LOG_END if self._has_ended else LOG_SO_FAR)
-        if self.log is not None:
-            self.log.close()
+        return self.current.server
 
     @property
-    def _has_ended(self) -> bool:
-        return self.exit_state is not None or (self.watch is not None and self.watch.exited.is_set())
+    def started_container(self) -> StartedContainer:
+        if self.current is None:
+            raise RuntimeError("the scenario asked for the container before it was started")
+        return self.current
+
+    @property
+    def exited(self) -> threading.Event:
+        """Set when the current container has ended."""
+        return self.started_container.exited
+
+    def add_container(self, container: str) -> StartedContainer:
+        """Take over a container that was created: it is the current one, and is removed with the cell."""
+        self.current = StartedContainer(container)
+        self.containers.append(self.current)
+        return self.current
 
     def restart_limit(self) -> None:
         """Let the whole of the cell's time limit start now."""
@@ -204,13 +183,6 @@ class Session:
 
     def report_pull(self, progress: PullProgress) -> None:
         self._progress.pulling(self.task.cell, progress)
-
-    @property
-    def exited(self) -> threading.Event:
-        """Set when the container has ended."""
-        if self.watch is None:
-            raise RuntimeError("the scenario asked for the container's end before its start")
-        return self.watch.exited
 
     def hide(self, *values: str) -> None:
         """Keep these values out of everything that is written down."""
@@ -225,35 +197,29 @@ class Session:
 
     def _blame(self, failure: CellFailure) -> CellFailure:
         """The failure, or what happened to the container from outside that explains it."""
-        if failure.cause not in _SUSPICIOUS or self.container is None:
+        current = self.current
+        if failure.cause not in _SUSPICIOUS or current is None:
             return failure
-        if crash := self.log_signs().get(EMULATOR_CRASH):
+        if crash := current.log_signs().get(EMULATOR_CRASH):
             message = f"the emulator crashed ({one_line(crash)}): {failure.message}"
             return CellFailure(Cause.EMULATOR_CRASHED, message, detail=failure.detail)
-        if self.exit_state is not None:
+        if current.exit_state is not None:
             return failure
         try:
-            state = self.engine.state(self.container)
+            state = self.engine.state(current.id)
         except CellFailure as gone:
             return gone
         if deed := _disturbed(state):
             return CellFailure(Cause.CONTAINER_DISTURBED, f"{deed}: {failure.message}")
-        if not state.running and self.watch is not None and self.watch.interrupted:
+        if not state.running and current.watch is not None and current.watch.interrupted:
             message = f"the engine went away while the container ran, and ended it: {failure.message}"
             return CellFailure(Cause.ENGINE_LOST, message)
         return failure
 
     def check_undisturbed(self) -> None:
         """Raise if somebody paused the container or cut it off: its silence is then not the server's."""
-        if self.container is not None and (deed := _disturbed(self.engine.state(self.container))):
+        if self.current is not None and (deed := _disturbed(self.engine.state(self.current.id))):
             raise CellFailure(Cause.CONTAINER_DISTURBED, deed)
-
-    def close(self) -> None:
-        """Let go of the connections; the container is the cell's to remove."""
-        if self.watch is not None:
-            self.watch.close()
-        if self._server is not None:
-            self._server.close()
 
     def note_cost(self, cost: Decimal) -> None:
         """What the attempt has cost so far, by the server's count: a lower one later unspends nothing."""
@@ -285,8 +251,10 @@ class Session:
         limit = self.task.step_timeouts.get(name, limit) * self.task.slowness
         deadline = Deadline(limit, Cause.STEP_TIMEOUT, f"step {name}", within=self.deadline)
         record = StepRecord(deadline, self.redact, go_on)
-        if self._server is not None:
-            self._server.not_after = deadline.at
+        server = self.current.server if self.current else None
+        outer = server.not_after if server else math.inf
+        if server is not None:
+            server.not_after = min(outer, deadline.at)
         begin = time.monotonic()
         failure: CellFailure | None = None
         try:
@@ -302,8 +270,8 @@ class Session:
             failure = CellFailure(Cause.INTERNAL, self.redact(f"{type(error).__name__}: {error}"))
             raise
         finally:
-            if self._server is not None:
-                self._server.not_after = math.inf
+            if server is not None:
+                server.not_after = outer
             step = _finished(
                 name, title, phase, begin - self.started, time.monotonic() - begin, record, failure
             )

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 from websockets.exceptions import WebSocketException
@@ -72,12 +73,13 @@ LOG_SIGNS = {
 
 
 def start(session: Session, environment: Mapping[str, str]) -> None:
-    """Create and start the container; the session has its server from here on."""
+    """Create and start a container; the session has its server from here on."""
     task = session.task
+    number = len(session.containers) + 1
     spec = ContainerSpec(
         image=task.image,
         platform=task.platform,
-        name=f"e2e-matrix-{task.run_id}-{task.cell}-{task.attempt}".lower(),
+        name=_numbered(f"e2e-matrix-{task.run_id}-{task.cell}-{task.attempt}".lower(), number),
         labels={
             LABEL_RUN: task.run_id,
             LABEL_CELL: task.cell,
@@ -97,19 +99,24 @@ def start(session: Session, environment: Mapping[str, str]) -> None:
     )
     with session.limits.starts.passed(session.cancel) as waited:
         session.restart_limit()  # nobody's fault: the gate is ours
-        _start(session, spec, waited)
+        _start(session, spec, f"{_numbered('server', number)}.log", waited)
 
 
-def _start(session: Session, spec: ContainerSpec, waited: float) -> None:
+def _numbered(name: str, number: int) -> str:
+    """The first of an attempt's servers goes without a number: hardly any attempt has a second one."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _start(session: Session, spec: ContainerSpec, log_name: str, waited: float) -> None:
     task = session.task
     with session.step("start", "The container starts", phase="boot", limit=START_LIMIT) as step:
         if waited > WORTH_SAYING:
             step.note(waited_seconds=round(waited, 2))
-        session.container = session.engine.create(spec)
-        session.follow_log(session.container, LOG_SIGNS)
-        session.engine.start(session.container)
-        session.watch = session.engine.watch_exit(session.container)
-        session.server = AgentServer(_address(session, session.container), REQUEST_LIMIT * task.slowness)
+        started = session.add_container(session.engine.create(spec))
+        started.follow_log(session.engine, Path(task.folder), log_name, session.secrets, LOG_SIGNS)
+        session.engine.start(started.id)
+        started.watch = session.engine.watch_exit(started.id)
+        started.server = AgentServer(_address(session, started.id), REQUEST_LIMIT * task.slowness)
 
 
 def _address(session: Session, container: str) -> str:
@@ -133,7 +140,8 @@ def check_machine(session: Session) -> None:
         go_on=True,
     ) as step:
         try:
-            result = session.engine.exec(_container(session), ["uname", "-m"], step.deadline.remaining())
+            container = session.started_container.id
+            result = session.engine.exec(container, ["uname", "-m"], step.deadline.remaining())
         except CellFailure:
             _check_still_running(session)
             raise
@@ -197,15 +205,16 @@ def check_running(session: Session) -> None:
     Its watch gives up, too, where the engine is out of reach: a container that still runs is not to blame.
     """
     if session.exited.is_set():
-        state = session.engine.state(_container(session))
+        state = session.engine.state(session.started_container.id)
         if state.running:
             raise CellFailure(Cause.ENGINE_LOST, "the engine was out of reach while the container ran")
         raise ended(session, state)
 
 
 def ended(session: Session, state: ExitState) -> CellFailure:
-    log = session.read_log()
-    crash = session.log_signs().get(EMULATOR_CRASH)
+    container = session.started_container
+    log = container.read_log()
+    crash = container.log_signs().get(EMULATOR_CRASH)
     last = "\n".join(block(log[-8_000:], limit=8_000, lines=10_000).splitlines()[-20:])
     if crash:
         return CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash)}", detail=last)
@@ -310,15 +319,15 @@ def describe_server(session: Session) -> None:
 
 def stop(session: Session) -> None:
     """TERM, and a clean end within the grace; then look through the log for what has broken images before."""
-    container = _container(session)
+    container = session.started_container
     grace = session.task.step_timeouts.get("stop", STOP_GRACE) * session.task.slowness
     with session.step(
         "stop", "The server ends cleanly when it is stopped", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
         check_running(session)
         session.check_undisturbed()  # afterwards it cannot be seen why the server was deaf
-        state = session.engine.stop(container, grace)
-        session.exit_state = state
+        state = session.engine.stop(container.id, grace)
+        container.exit_state = state
         step.note(exit_code=state.exit_code)
         # 143 is TERM itself: uvicorn ends its work and then dies of the signal that it was sent.
         if state.exit_code not in (0, 143):
@@ -332,17 +341,11 @@ def stop(session: Session) -> None:
     with session.step(
         "log", "The log shows no known sign of a broken image", phase="removal", limit=STOP_LIMIT, go_on=True
     ) as step:
-        session.read_log()
-        signs = session.log_signs()
+        container.read_log()
+        log, signs = container.log, container.log_signs()
         if crash := signs.pop(EMULATOR_CRASH, None):
             raise CellFailure(Cause.EMULATOR_CRASHED, f"the emulator crashed: {one_line(crash)}")
-        step.note(bytes=session.log.total_bytes if session.log else 0)
+        step.note(bytes=log.total_bytes if log else 0)
         step.expect(
             "known signs of a broken image in the log", [], [one_line(text) for text in signs.values()]
         )
-
-
-def _container(session: Session) -> str:
-    if session.container is None:
-        raise RuntimeError("the scenario asked for the container before it was started")
-    return session.container
