@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from e2e_matrix.failures import Cause, Outcome
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # What was added since has defaults, so that a file of an older version reads as one that did not know of it.
-READABLE_VERSIONS = (1, 2)
+READABLE_VERSIONS = (1, 2, 3)
 
 
 def plain_decimal(value: Decimal) -> str:
@@ -60,7 +60,7 @@ class Step(Model):
     name: str
     title: str = Field(description="What the step shows, as one short sentence for a person")
     phase: str = Field(
-        description="The phase its time belongs to: pull, boot, checks, init, conversation or removal"
+        description="The phase its time belongs to: pull, boot, checks, init, conversation, script or removal"
     )
     outcome: Outcome
     start_seconds: Seconds
@@ -115,6 +115,51 @@ class Server(Model):
     python_version: str | None = None
 
 
+class ApiCall(Model):
+    """One HTTP request that a script sent to a server of its cell, as its own process saw it."""
+
+    method: str
+    path: str
+    status: int | None = Field(None, description="null: no answer came")
+    start_seconds: Seconds = Field(description="Counted from the attempt's start")
+    duration_seconds: Seconds
+
+
+class ScriptRun(Model):
+    """What an example script did, seen from outside."""
+
+    path: str = Field(description="As the matrix names it")
+    revision: str | None = Field(None, description="The commit that it was taken from, where the matrix says")
+    sha256: str | None = Field(None, description="Of the script's bytes")
+    sdk_version: str | None = Field(None, description="The openhands-sdk that it ran with")
+    exit_code: int | None = Field(None, description="null: a signal ended it, or it did not run")
+    signal: int | None = None
+    start_seconds: Seconds | None = Field(None, description="Its start, counted from the attempt's")
+    duration_seconds: Seconds | None = None
+    printed_cost_usd: Money | None = Field(None, description="What it printed after EXAMPLE_COST:")
+    server_cost_usd: Money | None = Field(None, description="Of its conversations, by the server's count")
+    conversations: int = Field(0, description="That it is known to have held")
+    first_request_seconds: Seconds | None = Field(
+        None, description="Its first request to the API, counted from the attempt's start"
+    )
+    calls: list[ApiCall] = Field([], description="The first and the last hundred")
+    calls_total: int = 0
+    terminal_status: str | None = Field(None, description="How its last conversation ended")
+    terminal_seconds: Seconds | None = Field(
+        None, description="When its last conversation had ended, counted from the attempt's start"
+    )
+    wasted_seconds: Seconds | None = Field(
+        None, description="How long it went on after that, but for stopping its server"
+    )
+    calls_after_terminal: int | None = Field(
+        None, description="Requests for the conversation's state since then"
+    )
+    left_behind: int = Field(0, description="Processes that it left running; they were ended")
+    output_bytes: int | None = Field(None, description="What it printed, as text without secrets")
+    output_dropped_bytes: int = Field(0, description="So much of its middle is not in script.log")
+    output_excerpt: str | None = Field(None, description="The end of it where something failed; hostile")
+
+
 class Attempt(Model):
     number: int = Field(ge=1)
     repetition: int = Field(1, ge=1, description="Which of the cell's repetitions it was a try at")
@@ -150,6 +195,7 @@ class Attempt(Model):
     log_bytes: int | None = Field(None, description="What the container printed, as text without secrets")
     log_dropped_bytes: int = Field(0, description="So much of its middle is not in server.log")
     log_complete: bool = Field(True, description="False where the engine may have lost more of it")
+    script: ScriptRun | None = Field(None, description="Where the scenario is an example script")
 
 
 class Spread(Model):
