@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from e2e_matrix.engine.base import (
     LABEL_RUN,
     ContainerSpec,
     Engine,
+    Mount,
     PullProgress,
     Resources,
     Support,
@@ -251,6 +253,39 @@ def test_arguments_environment_and_the_image_s_own(world: World) -> None:
     assert world.engine.logs(world.finish("environment", environment={"GREETING": "hi"}), 100) == b"hi"
     other = world.finish("1", "2", entrypoint=("/program", "print"))
     assert sorted(world.engine.logs(other, 100).split()) == [b"1", b"2"]
+
+
+def test_a_mount_is_one_folder_for_both_sides(world: World, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)  # the image's user is another
+    (tmp_path / "a: b,c").mkdir(mode=0o777)
+    (tmp_path / "a: b,c").chmod(0o777)
+    (tmp_path / "asked").write_text("from the host")
+    mounts = [Mount(str(tmp_path), "/shared"), Mount(f"{tmp_path}/a: b,c", f"{tmp_path}/a: b,c")]
+    written = world.finish("write", f"{tmp_path}/a: b,c/answer", "from inside", mounts=mounts)
+    assert world.engine.state(written).exit_code == 0, world.engine.logs(written, 1000)
+    assert (tmp_path / "a: b,c" / "answer").read_text() == "from inside"
+    assert world.engine.logs(world.finish("read", "/shared/asked", mounts=mounts), 100) == b"from the host"
+
+
+def test_a_read_only_mount_can_be_read_and_refuses_a_write(world: World, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    (tmp_path / "asked").write_text("from the host")
+    mounts = [Mount(str(tmp_path), "/shared", read_only=True)]
+    assert world.engine.logs(world.finish("read", "/shared/asked", mounts=mounts), 100) == b"from the host"
+    refused = world.finish("write", "/shared/answer", "from inside", mounts=mounts)
+    assert world.engine.state(refused).exit_code != 0
+    assert b"Read-only file system" in world.engine.logs(refused, 1000)
+    assert [one.name for one in tmp_path.iterdir()] == ["asked"]
+
+
+def test_a_mount_of_a_folder_that_is_missing_is_refused_and_nothing_made(
+    world: World, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing"
+    raised = failure(world, "create", world.spec("stay", mounts=[Mount(str(missing), "/shared")]))
+    assert raised.cause is Cause.ENGINE_REFUSED
+    assert str(missing) in raised.message
+    assert not missing.exists()
 
 
 def test_a_log_has_both_streams_and_a_limit(world: World) -> None:

@@ -108,6 +108,16 @@ def _program(process: FakeProcess) -> int:
         case ["environment"]:
             process.print(process.environment["GREETING"])
             return 0
+        case ["read", path]:
+            process.print(process.read(path))
+            return 0
+        case ["write", path, text]:
+            try:
+                process.write(path, text.encode())
+            except OSError as error:
+                process.print(f"{error.strerror}\n")
+                return 1
+            return 0
         case ["stay"]:
             process.wait_for_term()
             return 0

@@ -50,6 +50,8 @@ case "$1" in
   gush) /bin/yes "$3" | /bin/head -c "$2"; exit 0 ;;
   not-text) for i in 1 2 3 4 5 6; do /bin/printf '\\377 %s \\303\\n' $i; /bin/sleep 0.3; done; exit 0 ;;
   environment) /bin/printf %s "$GREETING"; exit 0 ;;
+  read) exec /bin/cat "$2" ;;
+  write) /bin/printf %s "$3" > "$2"; exit ;;
   stay) trap 'exit 0' TERM; while :; do /bin/sleep 0.02; done ;;
   deaf) trap '' TERM; while :; do /bin/sleep 0.02; done ;;
   serve) exec /bin/httpd -f -p {PORT} -h /www ;;

@@ -101,6 +101,18 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """A folder or file of the engine's host, seen at ``target`` inside. Both paths are absolute.
+
+    ``source`` has to be there: nothing is made for it (ENGINE_REFUSED on create).
+    """
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
 class ContainerSpec:
     image: str
     platform: str
@@ -112,6 +124,7 @@ class ContainerSpec:
     ports: Sequence[int] = ()  # published on 127.0.0.1, host port chosen by the engine
     host_alias: str | None = "host.docker.internal"  # resolves to the engine's host
     resources: Resources = field(default_factory=Resources)
+    mounts: Sequence[Mount] = ()
 
 
 @dataclass(frozen=True)

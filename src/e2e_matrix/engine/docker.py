@@ -18,6 +18,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig
+from docker.types import Mount as DockerMount
 from docker.utils import version_lt
 
 from e2e_matrix import owner
@@ -308,6 +309,11 @@ def _create(client: APIClient, spec: ContainerSpec) -> str:
             mem_limit=limits.memory_bytes,
             nano_cpus=None if limits.cpus is None else round(limits.cpus * 1e9),
             pids_limit=limits.pids,
+            # not `binds`, which makes a folder of root's where the source is missing
+            mounts=[
+                DockerMount(one.target, one.source, type="bind", read_only=one.read_only)
+                for one in spec.mounts
+            ],
             log_config=LogConfig(
                 type=LogConfig.types.JSON,
                 config={"max-size": str(LOG_FILE_BYTES), "max-file": str(LOG_FILES)},

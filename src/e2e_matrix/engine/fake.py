@@ -7,13 +7,16 @@ this engine and Docker to the same behaviour.
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
 
 from e2e_matrix.engine.base import (
     ContainerSpec,
@@ -23,6 +26,7 @@ from e2e_matrix.engine.base import (
     ExitState,
     ImageSummary,
     LogSink,
+    Mount,
     PlatformProbe,
     ProgressCallback,
     PulledImage,
@@ -85,6 +89,26 @@ class FakeProcess:
         if limit is not None and size_bytes > limit:
             self._container.end(_KILLED, oom_killed=True)
         self._check()
+
+    def read(self, path: str) -> bytes:
+        """The content of a file below a mount; the OSErrors are those of a real one."""
+        self._check()
+        return self._on_host(path)[0].read_bytes()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file below a mount; the OSErrors are those of a real one."""
+        self._check()
+        file, mount = self._on_host(path)
+        if mount.read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        file.write_bytes(data)
+
+    def _on_host(self, path: str) -> tuple[Path, Mount]:
+        wanted = PurePosixPath(path)
+        for mount in sorted(self.spec.mounts, key=lambda one: len(one.target), reverse=True):
+            if wanted.is_relative_to(mount.target):
+                return Path(mount.source, wanted.relative_to(mount.target)), mount
+        raise FileNotFoundError(errno.ENOENT, "no mount holds it", path)
 
     def listen(self, port: int) -> socket.socket:
         """The listening socket behind a published port; it is closed with the container."""
@@ -364,6 +388,9 @@ class FakeEngine:
             raise CellFailure(
                 Cause.PLATFORM_MISSING, f"{spec.image} is for {image.platform}, not {spec.platform}"
             )
+        for mount in spec.mounts:
+            if not Path(mount.source).exists():
+                raise CellFailure(Cause.ENGINE_REFUSED, f"bind source path does not exist: {mount.source}")
         with self._lock:
             if any(other.spec.name == spec.name for other in self._containers.values()):
                 raise CellFailure(Cause.ENGINE_REFUSED, f"the name {spec.name} is in use")
