@@ -100,29 +100,28 @@ class ServerEvent:
     kind: str
     status: str | None  # the execution status it tells, if it tells one
     error: str | None  # "code: detail" of a ConversationErrorEvent
+    stats: Any = None  # the usage so far, with exact decimals, where it tells that
 
 
 def parse_event(frame: str | bytes) -> ServerEvent | None:
     """Read one frame; None for what is no JSON object."""
     try:
-        event = json.loads(frame)
+        event = json.loads(frame, parse_float=_decimal)
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict):
         return None
     kind = str(event.get("kind", ""))
-    status = error = None
+    status = error = stats = None
     if kind == "ConversationStateUpdateEvent":
         # A subscriber that comes late is told once, inside the full state.
-        value = event.get("value")
-        if event.get("key") == "full_state" and isinstance(value, dict):
-            value = value.get("execution_status")
-        elif event.get("key") != "execution_status":
-            value = None
-        status = value if isinstance(value, str) else None
+        key, value = event.get("key"), event.get("value")
+        state = value if key == "full_state" and isinstance(value, dict) else {str(key): value}
+        told, stats = state.get("execution_status"), state.get("stats")
+        status = told if isinstance(told, str) else None
     elif kind == "ConversationErrorEvent":
         error = f"{event.get('code')}: {event.get('detail')}"
-    return ServerEvent(kind, status, error)
+    return ServerEvent(kind, status, error, stats)
 
 
 def parse_version(text: str | None) -> tuple[int, ...] | None:

@@ -167,6 +167,7 @@ def _attempt(
         tokens=findings.tokens,
         llm_calls=session.llm.calls(),
         server=findings.server,
+        script=findings.script,
         machine=findings.machine,
         exit_code=state.exit_code if state else None,
         oom_killed=state.oom_killed if state else False,

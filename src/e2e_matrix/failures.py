@@ -36,6 +36,8 @@ class Cause(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
     STEP_TIMEOUT = "step-timeout"
     CONVERSATION_ERROR = "conversation-error"
+    SCRIPT_FAILED = "script-failed"
+    SCRIPT_TIMEOUT = "script-timeout"
     NOT_STARTABLE = "not-startable"
     TAG_MISSING = "tag-missing"
     PLATFORM_MISSING = "platform-missing"
@@ -148,6 +150,16 @@ POLICIES: dict[Cause, Policy] = {
         _PRODUCT,
         "the conversation ended in error or stuck",
         "The step carries the server's own error text; check the model and its key first.",
+    ),
+    Cause.SCRIPT_FAILED: Policy(
+        _PRODUCT,
+        "the example script did not end as it should",
+        "Read script.log: the message has its last word. It runs by hand, too: docs/scripts.md says how.",
+    ),
+    Cause.SCRIPT_TIMEOUT: Policy(
+        _PRODUCT,
+        "the example script did not end in time",
+        "Look at its requests: what did it wait for? Raise the scenario's timeout where it needs longer.",
     ),
     Cause.NOT_STARTABLE: Policy(
         _PRODUCT,

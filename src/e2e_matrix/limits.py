@@ -1,6 +1,6 @@
-"""What the cells of one run share: gates that let so many through at a time, and the budget.
+"""What the cells of one run share: gates that let so many through at a time, the budget, what is found out once.
 
-Both are for threads of one process; a worker on another machine brings its own.
+All are for threads of one process; a worker on another machine brings its own.
 """
 
 from __future__ import annotations
@@ -101,10 +101,33 @@ class Budget:
                 raise CellFailure(cause, message)
 
 
+class Once:
+    """Finds a text for each key once, for all cells; who comes meanwhile waits for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._finding: dict[str, threading.Lock] = {}
+        self._found: dict[str, str] = {}
+
+    def get(self, key: str, find: Callable[[], str], cancel: Cancellation) -> str:
+        """What ``find`` gave for the key; where it raised, the next one tries. Raises why the run was stopped."""
+        with self._lock:
+            finding = self._finding.setdefault(key, threading.Lock())
+        while not finding.acquire(timeout=_LOOK_SECONDS):
+            cancel.check()
+        try:
+            if key not in self._found:
+                self._found[key] = find()
+            return self._found[key]
+        finally:
+            finding.release()
+
+
 class Limits:
-    """The gates and the budget of one run."""
+    """The gates and the budget of one run, and what its cells find out for one another."""
 
     def __init__(self, pulls: int = 1, starts: int = 1, budget: Budget | None = None) -> None:
         self.pulls = Gate(pulls)
         self.starts = Gate(starts)
         self.budget = budget or Budget()
+        self.sdk_versions = Once()

@@ -39,6 +39,7 @@ class CellTask:
     settings: Mapping[str, Any] = field(default_factory=dict)  # the scenario's own
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
+    build: str = ""  # what the images of one ref have in common; "": this image is of no ref
     expected_sha: str | None = None  # the commit that the image is said to be built from, 7 to 40 digits
     expected_version: str | None = None  # the release, or the beginning of one: 1.58.2, 1.58, 1
     step_timeouts: Mapping[str, float] = field(default_factory=dict)  # the matrix's own, not stretched

@@ -25,7 +25,7 @@ from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
 from e2e_matrix.progress import Progress
 from e2e_matrix.redaction import Secrets, secrets_by_name, secrets_in_url
-from e2e_matrix.results import LlmCall, Phases, Server, Step, Tokens
+from e2e_matrix.results import LlmCall, Phases, ScriptRun, Server, Step, Tokens
 from e2e_matrix.scenarios.started import StartedContainer
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
@@ -38,6 +38,8 @@ _SUSPICIOUS = frozenset(
         Cause.CONTAINER_DISTURBED,
         Cause.CONVERSATION_ERROR,
         Cause.LLM_UNAVAILABLE,
+        Cause.SCRIPT_FAILED,
+        Cause.SCRIPT_TIMEOUT,
         Cause.STEP_TIMEOUT,
         Cause.CELL_TIMEOUT,
     }
@@ -108,6 +110,7 @@ class Findings:
     machine: str | None = None
     cost_usd: Decimal | None = None
     tokens: Tokens | None = None
+    script: ScriptRun | None = None
     failure: CellFailure | None = None  # the first
 
 
@@ -171,9 +174,9 @@ class Session:
         """Set when the current container has ended."""
         return self.started_container.exited
 
-    def add_container(self, container: str) -> StartedContainer:
+    def add_container(self, container: str, name: str = "server") -> StartedContainer:
         """Take over a container that was created: it is the current one, and is removed with the cell."""
-        self.current = StartedContainer(container)
+        self.current = StartedContainer(container, name)
         self.containers.append(self.current)
         return self.current
 

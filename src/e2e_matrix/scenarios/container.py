@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from e2e_matrix.engine.base import (
     LABEL_RUN,
     ContainerSpec,
     ExitState,
+    Mount,
 )
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
@@ -72,14 +73,21 @@ LOG_SIGNS = {
 }
 
 
-def start(session: Session, environment: Mapping[str, str]) -> None:
-    """Create and start a container; the session has its server from here on."""
+def start(
+    session: Session,
+    environment: Mapping[str, str],
+    mounts: Sequence[Mount] = (),
+    name: str = "server",
+) -> None:
+    """Create and start a container; the session has its server from here on. Its log is called by ``name``."""
     task = session.task
-    number = len(session.containers) + 1
+    number = 1 + sum(started.name == name for started in session.containers)
     spec = ContainerSpec(
         image=task.image,
         platform=task.platform,
-        name=_numbered(f"e2e-matrix-{task.run_id}-{task.cell}-{task.attempt}".lower(), number),
+        name=_numbered(
+            f"e2e-matrix-{task.run_id}-{task.cell}-{task.attempt}".lower(), len(session.containers) + 1
+        ),
         labels={
             LABEL_RUN: task.run_id,
             LABEL_CELL: task.cell,
@@ -96,10 +104,11 @@ def start(session: Session, environment: Mapping[str, str]) -> None:
         },
         ports=(PORT,),
         resources=task.resources,
+        mounts=mounts,
     )
     with session.limits.starts.passed(session.cancel) as waited:
         session.restart_limit()  # nobody's fault: the gate is ours
-        _start(session, spec, f"{_numbered('server', number)}.log", waited)
+        _start(session, spec, name, number, waited)
 
 
 def _numbered(name: str, number: int) -> str:
@@ -107,13 +116,14 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _start(session: Session, spec: ContainerSpec, log_name: str, waited: float) -> None:
+def _start(session: Session, spec: ContainerSpec, name: str, number: int, waited: float) -> None:
     task = session.task
     with session.step("start", "The container starts", phase="boot", limit=START_LIMIT) as step:
         if waited > WORTH_SAYING:
             step.note(waited_seconds=round(waited, 2))
-        started = session.add_container(session.engine.create(spec))
-        started.follow_log(session.engine, Path(task.folder), log_name, session.secrets, LOG_SIGNS)
+        started = session.add_container(session.engine.create(spec), name)
+        log = f"{_numbered(name, number)}.log"
+        started.follow_log(session.engine, Path(task.folder), log, session.secrets, LOG_SIGNS)
         session.engine.start(started.id)
         started.watch = session.engine.watch_exit(started.id)
         started.server = AgentServer(_address(session, started.id), REQUEST_LIMIT * task.slowness)

@@ -19,8 +19,9 @@ _LOG_END, _LOG_SO_FAR = 10.0, 0.2
 class StartedContainer:
     """``container`` is the engine's id of one that was created; what follows is added as it comes."""
 
-    def __init__(self, container: str) -> None:
+    def __init__(self, container: str, name: str) -> None:
         self.id = container
+        self.name = name  # what it is to the scenario
         self.watch: ExitWatch | None = None
         self.exit_state: ExitState | None = None
         self.server: AgentServer | None = None

@@ -1,0 +1,74 @@
+"""What a script prints: kept like a server's log, and looked through for the cost that it tells."""
+
+from __future__ import annotations
+
+import re
+import threading
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Literal
+
+from e2e_matrix.log_file import LogFile
+from e2e_matrix.redaction import Secrets
+from e2e_matrix.scenarios.bill import MOST_PLAUSIBLE_COST
+from e2e_matrix.text import block
+
+LOG = "script.log"
+# What upstream's example runner looks for on stdout; of several lines it takes the first.
+COST_MARK = b"EXAMPLE_COST:"
+_LONGEST_COST = 200
+_LAST_LINES = 20
+_NUMBER = re.compile(r"\d{1,20}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+class Output:
+    """The sink of a script's streams; each brings whole lines, from a thread of its own."""
+
+    def __init__(self, folder: Path, secrets: Secrets) -> None:
+        self.log = LogFile(folder, secrets, {}, name=LOG)
+        self.cost: str | None = None  # as it was printed; hostile
+        self._lock = threading.Lock()
+        self._secrets = secrets
+
+    def write(self, stream: Literal["stdout", "stderr"], line: bytes) -> None:
+        with self._lock:  # so that no line of one stream begins within a line of the other
+            self.log.write(line)
+            if stream == "stdout" and self.cost is None and line.startswith(COST_MARK):
+                told = line.removeprefix(COST_MARK)[:_LONGEST_COST].decode("utf-8", "replace").strip()
+                self.cost = self._secrets.redact(told)
+
+    def close(self) -> None:
+        """Finish the file. Raises CellFailure (DISK_FULL) where the disk refused any of it."""
+        self.log.close()
+
+    def last_lines(self) -> str:
+        """The end of what was printed, redacted; hostile."""
+        lines = block(self.log.latest()[-8_000:], limit=8_000, lines=10_000).splitlines()
+        return "\n".join(lines[-_LAST_LINES:])
+
+    def last_word(self) -> str:
+        """The last line with text in it: of a Python program that failed, the exception."""
+        lines = [line for line in self.last_lines().splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ""
+
+
+def read_cost(printed: str) -> Decimal | None:
+    """A printed cost in US dollars; None for what can be none: text, nan, a negative or an absurd number."""
+    written = printed.removeprefix("$").strip()
+    if not _NUMBER.fullmatch(written):
+        return None
+    try:
+        cost = Decimal(written)
+    except InvalidOperation:
+        return None
+    return cost if cost <= MOST_PLAUSIBLE_COST else None
+
+
+def agree(printed: Decimal, counted: Decimal) -> bool:
+    """Whether a printed cost is the counted one, as exactly as it was printed; something is never nothing."""
+    if (printed == 0) != (counted == 0):
+        return False
+    exponent = printed.as_tuple().exponent
+    last_digit = Decimal(1).scaleb(exponent if isinstance(exponent, int) else 0)
+    # A float's last digits are noise: 0.1 + 0.2.
+    return abs(printed - counted) <= max(last_digit / 2, counted * Decimal("1e-9"))

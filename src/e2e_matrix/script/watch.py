@@ -1,0 +1,178 @@
+"""What becomes of the conversations of a script, learned from the server beside it.
+
+The script's own requests say which conversations there are, and with which key they can be asked for. Each is
+then watched as any client may: over its events WebSocket, which tells the end at once, or by asking where
+that is broken (1.29.0, upstream 3857). Nothing that is asked here is counted as the script's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import httpx
+
+from e2e_matrix.agent_server import STREAM_ERRORS, TERMINAL_STATUSES, AgentServer
+from e2e_matrix.scenarios import bill
+from e2e_matrix.script.broker import Call
+
+_REQUEST_LIMIT = 10.0  # seconds, natively
+_LAST_LOOK = 3.0
+_POLL_SECONDS = 0.5
+_RECEIVE_SECONDS = 0.2
+
+
+@dataclass
+class Watched:
+    """One conversation. Moments are on the monotonic clock."""
+
+    conversation: str
+    base_url: str
+    seen_at: float  # when the script began to ask for it
+    status: str | None = None
+    ended_at: float | None = None  # when its last terminal state was known
+    error: str | None = None  # "code: detail"; hostile
+    stats: Any = None
+
+    def learn(self, status: str | None, stats: Any, error: str | None = None) -> None:
+        """Take over what the server told; a conversation that runs again has not ended."""
+        self.stats = stats if stats is not None else self.stats
+        self.error = error or self.error
+        if status is None:
+            return
+        if status not in TERMINAL_STATUSES:
+            self.ended_at = None
+        elif self.ended_at is None:
+            self.ended_at = time.monotonic()
+        self.status = status
+
+    @property
+    def bill(self) -> bill.Bill:
+        metrics = self.stats.get("usage_to_metrics") if isinstance(self.stats, dict) else None
+        return bill.read(metrics)
+
+
+class Watch:
+    """Watches every conversation that ``see`` hears of. Thread-safe."""
+
+    def __init__(self, slowness: float) -> None:
+        self._slowness = slowness
+        self._lock = threading.Lock()
+        self._watchers: dict[tuple[str, str], _Watcher] = {}
+
+    def see(self, call: Call) -> None:
+        """Hear of a request of the script's; begin to watch the conversation that it is about."""
+        if call.conversation is None:
+            return
+        name = call.base_url, call.conversation
+        with self._lock:
+            watcher = self._watchers.get(name)
+            if watcher is None:
+                watched = Watched(call.conversation, call.base_url, call.started)
+                self._watchers[name] = _Watcher(watched, call.session_key, self._slowness)
+            elif call.session_key and watcher.is_shut_out:
+                watcher.try_again_with(call.session_key)
+
+    def last_look(self, base_url: str) -> None:
+        """Ask once more before that server is stopped, and let go of it."""
+        for watcher in self._all():
+            if watcher.watched.base_url == base_url:
+                watcher.last_look()
+
+    def close(self) -> None:
+        for watcher in self._all():
+            watcher.close()
+
+    @property
+    def conversations(self) -> list[Watched]:
+        """In the order in which the script asked for them."""
+        return sorted((watcher.watched for watcher in self._all()), key=lambda watched: watched.seen_at)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """Of all conversations together, by the servers' count; None where none has told any."""
+        costs = [cost for watched in self.conversations if (cost := watched.bill.cost)]
+        return sum(costs, Decimal(0)) if costs else None
+
+    @property
+    def error(self) -> str | None:
+        """The last conversation's, of those that did not finish."""
+        errors = [one.error for one in self.conversations if one.error and one.status != "finished"]
+        return errors[-1] if errors else None
+
+    def _all(self) -> list[_Watcher]:
+        with self._lock:
+            return list(self._watchers.values())
+
+
+class _Watcher:
+    """One conversation, on a thread of its own."""
+
+    def __init__(self, watched: Watched, session_key: str | None, slowness: float) -> None:
+        self.watched = watched
+        self.is_shut_out = False  # the server wants another key
+        self._server = AgentServer(watched.base_url, _REQUEST_LIMIT * slowness)
+        self._server.session_key = session_key
+        self._patience = _REQUEST_LIMIT * slowness
+        self._enough = threading.Event()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._watch, name="conversation", daemon=True)
+        self._thread.start()
+
+    def try_again_with(self, session_key: str) -> None:
+        self._server.session_key = session_key
+        self.is_shut_out = False
+        self._begin()
+
+    def last_look(self) -> None:
+        if self._enough.is_set():
+            return
+        self._end()
+        self._ask(_LAST_LOOK)
+        self._server.close()
+
+    def close(self) -> None:
+        self._end()
+        self._server.close()
+
+    def _end(self) -> None:
+        self._enough.set()
+        self._thread.join(self._patience)
+
+    def _watch(self) -> None:
+        """Until there is enough: events while the socket holds, questions where it does not."""
+        for _ in self._sockets():
+            if not self._ask(self._patience):
+                return
+
+    def _sockets(self) -> Iterator[None]:
+        """Listen to the events, again and again; yields whenever a socket broke or was refused."""
+        while not self._enough.is_set():
+            with suppress(*STREAM_ERRORS), closing(self._open()) as stream:
+                while not self._enough.is_set():
+                    if event := stream.receive(_RECEIVE_SECONDS):
+                        self.watched.learn(event.status, event.stats, event.error)
+            yield
+            self._enough.wait(_POLL_SECONDS)
+
+    def _open(self) -> Any:
+        return self._server.events(self.watched.conversation, self._patience)
+
+    def _ask(self, timeout: float) -> bool:
+        """Ask for the conversation over REST; False where it will not be told any more."""
+        try:
+            reply = self._server.conversation(self.watched.conversation, timeout)
+        except (httpx.HTTPError, OSError):
+            return True
+        self.is_shut_out = reply.status in (401, 403)
+        if reply.status == 200:
+            status = reply.field("execution_status")
+            self.watched.learn(status if isinstance(status, str) else None, reply.field("stats"))
+        return reply.status not in (401, 403, 404)

@@ -1,0 +1,1 @@
+print("all is well, and nothing is said of the cost")

@@ -1,0 +1,3 @@
+import os
+
+print(f"EXAMPLE_COST: {os.environ.get('NONSENSE', 'not much')}")
