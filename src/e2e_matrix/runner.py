@@ -39,6 +39,7 @@ from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
 from e2e_matrix.report import preload, write_reports
 from e2e_matrix.results import Attempt, Llm, Results
+from e2e_matrix.script import ahead
 from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after, why_not_started
 from e2e_matrix.settings import Settings
 from e2e_matrix.store import CALL_JOURNAL, RunFolder
@@ -100,6 +101,7 @@ def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], fol
     record = Record(
         replace(job, command=plan.command), clock, prepared, tools.engine.info(), llm, folder, digests
     )
+    _prepare_ahead(prepared, tools)
     tools.progress.run_started(
         folder.run_id, [cell.planned.id for cell in prepared], record.workers, f"{llm.model} ({llm.kind})"
     )
@@ -181,6 +183,14 @@ def _combine(cell: PlannedCell, answer: ResolvedImage | CellFailure, probe: Plat
     if probe.support is Support.UNSUPPORTED:
         failure = CellFailure(Cause.PLATFORM_UNSUPPORTED, probe.detail)
     return Prepared(cell, answer, probe, failure)
+
+
+def _prepare_ahead(prepared: Sequence[Prepared], tools: Tools) -> None:
+    """Begin to install the packages of scripts while the images are pulled."""
+    planned = [cell.planned for cell in prepared if not cell.failure]
+    wanted = [(cell.scenario_settings.get("sdk"), expected_version(cell.ref or "")) for cell in planned]
+    scripted = [sdk if sdk != "server" else version for sdk, version in wanted if sdk]
+    ahead.prepare(filter(None, scripted), tools.cancel, tools.progress.note)
 
 
 def _check_room(prepared: Sequence[Prepared], job: Job, tools: Tools) -> None:
@@ -341,6 +351,7 @@ class _Execution:
             settings=planned.scenario_settings,
             environment=planned.environment,
             resources=settings.resources,
+            build=f"{settings.image} {planned.ref}" if planned.ref else "",
             expected_sha=expected_sha(planned.ref or ""),
             expected_version=expected_version(planned.ref or ""),
             worker=worker,

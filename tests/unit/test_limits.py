@@ -88,3 +88,33 @@ def test_without_a_limit_nothing_is_ever_spent() -> None:
     budget.note("a", 1, Decimal("1e9"))
     budget.check("a")
     assert (budget.is_spent, budget.is_limited) == (False, False)
+
+
+def test_what_is_found_out_once_is_found_by_one_and_told_to_all() -> None:
+    once, found = Once(), []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def find() -> str:
+        found.append(1)
+        inside.set()
+        assert go_on.wait(10)
+        return "1.58.0"
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(once.get, "ref", find, Cancellation())
+        assert inside.wait(10)
+        others = [pool.submit(once.get, "ref", find, Cancellation()) for _ in range(2)]
+        go_on.set()
+        assert [one.result(10) for one in (first, *others)] == ["1.58.0"] * 3
+    assert found == [1]
+
+
+def test_what_could_not_be_found_is_looked_for_by_the_next() -> None:
+    once = Once()
+
+    def fail() -> str:
+        raise CellFailure(Cause.ENGINE_LOST, "gone")
+
+    with pytest.raises(CellFailure):
+        once.get("ref", fail, Cancellation())
+    assert once.get("ref", lambda: "1.58.0", Cancellation()) == "1.58.0"
