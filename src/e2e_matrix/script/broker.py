@@ -44,9 +44,9 @@ _LAST_WORDS = 2.0  # seconds at the most for reading what was sent before the en
 
 @dataclass(frozen=True)
 class BootRequest:
-    """What the script wants of a server, as it would have started it."""
+    """What is wanted of a server. ``port`` is where the script looks for it, None where it is told an address."""
 
-    port: int
+    port: int | None
     host: str
     extra_env: Mapping[str, str]
     use_session_api_key: bool
@@ -142,16 +142,16 @@ class Broker:
         self, connection: _Connection, request: BootRequest, boot: Callable[[BootRequest], Booted]
     ) -> None:
         if connection.is_over:
-            self._ports.release(request.port)
+            self._ports.release(connection.port)
             return
         try:
             booted = boot(request)
         except CellFailure as failure:
             self.failures.append(failure)
-            self._ports.release(request.port)
+            self._ports.release(connection.port)
             connection.answer({"error": failure.message})
             return
-        self._ports.settle(request.port, booted.base_url)
+        self._ports.settle(connection.port, booted.base_url)
         with self._lock:
             connection.booted = booted
             if connection.is_over:  # the script was gone before the server was there
@@ -164,8 +164,7 @@ class Broker:
         except CellFailure as failure:
             self.failures.append(failure)
         finally:
-            if connection.request:
-                self._ports.release(connection.request.port)
+            self._ports.release(connection.port)
         connection.answer({})
 
     # From here on: on the broker's thread.
@@ -236,7 +235,7 @@ class Broker:
 
     def _ask(self, connection: _Connection, wanted: dict[str, Any]) -> None:
         request = _boot_request(wanted)
-        if request is None:
+        if request is None or request.port is None:
             connection.answer({"error": "it needs a port from 1 to 65535, and text as its environment"})
             return
         try:
@@ -245,7 +244,7 @@ class Broker:
             connection.answer({"error": str(error)})
             return
         if is_free:
-            connection.request = request
+            connection.request, connection.port = request, request.port
             self._requests.put(connection)
         else:
             connection.answer({"error": f"another server of this script has port {request.port}"})
@@ -264,6 +263,7 @@ class _Connection:
         self.socket = client
         self.unread = b""
         self.request: BootRequest | None = None
+        self.port = 0  # that of the request
         self.booted: Booted | None = None
         self.is_over = False  # its server is not needed any more
 
