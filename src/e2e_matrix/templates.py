@@ -51,17 +51,32 @@ class Template:
         fields = dict.fromkeys(field for _, field, _, _ in pieces if field is not None)
         return cls(text, tuple(fields), tuple((literal, field) for literal, field, _, _ in pieces))
 
+    @property
+    def literals(self) -> tuple[str, ...]:
+        """The text between the fields."""
+        return tuple(literal for literal, _ in self._parts)
+
     def length(self, values: Mapping[str, str]) -> int:
-        """How many characters ``render`` would return."""
-        return sum(
-            len(literal) + (len(values[field]) if field is not None else 0) for literal, field in self._parts
-        )
+        """How many characters ``render`` would return, without the fields that ``values`` does not hold."""
+        return sum(len(literal) + len(values.get(field or "", "")) for literal, field in self._parts)
 
     def render(self, values: Mapping[str, str]) -> str:
         """The text with every field replaced; ``values`` must hold all of ``fields``."""
         return "".join(
             literal + (values[field] if field is not None else "") for literal, field in self._parts
         )
+
+    def filled(self, values: Mapping[str, str]) -> str:
+        """A template again: the fields that ``values`` holds are replaced, the others are left."""
+        return "".join(
+            _escaped(literal)
+            + ("" if field is None else _escaped(values[field]) if field in values else f"{{{field}}}")
+            for literal, field in self._parts
+        )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def is_image_reference(text: str) -> bool:
@@ -77,6 +92,11 @@ def is_tag(text: str) -> bool:
 def is_platform(text: str) -> bool:
     """Whether it reads os/arch or os/arch/variant (OCI image spec, image index)."""
     return _PLATFORM.fullmatch(text) is not None
+
+
+def is_revision(text: str) -> bool:
+    """Whether git can be asked for it as a commit, and takes it neither for an option nor for a range."""
+    return re.fullmatch(r"(?!-)(?!.*\.\.)[^\s\x00-\x20:?*\[\\]{1,250}", text) is not None
 
 
 def is_http_url(text: str) -> bool:
