@@ -43,8 +43,8 @@ class Script:
 
 # A built-in scenario is its settings.
 Scenarios = Mapping[str, "Script | Mapping[str, Any]"]
-# (what it is for a message, template, fill in only what is known) -> its text, None where that is impossible.
-Render = Callable[[str, Template, bool], str | None]
+# (what it is, for a message; its template) -> its text in a cell, None where that is impossible.
+Render = Callable[[str, Template], str | None]
 
 
 def scenarios_of(matrix: Matrix) -> tuple[Scenarios, list[Problem]]:
@@ -65,8 +65,8 @@ def scenarios_of(matrix: Matrix) -> tuple[Scenarios, list[Problem]]:
                 hint = "write a scenario for each of their folders"
                 problems.append(matrix.problem((*where, "script"), message, hint))
             else:
-                of = f"another is of {other.origin!r}" if isinstance(other, Script) else "another is built in"
-                message = f"{origin!r} makes a scenario {name!r}, and {of}"
+                of = f"of {other.origin!r}" if isinstance(other, Script) else "without `script:`"
+                message = f"there is a scenario {name!r} already, {of}"
                 problems.append(matrix.problem(where, message, "rename one of the two", key=True))
     return found, problems
 
@@ -150,7 +150,11 @@ def find(folder: Path, pattern: str) -> list[str]:
             room -= len(names)
             visible = (name for name in names if part.startswith(".") or not name.startswith("."))
             paths += [f"{base}{name}" for name in visible if matches(name)]
-    return sorted(path for path in paths if path.endswith(SUFFIX) and (folder / path).is_file())
+    found = sorted(path for path in paths if path.endswith(SUFFIX) and (folder / path).is_file())
+    for path in found:
+        if not path.isprintable():
+            raise ValueError(f"the name {path!r} cannot be shown: rename the file")
+    return found
 
 
 def _matcher(glob: str) -> Callable[[str], object]:
@@ -183,10 +187,15 @@ class _Parsed:
 
 
 class Scripts:
-    """The script scenarios of a plan. ``fields``: what a template may use beside RUN_TIME_FIELDS."""
+    """The script scenarios of a plan. ``fields``: what a template may use beside RUN_TIME_FIELDS.
 
-    def __init__(self, matrix: Matrix, scenarios: Scenarios, fields: Collection[str]) -> None:
-        self.problems: list[Problem] = []
+    What is wrong is added to ``problems``.
+    """
+
+    def __init__(
+        self, matrix: Matrix, scenarios: Scenarios, fields: Collection[str], problems: list[Problem]
+    ) -> None:
+        self._problems = problems
         self._matrix = matrix
         self._fields = list(fields)
         self._sections: dict[str, _Parsed] = {}
@@ -200,14 +209,14 @@ class Scripts:
                     self._look_at(script, path if isinstance(path, str) else path.render({}))
 
     def settings(self, script: Script, render: Render) -> dict[str, Any]:
-        """A cell's, as plain data; what is wrong with them is among ``problems`` afterwards."""
+        """A cell's, as plain data; empty where there is a problem with them."""
         parsed = self._sections[script.origin]
         if parsed.broken:
             parsed.idle.clear()  # nobody knows what they would match
             return {}
 
-        def text(*place: str | int, partly: bool = False) -> str | None:
-            return render(_label(script.origin, place), parsed.templates[place], partly)
+        def text(*place: str | int) -> str | None:
+            return render(_label(script.origin, place), parsed.templates[place])
 
         path = script.found or text("script")
         at = None if script.section.at is None else text("at")
@@ -236,8 +245,8 @@ class Scripts:
             path=path,
             at=at,
             expect=Expect.model_validate(expect),
-            environment={name: text(*place, partly=True) or "" for name, place in environment.items()},
-            arguments=[text(*place, partly=True) or "" for place in arguments],
+            environment={name: text(*place) or "" for name, place in environment.items()},
+            arguments=[text(*place) or "" for place in arguments],
             **values,
         )
         return filled.model_dump(mode="json", by_alias=True)
@@ -306,14 +315,13 @@ class Scripts:
             self._report(script, ("script",), f"script: {message}", hint)
 
     def _report(self, script: Script, place: Location, message: str, hint: str) -> None:
-        self.problems.append(self._matrix.problem(("scenarios", script.origin, *place), message, hint))
+        self._problems.append(self._matrix.problem(("scenarios", script.origin, *place), message, hint))
 
 
 def _slips(file: str, path: str, stdin: str, is_found: bool) -> Iterator[tuple[str, str]]:
     """What is wrong with a script, and what to do."""
     leave = "add it to exclude" if is_found else "leave it out"
     try:
-        path.encode()
         if Path(file).is_dir():
             yield (
                 f"{path!r} is a folder",
@@ -328,9 +336,6 @@ def _slips(file: str, path: str, stdin: str, is_found: bool) -> Iterator[tuple[s
             return
         with Path(file).open("rb") as opened:
             data = opened.read(MAX_BYTES + 1)
-    except UnicodeEncodeError:
-        yield f"the name {path!r} is not UTF-8", f"rename it, or {leave}"
-        return
     except OSError as error:
         yield f"{path!r} cannot be read: {error.strerror}", "check the name and its permissions"
         return

@@ -174,8 +174,7 @@ class _Planner:
             for name, text in texts.items()
             if text is not None and name.split(".")[0] not in broken and (template := self._parse(name, text))
         }
-        self.scripts = Scripts(matrix, self.scenarios, self.fields)
-        self.problems += self.scripts.problems
+        self.scripts = Scripts(matrix, self.scenarios, self.fields, self.problems)
         self.room = MAX_TEXT
 
     def cells(self) -> Iterator[PlannedCell]:
@@ -253,26 +252,18 @@ class _Planner:
             return dict(chosen)
         if self.room < 0:
             return {}
+        known = {**values, **{name: f"{{{name}}}" for name in RUN_TIME_FIELDS}}
 
-        def render(name: str, template: Template, partly: bool) -> str | None:
-            return self._render(name, template, values, combination, RUN_TIME_FIELDS if partly else None)
+        def render(name: str, template: Template) -> str | None:
+            return self._render(name, template, known, combination)
 
-        told = len(self.scripts.problems)
-        settings = self.scripts.settings(chosen, render)
-        self.problems += self.scripts.problems[told:]
-        return settings
+        return self.scripts.settings(chosen, render)
 
     def _render(
-        self,
-        name: str,
-        template: Template,
-        known: Mapping[str, str],
-        combination: Combination,
-        later: Container[str] | None = None,
+        self, name: str, template: Template, known: Mapping[str, str], combination: Combination
     ) -> str | None:
-        """The template's text, with ``later`` a template of these fields; None, and a problem, where a field
-        has no value in this cell."""
-        missing = [one for one in template.fields if one not in known and one not in (later or ())]
+        """The template's text; None, and a problem, where a field has no value in this cell."""
+        missing = [field_name for field_name in template.fields if field_name not in known]
         if missing:
             if "image" not in missing:  # without an image its own problem is there already
                 message = f"the cell ({_shown(combination.values)}) has no {missing[0]}, which {name} needs"
@@ -281,7 +272,7 @@ class _Planner:
             return None
         if not self._has_room(name, template.length(known)):
             return None
-        return template.render(known) if later is None else template.filled(known)
+        return template.render(known)
 
     def _parse(self, name: str, text: str) -> Template | None:
         known = [*self.fields, "image"] if name == "arch-image" else self.fields

@@ -57,26 +57,16 @@ class Template:
         return tuple(literal for literal, _ in self._parts)
 
     def length(self, values: Mapping[str, str]) -> int:
-        """How many characters ``render`` would return, without the fields that ``values`` does not hold."""
-        return sum(len(literal) + len(values.get(field or "", "")) for literal, field in self._parts)
+        """How many characters ``render`` would return."""
+        return sum(
+            len(literal) + (len(values[field]) if field is not None else 0) for literal, field in self._parts
+        )
 
     def render(self, values: Mapping[str, str]) -> str:
         """The text with every field replaced; ``values`` must hold all of ``fields``."""
         return "".join(
             literal + (values[field] if field is not None else "") for literal, field in self._parts
         )
-
-    def filled(self, values: Mapping[str, str]) -> str:
-        """A template again: the fields that ``values`` holds are replaced, the others are left."""
-        return "".join(
-            _escaped(literal)
-            + ("" if field is None else _escaped(values[field]) if field in values else f"{{{field}}}")
-            for literal, field in self._parts
-        )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def is_image_reference(text: str) -> bool:

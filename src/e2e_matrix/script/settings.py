@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -20,12 +20,9 @@ from e2e_matrix.matrix_fields import (
     text_of,
     wrong,
 )
-from e2e_matrix.templates import Template
 
-#: Fields that get their values when the script starts: in `environment` and `arguments` they stay until then.
-BASE_URL = "base-url"
-SESSION_API_KEY = "session-api-key"
-RUN_TIME_FIELDS = (BASE_URL, SESSION_API_KEY)
+#: Fields of `environment` and `arguments` that get their values when the script starts.
+RUN_TIME_FIELDS = ("base-url", "session-api-key")
 
 MOST_PATTERNS = 1000
 _SDK_WORDS = ("server", "checkout")
@@ -119,10 +116,11 @@ class ScriptSection(Section):
 
 
 class ScriptSettings(BaseModel):
-    """One script in one cell, planned: every field has its value but those of RUN_TIME_FIELDS.
+    """One script in one cell, planned: every field has its value, but RUN_TIME_FIELDS stand as they are
+    (``{base-url}``) in ``environment`` and ``arguments``.
 
     ``script`` is an absolute path, ``path`` the same as matrix.yaml says it. ``timeout`` is in seconds, as on
-    a native engine. The values of ``environment`` may be secret; they and ``arguments`` are templates still.
+    a native engine. The values of ``environment`` may be secret.
     """
 
     model_config = ConfigDict(
@@ -142,18 +140,6 @@ class ScriptSettings(BaseModel):
     arguments: list[str] = []
     cwd: Folder = "checkout"
     stdin: Stdin = "refuse"
-
-    @property
-    def needs_server(self) -> bool:
-        """Whether the cell has to boot a server before the script can be told of it."""
-        texts = [*self.environment.values(), *self.arguments]
-        return any(Template.parse(text).fields for text in texts)
-
-    def filled(self, base_url: str, session_api_key: str) -> tuple[dict[str, str], Sequence[str]]:
-        """Environment and arguments as the script gets them."""
-        values = {BASE_URL: base_url, SESSION_API_KEY: session_api_key}
-        environment = {name: Template.parse(text).render(values) for name, text in self.environment.items()}
-        return environment, [Template.parse(text).render(values) for text in self.arguments]
 
 
 def recorded(settings: dict[str, Any]) -> dict[str, Any]:
