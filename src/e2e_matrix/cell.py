@@ -19,7 +19,7 @@ from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
 from e2e_matrix.progress import Progress
 from e2e_matrix.results import Attempt
-from e2e_matrix.scenarios import SCENARIOS
+from e2e_matrix.scenarios import find
 from e2e_matrix.scenarios.base import Deadline, LlmLedger, Session
 from e2e_matrix.scenarios.container import WORTH_SAYING
 from e2e_matrix.task import CellTask
@@ -48,7 +48,7 @@ def run_cell(
         try:
             limits.budget.check_before(task.cell)
             pulled = _pull(session)
-            SCENARIOS[task.scenario].run(session)
+            find(task.scenario, task.settings).run(session)
         finally:
             _finish_logs(session)
     except CellFailure as error:

@@ -6,9 +6,11 @@ Axes, include, exclude, max-parallel and fail-fast have GitHub Actions' names an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticKnownError
 
 from e2e_matrix.errors import Problem
 from e2e_matrix.matrix_fields import (
@@ -23,31 +25,49 @@ from e2e_matrix.matrix_fields import (
     Positive,
     Repeats,
     Retries,
-    ScenarioSettings,
+    Section,
     TemplateText,
     Url,
     Variable,
     Whole,
+    free,
 )
 from e2e_matrix.matrix_yaml import Document, Location
+from e2e_matrix.script.settings import ScriptSection
 
 Combination = Annotated[dict[str, Filled], Field(min_length=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-    )
+class _ScenarioSchema:
+    """Of a scenario with `script:` every key is known, of another the scenario knows them."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        script, _ = handler(core_schema)["anyOf"]
+        return {
+            "if": {"type": "object", "required": ["script"]},
+            "then": script,
+            "else": {"type": ["object", "null"]},
+        }
 
 
-class Cells(_Section):
+def _scenario(value: object) -> object:
+    """`deferred-init:` with nothing below it is the scenario as it comes."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise PydanticKnownError("dict_type")
+    return ScriptSection.model_validate(value) if "script" in value else free(value)
+
+
+Scenario = Annotated[ScriptSection | dict[str, Any], BeforeValidator(_scenario), _ScenarioSchema()]
+
+
+class Cells(Section):
     """``matrix:``: every key but include and exclude is an axis."""
 
-    axes: dict[str, list[Filled]] = {}
-    include: list[Combination] = []
-    exclude: list[Combination] = []
+    axes: dict[str, list[Filled]] = Field({})
+    include: list[Combination] = Field([])
+    exclude: list[Combination] = Field([])
 
     @model_validator(mode="before")
     @classmethod
@@ -70,7 +90,7 @@ class Cells(_Section):
         return schema
 
 
-class ResourceLimits(_Section):
+class ResourceLimits(Section):
     """What one container may use; null is no limit."""
 
     memory: Memory | None = Field(
@@ -82,7 +102,7 @@ class ResourceLimits(_Section):
     pids: Whole | None = Field(512, description="Processes and threads")
 
 
-class RetryLimits(_Section):
+class RetryLimits(Section):
     """How often a cell is tried again; docs/failures.md says for which causes."""
 
     product: Retries = Field(0, description="After the product failed: passing then is flaky")
@@ -91,14 +111,14 @@ class RetryLimits(_Section):
     )
 
 
-class CostLimits(_Section):
+class CostLimits(Section):
     """What may be spent, in US dollars; null is no limit."""
 
     cell: Dollars | None = Field(None, description="By one cell, over all of its attempts")
     run: Dollars | None = Field(None, description="By the whole run")
 
 
-class LlmSection(_Section):
+class LlmSection(Section):
     """The model that the conversation talks to. Without ``model`` the run's own stand-in answers."""
 
     model: TemplateText | None = Field(None, description="As litellm names it; may have {fields}")
@@ -106,7 +126,7 @@ class LlmSection(_Section):
     api_key_env: Variable = Field("LLM_API_KEY", description="The NAME of the variable that holds the key")
 
 
-class Matrix(_Section):
+class Matrix(Section):
     """The whole of matrix.yaml."""
 
     image: TemplateText = Field(
@@ -120,8 +140,9 @@ class Matrix(_Section):
     ref: Filled = Field("latest", description="A release, a commit, a branch, or latest")
     platform: TemplateText = Field("linux/{arch}", description="os/arch, as registries write it")
     matrix: Cells = Field(description="The axes; include and exclude as in GitHub Actions")
-    scenarios: dict[str, ScenarioSettings] = Field(
-        {"deferred-init": {}}, description="What is done to each image, with the scenario's own settings"
+    scenarios: dict[str, Scenario] = Field(
+        {"deferred-init": {}},
+        description="What is done to each image: scenarios with their own settings, or scripts by any name",
     )
     repeat: Repeats = Field(1, description="How often each cell is run")
     max_parallel: Whole | None = Field(None, description="Cells at a time; null: one per CPU of the engine")
@@ -166,6 +187,11 @@ class Matrix(_Section):
     def file(self) -> str:
         """The path it was read from, as it was given."""
         return self._document.file
+
+    @property
+    def folder(self) -> Path:
+        """Where the paths in the file begin."""
+        return Path(self._document.file).parent
 
     def problem(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """A Problem at the place in the file where the value (or key) at ``where`` was written."""

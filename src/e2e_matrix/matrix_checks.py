@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Container, Iterator, Mapping, Set
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from e2e_matrix.errors import Problem
 from e2e_matrix.matrix import Matrix
+from e2e_matrix.matrix_scripts import Scenarios, Script, scenarios_of
 from e2e_matrix.plan import MAX_CELLS, expand, idle_excludes, plan_cells, template_problems
+from e2e_matrix.script.settings import RUN_TIME_FIELDS, ScriptSection
 from e2e_matrix.settings import Overrides, resolve
 from e2e_matrix.templates import FIELD_NAME, Template, did_you_mean
 
 # A template's own words, and what results.json calls the scenario of a cell.
 RESERVED_AXES = frozenset({"image", "scenario"})
+_NO_KEYS = RESERVED_AXES.union(RUN_TIME_FIELDS)
+_SCRIPT_KEYS = frozenset(str(one.alias) for one in ScriptSection.model_fields.values())
 _FEWER = "use fewer values, or several files"
 
 
@@ -23,12 +28,14 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
 
     Keys in ``broken`` hold defaults in the place of what was reported already: nothing is said about them.
     """
-    if "scenarios" not in broken:
-        yield from _scenarios(matrix, scenarios)
+    yield from _scenarios(matrix, scenarios)
+    # Of a glob as many as it finds; what is wrong with it, the plan says.
+    names, _ = scenarios_of(matrix)
+    yield from _taken(matrix, scenarios, names)
     if not {"scenarios", "step-timeouts"} & broken:
         yield from _step_timeouts(matrix, scenarios)
     settings = resolve(matrix, Overrides(), {})
-    if slips := [*_axes(matrix), *_entries(matrix, broken)]:
+    if slips := [*_axes(matrix, len(names)), *_entries(matrix, broken)]:
         yield from slips
         yield from template_problems(matrix, settings, broken)
         return  # the cells would only repeat the slips
@@ -45,7 +52,7 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
         where = ("matrix", "exclude") if exclude else ("matrix",)
         yield matrix.problem(where, message, hint, key=True)
         return
-    cells = len(combinations) * max(1, len(matrix.scenarios))
+    cells = len(combinations) * max(1, len(names))
     if cells > MAX_CELLS:
         yield matrix.problem(("matrix", "include"), _too_many("include makes", cells), _FEWER, key=True)
         return
@@ -56,23 +63,38 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
 def _scenarios(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
     if not matrix.scenarios:
         yield matrix.problem(("scenarios",), "scenarios: must not be empty", f"known: {', '.join(known)}")
-    for name in matrix.scenarios:
+    for name, settings in matrix.scenarios.items():
+        if isinstance(settings, ScriptSection):
+            continue
         if name not in known:
             where = ("scenarios", name)
-            yield matrix.problem(where, f"unknown scenario {name!r}", did_you_mean(name, known), key=True)
+            hint = f"{did_you_mean(name, known)}; a script scenario needs `script:`"
+            yield matrix.problem(where, f"unknown scenario {name!r}", hint, key=True)
         elif isinstance(known, Mapping):
-            yield from _scenario_settings(matrix, name, known[name].Settings)
+            yield from _scenario_settings(matrix, name, settings, known[name].Settings)
 
 
-def _scenario_settings(matrix: Matrix, scenario: str, model: type[BaseModel]) -> Iterator[Problem]:
+def _taken(matrix: Matrix, known: Collection[str], names: Scenarios) -> Iterator[Problem]:
+    """A scenario's name tells what was done to an image, in every report."""
+    for name, script in names.items():
+        if isinstance(script, Script) and name in known:
+            message = f"the name {name!r} is taken: it is a scenario of e2e-matrix, without `script:`"
+            yield matrix.problem(("scenarios", script.origin), message, "rename it", key=True)
+
+
+def _scenario_settings(
+    matrix: Matrix, scenario: str, settings: Mapping[str, Any], model: type[BaseModel]
+) -> Iterator[Problem]:
     try:
-        model.model_validate(matrix.scenarios[scenario])
+        model.model_validate(settings)
     except ValidationError as error:
         for item in error.errors():
             setting = str(item["loc"][0])
             unknown = item["type"] == "extra_forbidden"
             message = f"unknown setting {setting!r}" if unknown else f"{setting}: {item['msg']}"
             hint = did_you_mean(setting, model.model_fields) if unknown else ""
+            if unknown and setting in _SCRIPT_KEYS:
+                hint = f"only a scenario with `script:` has {setting}"
             yield matrix.problem(("scenarios", scenario, setting), message, hint, key=unknown)
 
 
@@ -81,27 +103,37 @@ def _step_timeouts(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
     if not isinstance(known, Mapping):
         return
     steps = {step for name in matrix.scenarios if name in known for step in known[name].STEPS}
+    if any(isinstance(settings, ScriptSection) for settings in matrix.scenarios.values()):
+        steps.update(_script_steps())
     for name in matrix.step_timeouts:
         if name not in steps:
             hint = did_you_mean(name, sorted(steps))
             yield matrix.problem(("step-timeouts", name), f"there is no step {name!r}", hint, key=True)
 
 
-def _axes(matrix: Matrix) -> Iterator[Problem]:
+def _script_steps() -> Collection[str]:
+    from e2e_matrix.scenarios import script  # loads the clients that scenarios drive a server with
+
+    return script.STEPS
+
+
+def _axes(matrix: Matrix, scenarios: int) -> Iterator[Problem]:
     axes = matrix.matrix.axes
+    has_script = any(isinstance(one, ScriptSection) for one in matrix.scenarios.values())
+    reserved = RESERVED_AXES.union(RUN_TIME_FIELDS if has_script else ())
     for name, values in axes.items():
         where = ("matrix", name)
         if not FIELD_NAME.fullmatch(name):
             hint = "begin with a letter; letters, digits, '_' and '-' may follow"
             yield matrix.problem(where, f"{name!r} cannot name an axis", hint, key=True)
-        elif name in RESERVED_AXES:
+        elif name in reserved:
             yield matrix.problem(where, f"{name!r} is taken: it cannot name an axis", "rename it", key=True)
         if not values:
             yield matrix.problem(where, f"the axis {name} is empty", "add a value, or remove it", key=True)
         for index, value in enumerate(values):
             if value in values[:index]:
                 yield matrix.problem((*where, index), f"{value!r} is in {name} twice", "remove one")
-    cells = math.prod(map(len, axes.values())) * max(1, len(matrix.scenarios))
+    cells = math.prod(map(len, axes.values())) * max(1, scenarios)
     if cells > MAX_CELLS:
         yield matrix.problem(("matrix",), _too_many("the axes make", cells), _FEWER, key=True)
     for key, entries in (("include", matrix.matrix.include), ("exclude", matrix.matrix.exclude)):
@@ -125,7 +157,7 @@ def _entries(matrix: Matrix, broken: Container[str]) -> Iterator[Problem]:
                 yield matrix.problem(
                     where, f"exclude: unknown axis {name!r}", did_you_mean(name, axes), key=True
                 )
-    if any(key in broken for key in ("image", "arch-image", "platform", "llm", "environment")):
+    if any(key in broken for key in ("image", "arch-image", "platform", "llm", "environment", "scenarios")):
         return
     known = list(dict.fromkeys([*axes, *_template_fields(matrix)]))
     for index, entry in enumerate(matrix.matrix.include):
@@ -138,9 +170,12 @@ def _entries(matrix: Matrix, broken: Container[str]) -> Iterator[Problem]:
 
 def _template_fields(matrix: Matrix) -> Iterator[str]:
     texts = [matrix.image, matrix.arch_image, matrix.platform, matrix.llm.model, *matrix.environment.values()]
+    for settings in matrix.scenarios.values():
+        if isinstance(settings, ScriptSection):
+            texts += settings.templates()
     for text in texts:
         if text is not None:
-            yield from (field for field in Template.parse(text).fields if field not in RESERVED_AXES)
+            yield from (field for field in Template.parse(text).fields if field not in _NO_KEYS)
 
 
 def _values_hint(matrix: Matrix) -> str:

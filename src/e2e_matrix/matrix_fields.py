@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from e2e_matrix.matrix_yaml import Scalar
@@ -35,6 +35,16 @@ _LONGEST_TEXT = 4096
 Measure = TypeVar("Measure", int, float)
 
 
+class Section(BaseModel):
+    """A mapping of matrix.yaml with keys of its own: kebab-case, and no others."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
+
+
 def kind_of(value: object) -> str:
     """How a message calls a value: as it was written where it is short, else by its kind."""
     match value:
@@ -49,7 +59,8 @@ def kind_of(value: object) -> str:
     return repr(value)
 
 
-def _wrong(message: str, hint: str = "") -> PydanticCustomError:
+def wrong(message: str, hint: str = "") -> PydanticCustomError:
+    """What a validator raises: matrix_load.py puts the place before ``message``, and ``hint`` below it."""
     # As a context and not as the template: pydantic would take braces in the message for its own.
     return PydanticCustomError("unusable", "{message}", {"message": message, "hint": hint})
 
@@ -58,7 +69,7 @@ def _plain(value: object) -> object:
     return value.value if isinstance(value, Scalar) else value
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """Any scalar, as it was written: a ref of 1.10 is not 1.1, and a variant called on is not true."""
     if isinstance(value, Scalar):
         return value.text
@@ -67,24 +78,24 @@ def _text(value: object) -> str:
     hint = (
         "put quotes around text with braces" if isinstance(value, dict) else "write a value, or leave it out"
     )
-    raise _wrong(f"must be text, not {kind_of(value)}", hint)
+    raise wrong(f"must be text, not {kind_of(value)}", hint)
 
 
 def _filled(value: object) -> str:
-    text = _text(value)
+    text = text_of(value)
     if not text.strip():
-        raise _wrong("must not be empty", "write a value, or leave it out")
+        raise wrong("must not be empty", "write a value, or leave it out")
     if len(text) > _LONGEST_TEXT:
-        raise _wrong(f"must be at most {_LONGEST_TEXT} characters long", "shorten it")
+        raise wrong(f"must be at most {_LONGEST_TEXT} characters long", "shorten it")
     return text
 
 
 def _braces(value: object) -> str:
-    text = _text(value)
+    text = text_of(value)
     try:
         Template.parse(text)
     except ValueError as error:
-        raise _wrong(str(error)) from None
+        raise wrong(str(error)) from None
     return text
 
 
@@ -97,68 +108,75 @@ def _flag(value: object) -> bool:
     plain = _plain(value)
     if isinstance(plain, bool):
         return plain
-    raise _wrong(f"must be true or false, not {kind_of(value)}")
+    raise wrong(f"must be true or false, not {kind_of(value)}")
 
 
-def _between(least: int, most: int) -> BeforeValidator:
+def between(least: int, most: int) -> BeforeValidator:
+    """A whole number within these."""
+
     def check(value: object) -> int:
         plain = _plain(value)
         if isinstance(plain, int) and not isinstance(plain, bool) and least <= plain <= most:
             return plain
-        raise _wrong(f"must be a whole number from {least} to {most}, not {kind_of(value)}")
+        raise wrong(f"must be a whole number from {least} to {most}, not {kind_of(value)}")
 
     return BeforeValidator(check)
 
 
 def _money(value: object) -> Decimal:
     try:
-        return parse_money(_text(value))
+        return parse_money(text_of(value))
     except ValueError as error:
-        raise _wrong(f"cannot be {kind_of(value)}", str(error)) from None
+        raise wrong(f"cannot be {kind_of(value)}", str(error)) from None
 
 
 def _positive(value: object) -> float:
     plain = _plain(value)
     if isinstance(plain, int | float) and not isinstance(plain, bool) and 0 < plain <= _LARGEST_NUMBER:
         return float(plain)
-    raise _wrong(f"must be a number above 0, {_LARGEST_NUMBER} at the most, not {kind_of(value)}")
+    raise wrong(f"must be a number above 0, {_LARGEST_NUMBER} at the most, not {kind_of(value)}")
 
 
 def _factor(value: object) -> float:
     if (number := _positive(value)) >= 1:
         return number
-    raise _wrong(f"must be at least 1, not {kind_of(value)}", "emulation is never faster than native")
+    raise wrong(f"must be at least 1, not {kind_of(value)}", "emulation is never faster than native")
 
 
 def _duration(value: object) -> float:
     return _measured(value, parse_duration)
 
 
-def _keeping(value: object) -> str:
-    text = _text(value)
-    if text in KEEPING:
-        return text
-    raise _wrong(f"must be {' or '.join(KEEPING)}, not {kind_of(value)}")
+def one_of(*words: str) -> BeforeValidator:
+    """One of these, as it stands."""
+
+    def check(value: object) -> str:
+        text = text_of(value)
+        if text in words:
+            return text
+        raise wrong(f"must be {', '.join(words[:-1])} or {words[-1]}, not {kind_of(value)}")
+
+    return BeforeValidator(check)
 
 
 def _memory(value: object) -> int:
     if (size := _measured(value, parse_size)) >= _SMALLEST_MEMORY:
         return size
-    raise _wrong(f"must be at least 64m, not {kind_of(value)}", "the server needs about 1g")
+    raise wrong(f"must be at least 64m, not {kind_of(value)}", "the server needs about 1g")
 
 
 def _measured(value: object, parse: Callable[[str], Measure]) -> Measure:
-    text = _text(value)
+    text = text_of(value)
     try:
         return parse(text)
     except ValueError as error:
-        raise _wrong(f"cannot be {kind_of(value)}", str(error)) from None
+        raise wrong(f"cannot be {kind_of(value)}", str(error)) from None
 
 
 def _url(value: object) -> str:
     text = _filled(value)
     if not is_http_url(text):
-        raise _wrong("must be an http:// or https:// URL", "such as https://host/v1")
+        raise wrong("must be an http:// or https:// URL", "such as https://host/v1")
     return text
 
 
@@ -166,16 +184,16 @@ def _variable(value: object) -> str:
     text = _filled(value)
     if not text.isascii() or not text.isidentifier():
         hint = "such as LLM_API_KEY: letters, digits and _; the value itself stays in it"
-        raise _wrong("must be the NAME of an environment variable", hint)
+        raise wrong("must be the NAME of an environment variable", hint)
     return text
 
 
-def _free(value: object) -> Any:
-    """A scenario's own setting: whatever YAML says, without the wrapping."""
+def free(value: object) -> Any:
+    """Whatever YAML says, without the wrapping."""
     if isinstance(value, dict):
-        return {key: _free(item) for key, item in value.items()}
+        return {key: free(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_free(item) for item in value]
+        return [free(item) for item in value]
     return _plain(value)
 
 
@@ -194,20 +212,14 @@ Filled = Annotated[str, BeforeValidator(_filled), WithJsonSchema(_ANY_SCALAR)]
 Braces = Annotated[str, BeforeValidator(_braces), WithJsonSchema(_ANY_SCALAR)]
 TemplateText = Annotated[str, BeforeValidator(_template), WithJsonSchema({"type": "string", "minLength": 1})]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Whole = Annotated[int, _between(1, _LARGEST_COUNT), WithJsonSchema(_COUNT)]
-Retries = Annotated[int, _between(0, _MOST_RETRIES), WithJsonSchema(_RETRIES)]
-Repeats = Annotated[int, _between(1, MOST_REPEATS), WithJsonSchema({**_COUNT, "maximum": MOST_REPEATS})]
+Whole = Annotated[int, between(1, _LARGEST_COUNT), WithJsonSchema(_COUNT)]
+Retries = Annotated[int, between(0, _MOST_RETRIES), WithJsonSchema(_RETRIES)]
+Repeats = Annotated[int, between(1, MOST_REPEATS), WithJsonSchema({**_COUNT, "maximum": MOST_REPEATS})]
 Dollars = Annotated[Decimal, BeforeValidator(_money), WithJsonSchema(_MONEY)]  # US dollars, exact
 Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
 Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION)]  # seconds
-Keeping = Annotated[str, BeforeValidator(_keeping), WithJsonSchema({"enum": list(KEEPING)})]
+Keeping = Annotated[str, one_of(*KEEPING), WithJsonSchema({"enum": list(KEEPING)})]
 Memory = Annotated[int, BeforeValidator(_memory), WithJsonSchema(_SIZE)]  # bytes
 Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL)]
 Variable = Annotated[str, BeforeValidator(_variable), WithJsonSchema(_NAME)]
-# `deferred-init:` with nothing below it is the scenario as it comes.
-ScenarioSettings = Annotated[
-    dict[str, Annotated[Any, BeforeValidator(_free)]],
-    BeforeValidator(lambda value: {} if value is None else value),
-    WithJsonSchema({"type": ["object", "null"]}),
-]

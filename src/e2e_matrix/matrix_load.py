@@ -7,7 +7,7 @@ shape (matrix.py), what the parts mean together (matrix_checks.py).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from e2e_matrix.matrix import CostLimits, LlmSection, Matrix, ResourceLimits, Re
 from e2e_matrix.matrix_checks import check_matrix
 from e2e_matrix.matrix_fields import kind_of
 from e2e_matrix.matrix_yaml import Document, Location, read_document
+from e2e_matrix.script.settings import Expect, PerScript, ScriptSection
 from e2e_matrix.templates import did_you_mean
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -27,6 +28,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "retries": RetryLimits,
     "max-cost": CostLimits,
 }
+# Keys of a script scenario without which the others can be judged.
+_SEPARATE = frozenset({"sdk", "timeout", "expect", "environment", "arguments", "cwd"})
 # Words under which people write a key into a file.
 _SECRET_KEYS = frozenset({"api-key", "api_key", "apikey", "apiKey", "key", "token", "secret", "password"})
 
@@ -44,11 +47,11 @@ def load_matrix(
         raise BadInput([document.problem((), message, "begin with `matrix:` and the axes below it")])
     problems = list(document.problems)
     matrix, errors = _shape(document, document.tree)
-    broken = {str(where[0]) for where in document.broken if where} | {str(e["loc"][0]) for e in errors}
+    slips = [where for where in (*document.broken, *map(_place_of, errors)) if where]
+    broken = {str(where[0]) for where in slips}
     problems += [_explain(document, error) for error in errors if not _reported(document, error)]
     if broken:  # what is left may be wrong in itself
-        tree = {key: value for key, value in document.tree.items() if key not in broken}
-        matrix, _ = _shape(document, tree)
+        matrix, _ = _shape(document, _without(document.tree, slips))
     if matrix is not None:
         problems += check_matrix(matrix, _known_scenarios() if scenarios is None else scenarios, broken)
     if problems or matrix is None:
@@ -61,6 +64,24 @@ def _shape(document: Document, tree: Mapping[str, Any]) -> tuple[Matrix | None, 
         return Matrix.of(document, tree), []
     except ValidationError as error:
         return None, error.errors(include_url=False)
+
+
+def _without(tree: Mapping[str, Any], slips: Iterable[Location]) -> dict[str, Any]:
+    """The tree without what is broken: of scenarios as little as leaves the rest its meaning."""
+    scenarios = tree.get("scenarios")
+    left = {key: value for key, value in tree.items() if key not in {str(where[0]) for where in slips}}
+    if not isinstance(scenarios, dict) or "scenarios" in left:
+        return left
+    kept = dict(scenarios)
+    for where in slips:
+        match where:
+            case ("scenarios",):
+                return left
+            case ("scenarios", str(name), str(key), *_) if key in _SEPARATE and name in kept:
+                kept[name] = {other: value for other, value in kept[name].items() if other != key}
+            case ("scenarios", str(name), *_):
+                kept.pop(name, None)
+    return {**left, "scenarios": kept} if kept else left
 
 
 def _place_of(error: ErrorDetails) -> Location:
@@ -97,17 +118,32 @@ def _explain(document: Document, error: ErrorDetails) -> Problem:
             return document.problem(where, f"{name}: must be a list, not {kind_of(error['input'])}", hint)
         case "too_short":
             return document.problem(where, f"{name}: must not be empty", "name at least one axis in it")
+        case "too_long":
+            return document.problem(
+                where, f"{name}: has more than {context['max_length']} entries", "use globs"
+            )
     return document.problem(where, f"{name}: cannot be used ({error['type']})", "see docs/matrix.md")
 
 
 def _unknown_key(document: Document, where: Location) -> Problem:
-    section = _SECTIONS.get(str(where[0]), Matrix)
+    section = _section_of(where)
     known = [str(field.alias) for field in section.model_fields.values()]
     key = str(where[-1])
     if section is LlmSection and key in _SECRET_KEYS:
         hint = "name the variable that holds it: `api-key-env: LLM_API_KEY`, and take the key out of the file"
         return document.problem(where, "a secret is never written into the file", hint, key=True)
     return document.problem(where, f"unknown key {key!r}", did_you_mean(key, known), key=True)
+
+
+def _section_of(where: Location) -> type[BaseModel]:
+    match where:
+        case ("scenarios", _, *_, "expect", _):
+            return Expect
+        case ("scenarios", _, "per-script", *_):
+            return PerScript
+        case ("scenarios", *_):
+            return ScriptSection
+    return _SECTIONS.get(str(where[0]), Matrix)
 
 
 def _meant_exclude(where: Location) -> str:

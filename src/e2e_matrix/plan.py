@@ -15,7 +15,9 @@ from typing import Any
 
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix import Matrix
+from e2e_matrix.matrix_scripts import Script, Scripts, scenarios_of
 from e2e_matrix.matrix_yaml import Location
+from e2e_matrix.script.settings import RUN_TIME_FIELDS
 from e2e_matrix.settings import Settings
 from e2e_matrix.templates import Template, did_you_mean, is_image_reference, is_platform, tag_of_ref
 
@@ -35,10 +37,15 @@ class PlannedCell:
     arch_image: str | None
     platform: str
     scenario: str
-    scenario_settings: dict[str, Any]
+    scenario_settings: dict[str, Any] = field(repr=False)  # a script's environment may be secret
     ref: str | None = None  # None: the image does not depend on it
     model: str | None = None  # None: the stand-in
     environment: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def script(self) -> str | None:
+        """The script's path as matrix.yaml says it; None where the scenario runs none."""
+        return self.scenario_settings.get("path") if "script" in self.scenario_settings else None
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,7 @@ def plan_cells(
     """Every cell, and everything wrong with them; templates under a key in ``broken`` are left out."""
     planner = _Planner(matrix, settings, broken)
     cells = list(planner.cells())
+    planner.problems += planner.scripts.idle()
     return cells, list(dict.fromkeys(planner.problems))  # two scenarios of a cell have the same ones
 
 
@@ -151,7 +159,7 @@ class _Planner:
     def __init__(self, matrix: Matrix, settings: Settings, broken: Container[str]) -> None:
         self.matrix = matrix
         self.settings = settings
-        self.problems: list[Problem] = []
+        self.scenarios, self.problems = scenarios_of(matrix)
         axes = matrix.matrix
         self.fields = list(dict.fromkeys(["ref", *itertools.chain(axes.axes, *axes.include)]))
         texts = {
@@ -166,13 +174,14 @@ class _Planner:
             for name, text in texts.items()
             if text is not None and name.split(".")[0] not in broken and (template := self._parse(name, text))
         }
+        self.scripts = Scripts(matrix, self.scenarios, self.fields, self.problems)
         self.room = MAX_TEXT
 
     def cells(self) -> Iterator[PlannedCell]:
         axes = self.matrix.matrix
         combinations = expand(axes.axes, axes.include, axes.exclude)
         ids: dict[str, Mapping[str, str]] = {}
-        for combination, scenario in itertools.product(combinations, self.settings.scenarios):
+        for combination, scenario in itertools.product(combinations, self.scenarios):
             where = _written_at(combination)
             cell_id = self._id(combination.values, scenario)
             if not cell_id or len(cell_id) > MAX_ID:
@@ -194,7 +203,9 @@ class _Planner:
     def _id(self, values: Mapping[str, str], scenario: str) -> str:
         axes = self.matrix.matrix.axes or values
         parts = [values[name] for name in axes if name in values]
-        if len(self.settings.scenarios) > 1:
+        script = self.scenarios[scenario]
+        # Of a glob also where it finds one: another file more must not rename the cells there are.
+        if len(self.scenarios) > 1 or (isinstance(script, Script) and script.found):
             parts.append(scenario)
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts)).strip("-._")
 
@@ -215,16 +226,9 @@ class _Planner:
         texts: dict[str, str] = {}
         for name, template in self.templates.items():  # image first: arch-image may contain it
             known = {**values, **texts} if name == "arch-image" else values
-            missing = [field_name for field_name in template.fields if field_name not in known]
-            if not missing:
-                if not self._has_room(name, template.length(known)):
-                    break
-                texts[name] = template.render(known)
-                self._check(name, texts[name], combination.values)
-            elif "image" not in missing:  # without an image its own problem is there already
-                message = f"the cell ({_shown(combination.values)}) has no {missing[0]}, which {name} needs"
-                where = _written_at(combination)
-                self.problems.append(self.matrix.problem(where, message, f"add `{missing[0]}:` to it"))
+            if (text := self._render(name, template, known, combination)) is not None:
+                texts[name] = text
+                self._check(name, text, combination.values)
         return PlannedCell(
             id=cell_id,
             axes=dict(combination.values),
@@ -232,13 +236,43 @@ class _Planner:
             arch_image=texts.get("arch-image"),
             platform=texts.get("platform", ""),
             scenario=scenario,
-            scenario_settings=dict(self.settings.scenarios[scenario]),
+            scenario_settings=self._scenario_settings(scenario, values, combination),
             ref=values["ref"]
             if "image" in self.templates and "ref" in self.templates["image"].fields
             else None,
             model=texts.get("llm.model"),
             environment={name: texts.get(f"environment.{name}", "") for name in self.settings.environment},
         )
+
+    def _scenario_settings(
+        self, scenario: str, values: Mapping[str, str], combination: Combination
+    ) -> dict[str, Any]:
+        chosen = self.scenarios[scenario]
+        if not isinstance(chosen, Script):
+            return dict(chosen)
+        if self.room < 0:
+            return {}
+        known = {**values, **{name: f"{{{name}}}" for name in RUN_TIME_FIELDS}}
+
+        def render(name: str, template: Template) -> str | None:
+            return self._render(name, template, known, combination)
+
+        return self.scripts.settings(chosen, render)
+
+    def _render(
+        self, name: str, template: Template, known: Mapping[str, str], combination: Combination
+    ) -> str | None:
+        """The template's text; None, and a problem, where a field has no value in this cell."""
+        missing = [field_name for field_name in template.fields if field_name not in known]
+        if missing:
+            if "image" not in missing:  # without an image its own problem is there already
+                message = f"the cell ({_shown(combination.values)}) has no {missing[0]}, which {name} needs"
+                where = _written_at(combination)
+                self.problems.append(self.matrix.problem(where, message, f"add `{missing[0]}:` to it"))
+            return None
+        if not self._has_room(name, template.length(known)):
+            return None
+        return template.render(known)
 
     def _parse(self, name: str, text: str) -> Template | None:
         known = [*self.fields, "image"] if name == "arch-image" else self.fields
@@ -273,7 +307,7 @@ class _Planner:
 
     def _report(self, name: str, message: str, hint: str) -> None:
         """A problem of a template, where it was written: an option, a variable, or the file."""
-        path = name.split(".", 1)
+        path = name.split(".", 2 if name.startswith("scenarios.") else 1)[:2]
         origin = self.settings.origins.get(name)
         if origin and origin.place:
             self.problems.append(Problem(origin.place, 0, 0, message, hint))

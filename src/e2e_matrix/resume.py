@@ -7,6 +7,7 @@ is run again.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,8 @@ from e2e_matrix.failures import POLICIES, Cause, Outcome, Retry, pause_before
 from e2e_matrix.record import Job, Prepared
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Attempt, Llm, LlmCall, Model
-from e2e_matrix.scenarios import SCENARIOS
+from e2e_matrix.scenarios import find as find_scenario
+from e2e_matrix.script.settings import recorded
 from e2e_matrix.settings import Overrides, Setting, Settings, Source
 from e2e_matrix.store import ATTEMPT, CALL_JOURNAL, STARTED, RunFolder, other_version, write_atomically
 from e2e_matrix.task import CellTask
@@ -66,7 +68,8 @@ class PlannedFacts(Model):
     digest: str | None
     scenario: str
     scenario_version: str
-    scenario_settings: dict[str, Any]
+    scenario_settings: dict[str, Any]  # of a script's environment only the names
+    script_digest: str | None = None  # of what the file held; None: no script, or one at a revision
     model: str
     endpoint: str | None = None  # of a real model, without login and query
     environment: list[str]  # the names: values may be secret
@@ -124,8 +127,9 @@ def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: dateti
                 platform=cell.planned.platform,
                 digest=cell.image and cell.image.digest,
                 scenario=cell.planned.scenario,
-                scenario_version=SCENARIOS[cell.planned.scenario].VERSION,
-                scenario_settings=cell.planned.scenario_settings,
+                scenario_version=find_scenario(cell.planned.scenario, cell.planned.scenario_settings).VERSION,
+                scenario_settings=recorded(cell.planned.scenario_settings),
+                script_digest=_script_digest(cell.planned.scenario_settings),
                 model=f"{cell.planned.model or llm.model} ({llm.kind})",
                 endpoint=llm.base_url,
                 environment=sorted(cell.planned.environment),
@@ -134,6 +138,16 @@ def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: dateti
             for cell in prepared
         },
     )
+
+
+def _script_digest(settings: Mapping[str, Any]) -> str | None:
+    """What a script's file holds; None where it is taken from a revision, or is not there any more."""
+    if "script" not in settings or settings["at"] is not None:
+        return None
+    try:
+        return f"sha256:{hashlib.sha256(Path(settings['script']).read_bytes()).hexdigest()}"
+    except OSError:
+        return None
 
 
 def write_plan(folder: RunFolder, plan: PlanFile) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from e2e_matrix.engine.base import Resources
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.matrix import Matrix
+from e2e_matrix.matrix import Matrix, Scenario
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import SettingValue
 from e2e_matrix.templates import is_http_url, is_tag, tag_of_ref
@@ -95,7 +95,7 @@ class Settings:
     base_url: str | None = field(repr=False)  # it may hold a password
     api_key_env: str  # the name of the variable
     environment: Mapping[str, str] = field(repr=False)  # values may come from secret variables
-    scenarios: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    scenarios: Mapping[str, Scenario] = field(repr=False)
     reports: Path
     only: tuple[str, ...]
     skip: tuple[str, ...]

@@ -51,6 +51,11 @@ class Template:
         fields = dict.fromkeys(field for _, field, _, _ in pieces if field is not None)
         return cls(text, tuple(fields), tuple((literal, field) for literal, field, _, _ in pieces))
 
+    @property
+    def literals(self) -> tuple[str, ...]:
+        """The text between the fields."""
+        return tuple(literal for literal, _ in self._parts)
+
     def length(self, values: Mapping[str, str]) -> int:
         """How many characters ``render`` would return."""
         return sum(
@@ -77,6 +82,11 @@ def is_tag(text: str) -> bool:
 def is_platform(text: str) -> bool:
     """Whether it reads os/arch or os/arch/variant (OCI image spec, image index)."""
     return _PLATFORM.fullmatch(text) is not None
+
+
+def is_revision(text: str) -> bool:
+    """Whether git can be asked for it as a commit, and takes it neither for an option nor for a range."""
+    return re.fullmatch(r"(?!-)(?!.*\.\.)[^\s\x00-\x20:?*\[\\]{1,250}", text) is not None
 
 
 def is_http_url(text: str) -> bool:

@@ -41,6 +41,7 @@ def _as_json(settings: Settings, plan: Plan) -> dict[str, Any]:
                 "image": cell.image,
                 "arch_image": cell.arch_image,
                 "scenario": cell.scenario,
+                "script": cell.script,
                 "model": cell.model,
             }
             for cell in plan.cells
@@ -54,6 +55,9 @@ def _as_text(settings: Settings, plan: Plan) -> Iterator[str]:
     if len({cell.model for cell in plan.cells}) > 1:
         columns.append("model")
         rows = [[*row, one_line(cell.model or "")] for row, cell in zip(rows, plan.cells, strict=True)]
+    if any(cell.script for cell in plan.cells):
+        columns.append("script")
+        rows = [[*row, one_line(cell.script or "")] for row, cell in zip(rows, plan.cells, strict=True)]
     yield from _table([columns, *rows])
     yield ""
     yield f"{len(plan.cells)} cell{'s' if len(plan.cells) != 1 else ''} from {settings.matrix_file}"

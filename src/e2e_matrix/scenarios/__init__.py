@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from e2e_matrix.scenarios import deferred_init
+from collections.abc import Mapping
+from typing import Any
+
+from e2e_matrix.scenarios import deferred_init, script
 from e2e_matrix.scenarios.base import Scenario
 
 SCENARIOS: dict[str, Scenario] = {deferred_init.NAME: deferred_init}
+
+
+def find(name: str, settings: Mapping[str, Any]) -> Scenario:
+    """The scenario of a cell: with `script` among its settings the one that runs scripts, whatever its name.
+
+    Raises KeyError for a name that is none.
+    """
+    return script if "script" in settings else SCENARIOS[name]

@@ -1,0 +1,382 @@
+"""Script scenarios: from what matrix.yaml says to each cell's script, and what is wrong with the files.
+
+A glob is matched, and a file is read, when the matrix is. A script ``at`` a revision is not looked at: it
+may be another one there, or be there alone.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from e2e_matrix.errors import Problem
+from e2e_matrix.matrix import Matrix
+from e2e_matrix.matrix_yaml import Location
+from e2e_matrix.script.scan import Finding, scan
+from e2e_matrix.script.settings import RUN_TIME_FIELDS, Expect, PerScript, ScriptSection, ScriptSettings
+from e2e_matrix.templates import Template, did_you_mean, is_revision
+
+MAX_SCRIPTS = 1000  # of one glob
+MAX_ENTRIES = 20_000  # of folders, that one glob looks at
+MAX_BYTES = 1 << 20
+SUFFIX = ".py"
+_WILD = re.compile(r"[*?[]")
+# What a per-script entry says in the place of the scenario's own words.
+_REPLACED = ("sdk", "timeout", "stdin")
+
+
+@dataclass(frozen=True)
+class Script:
+    """One script scenario. ``origin`` is its name in the file; ``found`` the path that its glob found."""
+
+    origin: str
+    section: ScriptSection
+    found: str | None = None
+
+
+# A built-in scenario is its settings.
+Scenarios = Mapping[str, "Script | Mapping[str, Any]"]
+# (what it is, for a message; its template) -> its text in a cell, None where that is impossible.
+Render = Callable[[str, Template], str | None]
+
+
+def scenarios_of(matrix: Matrix) -> tuple[Scenarios, list[Problem]]:
+    """Every scenario that the cells have, by name and in the order of the file: a glob makes one per file."""
+    found: dict[str, Script | Mapping[str, Any]] = {}
+    problems: list[Problem] = []
+    for origin, section in matrix.scenarios.items():
+        if not isinstance(section, ScriptSection):
+            found[origin] = section
+            continue
+        where = ("scenarios", origin)
+        for name, script in _Glob(matrix, origin, section, problems).scripts():
+            other = found.get(name)
+            if other is None:
+                found[name] = script
+            elif isinstance(other, Script) and other.origin == origin:
+                message = f"two scripts make the scenario {name!r}: {other.found} and {script.found}"
+                hint = "write a scenario for each of their folders"
+                problems.append(matrix.problem((*where, "script"), message, hint))
+            else:
+                of = f"of {other.origin!r}" if isinstance(other, Script) else "without `script:`"
+                message = f"there is a scenario {name!r} already, {of}"
+                problems.append(matrix.problem(where, message, "rename one of the two", key=True))
+    return found, problems
+
+
+class _Glob:
+    """One script section's scripts: itself, or the files that its glob finds."""
+
+    def __init__(self, matrix: Matrix, origin: str, section: ScriptSection, problems: list[Problem]) -> None:
+        self._matrix = matrix
+        self._origin = origin
+        self._section = section
+        self._problems = problems
+
+    def scripts(self) -> Iterator[tuple[str, Script]]:
+        template = Template.parse(self._section.script)
+        if not _WILD.search("".join(template.literals)):
+            if self._section.exclude:
+                self._report("exclude goes with a glob", "leave it out", "exclude", key=True)
+            yield self._origin, Script(self._origin, self._section)
+        elif template.fields:
+            hint = "write either a glob, or a path with {fields} and an axis of file names"
+            self._report(f"script: a glob cannot have {{{template.fields[0]}}}", hint, "script")
+        else:
+            for path in self._found(template.render({})):
+                name = f"{self._origin}-{_name(path).removesuffix(SUFFIX)}"
+                yield name, Script(self._origin, self._section, path)
+
+    def _found(self, pattern: str) -> list[str]:
+        try:
+            paths = find(self._matrix.folder, pattern)
+        except ValueError as error:
+            self._report(f"script: {error}", "name the files more closely", "script")
+            return []
+        except OSError as error:
+            self._report(f"script: cannot be read: {error.strerror}", "check its permissions", "script")
+            return []
+        if not paths:
+            hint = f"paths begin at {_absolute(self._matrix, '')}; only files that end in {SUFFIX} count"
+            self._report(f"script: no file matches {pattern!r}", hint, "script")
+            return []
+        if len(paths) > MAX_SCRIPTS:
+            message = f"script: {len(paths)} files match; {MAX_SCRIPTS} is the limit"
+            self._report(message, "name the files more closely", "script")
+            return []
+        names = set(map(_name, paths))
+        left = set(names)
+        for index, glob in enumerate(self._section.exclude):
+            out = set(filter(_matcher(glob), names))
+            left -= out
+            if not out:
+                self._report(f"exclude: no file matches {glob!r}", _files(names), "exclude", index)
+        if not left:
+            self._report("exclude leaves no script", "remove an entry of it", "exclude", key=True)
+        return [path for path in paths if _name(path) in left]
+
+    def _report(self, message: str, hint: str, *below: str | int, key: bool = False) -> None:
+        where = ("scenarios", self._origin, *below)
+        self._problems.append(self._matrix.problem(where, message, hint, key=key))
+
+
+def find(folder: Path, pattern: str) -> list[str]:
+    """The scripts that a glob finds, sorted, each path as the pattern writes it; none begins with a dot.
+
+    ``*``, ``?`` and ``[...]`` in any part of the path; the number of folders' entries that are looked at is
+    bounded. Raises ValueError with a message for a person, OSError for a folder that cannot be read.
+    """
+    parts = pattern.split("/")
+    if "**" in parts:
+        raise ValueError("** is not for scripts: write a * for each level of folders")
+    room = MAX_ENTRIES
+    paths = [""]
+    for number, part in enumerate(parts):
+        bases = [f"{path}/" if number else "" for path in paths]
+        if not _WILD.search(part):
+            paths = [f"{base}{part}" for base in bases]
+            continue
+        matches = _matcher(part)
+        paths = []
+        for base in bases:
+            names = _entries(folder / base, room)
+            room -= len(names)
+            visible = (name for name in names if part.startswith(".") or not name.startswith("."))
+            paths += [f"{base}{name}" for name in visible if matches(name)]
+    found = sorted(path for path in paths if path.endswith(SUFFIX) and (folder / path).is_file())
+    for path in found:
+        if not path.isprintable():
+            raise ValueError(f"the name {path!r} cannot be shown: rename the file")
+    return found
+
+
+def _matcher(glob: str) -> Callable[[str], object]:
+    """Whether a name matches: compiled once, fnmatch keeps the last 256 only."""
+    return re.compile(fnmatch.translate(glob)).match
+
+
+def _entries(folder: Path, room: int) -> list[str]:
+    names: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if len(names) >= room:
+                    raise ValueError(f"the glob looks at more than {MAX_ENTRIES} files and folders")
+                names.append(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return names
+
+
+@dataclass
+class _Parsed:
+    """A section's templates by their place below it, and its per-script patterns."""
+
+    templates: dict[Location, Template] = field(default_factory=dict)
+    broken: bool = False  # one has an unknown field
+    per_script: list[tuple[str, Callable[[str], object], PerScript]] = field(default_factory=list)
+    matching: dict[str, list[tuple[str, PerScript]]] = field(default_factory=dict)  # by file name
+    idle: set[str] = field(default_factory=set)  # patterns that have matched no script yet
+
+
+class Scripts:
+    """The script scenarios of a plan. ``fields``: what a template may use beside RUN_TIME_FIELDS.
+
+    What is wrong is added to ``problems``.
+    """
+
+    def __init__(
+        self, matrix: Matrix, scenarios: Scenarios, fields: Collection[str], problems: list[Problem]
+    ) -> None:
+        self._problems = problems
+        self._matrix = matrix
+        self._fields = list(fields)
+        self._sections: dict[str, _Parsed] = {}
+        self._looked_at: set[tuple[str, str, str]] = set()
+        for script in scenarios.values():
+            if isinstance(script, Script):
+                if script.origin not in self._sections:
+                    self._sections[script.origin] = self._parse(script)
+                path = script.found or Template.parse(script.section.script)
+                if isinstance(path, str) or not path.fields:
+                    self._look_at(script, path if isinstance(path, str) else path.render({}))
+
+    def settings(self, script: Script, render: Render) -> dict[str, Any]:
+        """A cell's, as plain data; empty where there is a problem with them."""
+        parsed = self._sections[script.origin]
+        if parsed.broken:
+            parsed.idle.clear()  # nobody knows what they would match
+            return {}
+
+        def text(*place: str | int) -> str | None:
+            return render(_label(script.origin, place), parsed.templates[place])
+
+        path = script.found or text("script")
+        at = None if script.section.at is None else text("at")
+        if path is None:
+            parsed.idle.clear()
+            return {}
+        if at is not None and not is_revision(at):
+            hint = "write a commit, a tag or a branch"
+            self._report(script, ("at",), f"at: {at[:100]!r} is no revision", hint)
+        self._look_at(script, path)
+        values: dict[str, Any] = {name: getattr(script.section, name) for name in (*_REPLACED, "cwd")}
+        expect: dict[str, Any] = script.section.expect.model_dump()
+        environment: dict[str, Location] = {
+            name: ("environment", name) for name in script.section.environment
+        }
+        arguments: list[Location] = [("arguments", index) for index in range(len(script.section.arguments))]
+        for glob, entry in self._entries_for(script, path):
+            above: Location = ("per-script", glob)
+            values |= {name: value for name in _REPLACED if (value := getattr(entry, name)) is not None}
+            expect |= entry.expect.model_dump(exclude_unset=True) if entry.expect else {}
+            environment |= {name: (*above, "environment", name) for name in entry.environment}
+            if entry.arguments is not None:
+                arguments = [(*above, "arguments", index) for index in range(len(entry.arguments))]
+        filled = ScriptSettings(
+            script=_absolute(self._matrix, path),
+            path=path,
+            at=at,
+            expect=Expect.model_validate(expect),
+            environment={name: text(*place) or "" for name, place in environment.items()},
+            arguments=[text(*place) or "" for place in arguments],
+            **values,
+        )
+        return filled.model_dump(mode="json", by_alias=True)
+
+    def idle(self) -> Iterator[Problem]:
+        """After every cell: a per-script pattern that matches nothing is a slip."""
+        for origin, parsed in self._sections.items():
+            for glob in parsed.idle:
+                where = ("scenarios", origin, "per-script", glob)
+                hint = "it is matched against the scripts' file names"
+                yield self._matrix.problem(where, f"per-script: no script matches {glob!r}", hint, key=True)
+
+    def _parse(self, script: Script) -> _Parsed:
+        parsed = _Parsed()
+        section = script.section
+        if script.found is None:
+            self._add(script, parsed, ("script",), section.script)
+        if section.at is not None:
+            self._add(script, parsed, ("at",), section.at)
+        self._add_all(script, parsed, (), section)
+        for glob, entry in section.per_script.items():
+            self._add_all(script, parsed, ("per-script", glob), entry)
+            parsed.per_script.append((glob, _matcher(glob), entry))
+            parsed.idle.add(glob)
+        return parsed
+
+    def _add_all(
+        self, script: Script, parsed: _Parsed, above: Location, words: ScriptSection | PerScript
+    ) -> None:
+        for name, text in words.environment.items():
+            self._add(script, parsed, (*above, "environment", name), text)
+        for index, text in enumerate(words.arguments or ()):
+            self._add(script, parsed, (*above, "arguments", index), text)
+
+    def _add(self, script: Script, parsed: _Parsed, place: Location, text: str) -> None:
+        template = parsed.templates[place] = Template.parse(text)
+        early = place in (("script",), ("at",))
+        known = self._fields if early else [*self._fields, *RUN_TIME_FIELDS]
+        for slip in template.fields:
+            if slip not in known:
+                parsed.broken = True
+                hint = did_you_mean(slip, known)
+                if early and slip in RUN_TIME_FIELDS:
+                    hint = "it is known only when the script starts: use it in environment or arguments"
+                message = f"{_label(script.origin, place)}: unknown field {{{slip}}}"
+                self._report(script, place, message, hint)
+
+    def _entries_for(self, script: Script, path: str) -> list[tuple[str, PerScript]]:
+        parsed = self._sections[script.origin]
+        name = _name(path)
+        if name not in parsed.matching:
+            found = [(glob, entry) for glob, matches, entry in parsed.per_script if matches(name)]
+            parsed.matching[name] = found
+            parsed.idle -= {glob for glob, _ in found}
+        return parsed.matching[name]
+
+    def _look_at(self, script: Script, path: str) -> None:
+        """Report what is wrong with the file, once."""
+        stdin = script.section.stdin
+        for _, entry in self._entries_for(script, path):
+            stdin = entry.stdin or stdin
+        if script.section.at is not None or (script.origin, path, stdin) in self._looked_at:
+            return
+        self._looked_at.add((script.origin, path, stdin))
+        for message, hint in _slips(_absolute(self._matrix, path), path, stdin, script.found is not None):
+            self._report(script, ("script",), f"script: {message}", hint)
+
+    def _report(self, script: Script, place: Location, message: str, hint: str) -> None:
+        self._problems.append(self._matrix.problem(("scenarios", script.origin, *place), message, hint))
+
+
+def _slips(file: str, path: str, stdin: str, is_found: bool) -> Iterator[tuple[str, str]]:
+    """What is wrong with a script, and what to do."""
+    leave = "add it to exclude" if is_found else "leave it out"
+    try:
+        if Path(file).is_dir():
+            yield (
+                f"{path!r} is a folder",
+                f"name a script in it, or all of them: {path.rstrip('/')}/*{SUFFIX}",
+            )
+            return
+        if not Path(file).exists():
+            yield f"no such file: {path!r}", f"it was looked for at {file}"
+            return
+        if not Path(file).is_file():
+            yield f"{path!r} is no regular file", "name a script"
+            return
+        with Path(file).open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        yield f"{path!r} cannot be read: {error.strerror}", "check the name and its permissions"
+        return
+    if len(data) > MAX_BYTES:
+        yield f"{path!r} is larger than {MAX_BYTES >> 20} MiB", f"this is hardly a script: {leave}"
+        return
+    for finding in _findings(data):
+        if finding.kind == "stdin" and stdin == "refuse":
+            yield f"{path}:{finding.line} {finding}", f"{leave}, or set `stdin: empty`"
+        elif finding.kind == "own-container":
+            yield f"{path}:{finding.line} {finding}", f"it does not test the cell's image: {leave}"
+
+
+@functools.lru_cache(maxsize=128)
+def _findings(data: bytes) -> tuple[Finding, ...]:
+    """The first of each kind; a plan is made more than once from the same files."""
+    try:
+        source = importlib.util.decode_source(data)
+    except (SyntaxError, UnicodeDecodeError):
+        return ()  # Python will refuse it as well, and that is the script's failure
+    found = scan(source)
+    return tuple(
+        next(finding for finding in found if finding.kind == kind)
+        for kind in dict.fromkeys(finding.kind for finding in found)
+    )
+
+
+def _absolute(matrix: Matrix, path: str) -> str:
+    return str(Path(os.path.abspath(matrix.folder / path)))  # noqa: PTH100 - a link to a script stays one
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _files(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:20])
+    return f"the files are {shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _label(origin: str, place: Location) -> str:
+    """A template's name for a message."""
+    parts = [f"entry {part + 1}" if isinstance(part, int) else part for part in place]
+    return f"scenarios.{origin}.{'.'.join(parts)}"
