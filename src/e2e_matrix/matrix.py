@@ -124,6 +124,9 @@ class LlmSection(Section):
     model: TemplateText | None = Field(None, description="As litellm names it; may have {fields}")
     base_url: Url | None = Field(None, description="The model's endpoint, where it is not the provider's own")
     api_key_env: Variable = Field("LLM_API_KEY", description="The NAME of the variable that holds the key")
+    replies: Filled | None = Field(
+        None, description="What the stand-in answers: a file, relative to this one's folder; docs/llm.md"
+    )
 
 
 class Matrix(Section):
@@ -188,10 +191,16 @@ class Matrix(Section):
         """The path it was read from, as it was given."""
         return self._document.file
 
+<<<<<<< HEAD
     @property
     def folder(self) -> Path:
         """Where the paths in the file begin."""
         return Path(self._document.file).parent
+=======
+    def beside(self, path: str) -> Path:
+        """A path that the file names, which is relative to the file's folder."""
+        return Path(self.file).parent / path
+>>>>>>> replies
 
     def problem(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """A Problem at the place in the file where the value (or key) at ``where`` was written."""

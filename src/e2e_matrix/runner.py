@@ -39,8 +39,8 @@ from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
 from e2e_matrix.report import preload, write_reports
 from e2e_matrix.results import Attempt, Llm, Results
-from e2e_matrix.script import ahead
 from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after, why_not_started
+from e2e_matrix.script import ahead
 from e2e_matrix.settings import Settings
 from e2e_matrix.store import CALL_JOURNAL, RunFolder
 from e2e_matrix.task import CellTask

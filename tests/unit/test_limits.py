@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
-from e2e_matrix.limits import Budget, Gate
+from e2e_matrix.limits import Budget, Gate, Once
 
 
 def test_a_gate_lets_so_many_through_at_a_time() -> None:

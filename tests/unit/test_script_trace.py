@@ -33,7 +33,11 @@ def test_the_phases_are_seen_in_the_requests() -> None:
     assert trace.first_request_seconds == 1.0
     assert trace.init_seconds == 0.25
     assert trace.conversation_at == 104
-    assert [(call.path, call.status, call.start_seconds) for call in trace.calls()][1] == ("/api/init", 401, 2.0)
+    assert [(call.path, call.status, call.start_seconds) for call in trace.calls()][1] == (
+        "/api/init",
+        401,
+        2.0,
+    )
 
 
 def test_questions_after_the_end_are_counted_and_nothing_else_is() -> None:

@@ -157,6 +157,10 @@ class Session:
         self.secrets = Secrets(filter(None, keys))
         self._progress = progress
 
+    def say(self, line: str) -> None:
+        """Tell whoever watches the run something that is no part of the record."""
+        self._progress.note(f"{self.task.cell}: {self.redact(line)}")
+
     @property
     def server(self) -> AgentServer:
         if self.current is None or self.current.server is None:

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """An example script, unmodified, beside a container of the cell's image.
 
 The published images hold a binary and no Python SDK, so the script runs on this host, in an environment of its
@@ -10,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 from e2e_matrix.engine.base import is_local
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
 from e2e_matrix.llm.source import HOST_ALIAS
+from e2e_matrix.local.images import cache_folder
 from e2e_matrix.redaction import secrets_by_name
 from e2e_matrix.results import ScriptRun
 from e2e_matrix.scenarios import container
@@ -28,7 +28,7 @@ from e2e_matrix.script.broker import Booted, BootRequest, Broker
 from e2e_matrix.script.output import agree, read_cost
 from e2e_matrix.script.process import ScriptExit, ScriptProcess
 from e2e_matrix.script.scratch import Scratch
-from e2e_matrix.script.settings import ScriptSettings
+from e2e_matrix.script.settings import ScriptSettings, is_release
 from e2e_matrix.script.surroundings import Surroundings
 from e2e_matrix.text import format_money, format_seconds, one_line
 
@@ -55,24 +55,25 @@ def run(session: Session) -> None:
     if not is_local(session.engine.info().address):
         message = "a script and its server share folders, and this engine is on another machine"
         raise CellFailure(Cause.ENGINE_REFUSED, f"{message}: run script scenarios beside the engine")
-    script, root = _find(settings)
+    script, root = _find(session, settings)
     interpreter = _prepare(session, settings, root)
-    with Scratch() as scratch:
+    with Scratch(session.say) as scratch:
         around = Surroundings(settings, script, root, interpreter, scratch)
         with closing(Account(session)) as account:
             _ScriptInCell(session, around, account).run()
             _check_cost(session, account, settings.expect.cost)
 
 
-def _find(settings: ScriptSettings) -> tuple[Path, Path]:
+def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
     """The script and the root of its checkout, of the revision that the matrix names."""
     script = Path(settings.script)
     root = checkout.root_of(script)
     if settings.at is not None:
         try:
-            exported = checkout.export(root, settings.at)
+            exported = checkout.export(root, settings.at, cache_folder(), session.cancel, session.say)
         except ValueError as error:
-            raise CellFailure(Cause.SCRIPT_FAILED, f"there is no {settings.at} in {root}: {error}") from error
+            message = f"there is no {settings.at} in {root}: {error}"
+            raise CellFailure(Cause.SCRIPT_FAILED, message) from error
         script, root = exported / script.relative_to(root), exported
     if not script.is_file():
         at = f" at {settings.at}" if settings.at else ""
@@ -85,13 +86,13 @@ def _prepare(session: Session, settings: ScriptSettings, root: Path) -> sdk.Inte
     wanted: str | Path = root if settings.sdk == "checkout" else settings.sdk
     if settings.sdk == "server":
         wanted = session.task.expected_version or ""
-        if not sdk.is_version(wanted):
+        if not is_release(wanted):
             key = session.task.build or session.task.image
             wanted = session.limits.sdk_versions.get(key, lambda: _ask_for_version(session), session.cancel)
     with session.step(
         "environment", "The script's packages are installed", phase="checks", limit=ENVIRONMENT_LIMIT
     ) as step:
-        interpreter = sdk.prepare(wanted, session.cancel)
+        interpreter = sdk.prepare(wanted, session.cancel, session.say)
         step.note(sdk_version=interpreter.sdk_version)
     session.restart_limit()  # a cell's limit is for the product, not for the network
     return interpreter
@@ -108,7 +109,7 @@ def _ask_for_version(session: Session) -> str:
         told = reply.field("sdk_version")
         started = session.started_container
         started.exit_state = session.engine.stop(started.id, 0)
-        if not isinstance(told, str) or not sdk.is_version(told):
+        if not isinstance(told, str) or not is_release(told):
             raise CellFailure(
                 Cause.ASSERTION,
                 f"the sdk_version that {reply.request} names",
@@ -184,7 +185,7 @@ class _ScriptInCell:
         session, expected = self._session, self._settings.expect.exit
         title = f"The script runs to its end with exit code {expected}"
         session.findings.script = known = ScriptRun(
-            path=self._settings.script,
+            path=self._settings.path,
             revision=self._settings.at,
             sha256=hashlib.sha256(self._around.script.read_bytes()).hexdigest(),
             sdk_version=self._around.interpreter.sdk_version,
@@ -293,7 +294,9 @@ class _ScriptInCell:
         container.check_machine(session)
         _wait_until_healthy(session)
         if not self._servers:
-            session.phase(boot=round(sum(done.duration_seconds for done in session.findings.steps[earlier:]), 4))
+            session.phase(
+                boot=round(sum(done.duration_seconds for done in session.findings.steps[earlier:]), 4)
+            )
         container.describe_server(session)
         base_url = session.server.base_url
         self._servers[base_url] = session.started_container
@@ -307,22 +310,3 @@ class _ScriptInCell:
             container.stop(self._session)
         if self._exit is None:
             self._account.waited_for_stop(time.monotonic() - began)
-=======
-"""A script as it was published, run beside the container of its cell."""
-
-from __future__ import annotations
-
-from e2e_matrix.scenarios.base import Session
-from e2e_matrix.script.settings import ScriptSettings as Settings
-
-__all__ = ["NAME", "STEPS", "VERSION", "Settings", "run"]
-
-NAME = "script"
-VERSION = "1"
-STEPS: tuple[str, ...] = ("pull", "script", "log")
-
-
-def run(session: Session) -> None:
-    """Raises NotImplementedError: what runs a script is being written."""
-    raise NotImplementedError(f"the script of {session.task.cell} cannot be run yet")
->>>>>>> matrixscripts

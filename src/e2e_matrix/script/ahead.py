@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.script import sdk
+from e2e_matrix.script.settings import is_release
 
 
 def prepare(versions: Iterable[str], cancel: Cancellation, note: Callable[[str], None]) -> None:
@@ -16,7 +17,7 @@ def prepare(versions: Iterable[str], cancel: Cancellation, note: Callable[[str],
     What fails here is met again by the cell that needs it, and told there.
     """
     for version in dict.fromkeys(versions):
-        if sdk.is_version(version):
+        if is_release(version):
             threading.Thread(
                 target=_prepare, args=(version, cancel, note), name=f"sdk {version}", daemon=True
             ).start()
@@ -24,6 +25,6 @@ def prepare(versions: Iterable[str], cancel: Cancellation, note: Callable[[str],
 
 def _prepare(version: str, cancel: Cancellation, note: Callable[[str], None]) -> None:
     try:
-        sdk.prepare(version, cancel)
+        sdk.prepare(version, cancel, note)
     except CellFailure as failure:
         note(f"openhands-sdk {version} could not be installed ahead: {failure}")

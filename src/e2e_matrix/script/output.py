@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
@@ -22,20 +21,28 @@ _NUMBER = re.compile(r"\d{1,20}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 class Output:
-    """The sink of a script's streams; each brings whole lines, from a thread of its own."""
+    """The sink of a script's streams: see ``ScriptProcess``."""
 
     def __init__(self, folder: Path, secrets: Secrets) -> None:
         self.log = LogFile(folder, secrets, {}, name=LOG)
         self.cost: str | None = None  # as it was printed; hostile
-        self._lock = threading.Lock()
+        self._within_line = False  # of stdout: the rest of a line that is too long to come at once
         self._secrets = secrets
 
-    def write(self, stream: Literal["stdout", "stderr"], line: bytes) -> None:
-        with self._lock:  # so that no line of one stream begins within a line of the other
-            self.log.write(line)
-            if stream == "stdout" and self.cost is None and line.startswith(COST_MARK):
+    def write(self, stream: Literal["stdout", "stderr"], piece: bytes) -> None:
+        self.log.write(piece)
+        if stream == "stdout":  # from one thread
+            if self.cost is None and COST_MARK in piece:
+                self._look_for_cost(piece)
+            self._within_line = not piece.endswith(b"\n")
+
+    def _look_for_cost(self, piece: bytes) -> None:
+        lines = piece.splitlines()
+        for line in lines[1:] if self._within_line else lines:
+            if line.startswith(COST_MARK):
                 told = line.removeprefix(COST_MARK)[:_LONGEST_COST].decode("utf-8", "replace").strip()
                 self.cost = self._secrets.redact(told)
+                return
 
     def close(self) -> None:
         """Finish the file. Raises CellFailure (DISK_FULL) where the disk refused any of it."""

@@ -33,6 +33,11 @@ _FOLDERS = ("checkout", "scratch")
 _STDIN = ("refuse", "empty")
 
 
+def is_release(text: str) -> bool:
+    """Whether a version names one release, and not the newest of several as 1.58 does."""
+    return text.count(".") >= 2 and re.fullmatch(_VERSION, text) is not None
+
+
 def _sdk(value: object) -> str:
     text = text_of(value)
     if text in _SDK_WORDS or re.fullmatch(_VERSION, text):

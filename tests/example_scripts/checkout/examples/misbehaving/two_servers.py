@@ -11,7 +11,9 @@ def version(server):
 
 
 with ThreadPoolExecutor(2) as pool:
-    one, other = pool.map(ManagedAPIServer.__enter__, (ManagedAPIServer(port=8021), ManagedAPIServer(port=8022)))
+    one, other = pool.map(
+        ManagedAPIServer.__enter__, (ManagedAPIServer(port=8021), ManagedAPIServer(port=8022))
+    )
 assert one.base_url != other.base_url
 assert version(one) == version(other)
 one.__exit__(None, None, None)

@@ -25,7 +25,10 @@ with ManagedAPIServer(port=8016, extra_env=dormant) as server, httpx.Client(base
     assert http.get("/api/conversations/search").status_code == 503
 
     answer = http.post(
-        "/api/init", headers={"X-Init-API-Key": init_key}, json={"session_api_keys": [session_key]}, timeout=30
+        "/api/init",
+        headers={"X-Init-API-Key": init_key},
+        json={"session_api_keys": [session_key]},
+        timeout=30,
     )
     assert answer.json()["state"] == "ready", answer.text
 
