@@ -191,16 +191,14 @@ class Matrix(Section):
         """The path it was read from, as it was given."""
         return self._document.file
 
-<<<<<<< HEAD
     @property
     def folder(self) -> Path:
         """Where the paths in the file begin."""
         return Path(self._document.file).parent
-=======
+
     def beside(self, path: str) -> Path:
         """A path that the file names, which is relative to the file's folder."""
         return Path(self.file).parent / path
->>>>>>> replies
 
     def problem(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """A Problem at the place in the file where the value (or key) at ``where`` was written."""

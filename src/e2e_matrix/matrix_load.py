@@ -7,11 +7,7 @@ shape (matrix.py), what the parts mean together (matrix_checks.py).
 from __future__ import annotations
 
 import difflib
-<<<<<<< HEAD
-from collections.abc import Collection, Iterable, Mapping
-=======
-from collections.abc import Collection, Mapping, Sequence
->>>>>>> replies
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
