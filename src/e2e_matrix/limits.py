@@ -1,4 +1,4 @@
-"""What the cells of one run share: gates that let so many through at a time, the budget, what is found out once.
+"""What the cells of one run share: gates that let so many through, the budget, and what is found out once.
 
 All are for threads of one process; a worker on another machine brings its own.
 """
@@ -110,7 +110,7 @@ class Once:
         self._found: dict[str, str] = {}
 
     def get(self, key: str, find: Callable[[], str], cancel: Cancellation) -> str:
-        """What ``find`` gave for the key; where it raised, the next one tries. Raises why the run was stopped."""
+        """What ``find`` gave for the key; where it raised, the next one tries. Raises where the run stops."""
         with self._lock:
             finding = self._finding.setdefault(key, threading.Lock())
         while not finding.acquire(timeout=_LOOK_SECONDS):

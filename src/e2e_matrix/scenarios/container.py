@@ -79,7 +79,7 @@ def start(
     mounts: Sequence[Mount] = (),
     name: str = "server",
 ) -> None:
-    """Create and start a container; the session has its server from here on. Its log is called by ``name``."""
+    """Create and start a container; the session has its server from here on. Its log is NAME.log."""
     task = session.task
     number = 1 + sum(started.name == name for started in session.containers)
     spec = ContainerSpec(

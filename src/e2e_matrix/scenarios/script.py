@@ -1,7 +1,7 @@
 """An example script, unmodified, beside a container of the cell's image.
 
-The published images hold a binary and no Python SDK, so the script runs on this host, in an environment of its
-own. Where it starts its server, the cell's container is started instead: script/inside is what makes it so.
+The published images hold a binary and no Python SDK, so the script runs on this host, in an environment of
+its own. Where it starts its server, the cell's container is started instead: script/inside makes it so.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from e2e_matrix.text import format_money, format_seconds, one_line
 NAME = "script"
 VERSION = "1"
 STEPS: tuple[str, ...] = (
-    "pull", "sdk-version", "environment", "start", "machine", "health", "server-info", "script", "cost", "stop",
-    "log",
+    "pull", "sdk-version", "environment", "start", "machine", "health", "server-info", "script", "cost",
+    "stop", "log",
 )  # fmt: skip
 Settings = ScriptSettings
 

@@ -1,4 +1,4 @@
-"""What a script finds around it: its environment, its arguments, its folders and what its server sees of them."""
+"""What a script finds around it: its environment, its arguments, its folders, and what its server sees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class Surroundings:
-    """``script`` and the ``root`` of its checkout lie on this host; ``variables`` are the runner's own for it."""
+    """``script`` and the ``root`` of its checkout lie on this host."""
 
     settings: ScriptSettings
     script: Path
@@ -51,7 +51,7 @@ class Surroundings:
         return [str(self.interpreter.python), str(self.script), *arguments]
 
     def environment(self, variables: Mapping[str, str | None], first: Booted | None) -> Mapping[str, str]:
-        """All that its process gets: nothing is inherited from the runner, whose secrets are not the script's.
+        """All that its process gets: it inherits nothing of the runner's, whose secrets are not the script's.
 
         What the matrix says wins over ``variables``, but that PYTHONPATH only follows theirs: it is what puts
         the runner's helpers into the process.

@@ -21,7 +21,7 @@ with ManagedAPIServer(port=8017, host="127.0.0.1", use_session_api_key=True) as 
     folder = Path(tempfile.mkdtemp(prefix="remote_conversation_"))
     (folder / "hello.txt").write_text("from the script\n")
     workspace = Workspace(host=server.base_url, working_dir=str(folder), api_key=server.session_api_key)
-    seen = workspace.execute_command("cat hello.txt && id -u && touch from-the-container")
+    seen = workspace.execute_command(f"cd {folder} && cat hello.txt && id -u && touch from-the-container")
     assert seen.exit_code == 0, seen
     assert seen.stdout.splitlines()[0] == "from the script"
     assert (folder / "from-the-container").exists()

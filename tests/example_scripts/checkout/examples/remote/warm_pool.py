@@ -19,7 +19,7 @@ PATIENCE = float(os.environ.get("PATIENCE", "120"))
 init_key, session_key = secrets.token_hex(16), secrets.token_hex(16)
 dormant = {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": init_key}
 
-with ManagedAPIServer(port=8016, extra_env=dormant) as server, httpx.Client(base_url=server.base_url) as http:
+with ManagedAPIServer(port=8016, extra_env=dormant) as server, httpx.Client(base_url=server.base_url, timeout=30) as http:
     banner(f"a dormant server at {server.base_url}")
     assert http.get("/api/init").json()["state"] == "dormant"
     assert http.get("/api/conversations/search").status_code == 503
