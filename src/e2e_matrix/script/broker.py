@@ -44,7 +44,7 @@ _LAST_WORDS = 2.0  # seconds at the most for reading what was sent before the en
 
 @dataclass(frozen=True)
 class BootRequest:
-    """What is wanted of a server. ``port`` is where the script looks for it, None where it is told an address."""
+    """What is wanted of a server. ``port``: where the script looks for it, None where it is told."""
 
     port: int | None
     host: str
@@ -286,6 +286,7 @@ class _Ports:
         self._served: set[str] = set()
         self._waiting: list[tuple[int, _Connection]] = []
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def take(self, port: int) -> bool:
         """A server will be booted for ``port``; False where it has one."""
@@ -321,7 +322,9 @@ class _Ports:
             return url in self._served
 
     def close(self) -> None:
-        self._file.unlink(missing_ok=True)
+        with self._lock:
+            self._is_closed = True
+            self._file.unlink(missing_ok=True)
 
     def _set(self, port: int, url: str | None) -> None:
         self._urls[port] = url
@@ -330,6 +333,8 @@ class _Ports:
         self._write()
 
     def _write(self) -> None:
+        if self._is_closed:
+            return
         new = self._file.with_suffix(".new")
         new.write_text(json.dumps(self._urls))
         new.replace(self._file)

@@ -18,8 +18,9 @@ class Line:
 
     def __init__(self, limit: float | None = None) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(limit)
         self._socket.connect(os.path.join(FOLDER, "broker.sock"))
+        # Not before: with a limit, connecting does not wait in a queue that is full (connect(2), EAGAIN).
+        self._socket.settimeout(limit)
 
     def tell(self, message: dict[str, Any]) -> None:
         self._socket.sendall(json.dumps(message).encode() + b"\n")
