@@ -54,8 +54,6 @@ def test_an_editor_sees_what_the_program_would_refuse(text: str) -> None:
 
 
 def test_an_editor_takes_what_the_program_does_of_scripts() -> None:
-    script = (
-        "{script: a.py, sdk: 1.58, at: 1234567, per-script: {a: {sdk: 1.58.0}}}"
-    )
+    script = "{script: a.py, sdk: 1.58, at: 1234567, per-script: {a: {sdk: 1.58.0}}}"
     scenarios = f"scenarios: {{deferred-init: , x: {script}, other: {{gate: all}}}}"
     matrix_schema().validate(yaml.safe_load(f"matrix: {{variant: [a]}}\n{scenarios}"))
