@@ -211,6 +211,8 @@ _URL = {"type": "string", "pattern": "^https?://"}
 Filled = Annotated[str, BeforeValidator(_filled), WithJsonSchema(_ANY_SCALAR)]
 Braces = Annotated[str, BeforeValidator(_braces), WithJsonSchema(_ANY_SCALAR)]
 TemplateText = Annotated[str, BeforeValidator(_template), WithJsonSchema({"type": "string", "minLength": 1})]
+# The same, where a number or a commit of digits alone stands without quotes.
+TemplateScalar = Annotated[str, BeforeValidator(_template), WithJsonSchema(_ANY_SCALAR)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = Annotated[int, between(1, _LARGEST_COUNT), WithJsonSchema(_COUNT)]
 Retries = Annotated[int, between(0, _MOST_RETRIES), WithJsonSchema(_RETRIES)]

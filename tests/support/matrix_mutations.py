@@ -51,6 +51,15 @@ matrix: &axes
     - {variant: java, arch: amd64, team: other, extra: b}
 scenarios:
   deferred-init: {gate: all}
+  one: {script: "scripts/{team}.py", at: "{ref}", sdk: 1.10, cwd: scratch, stdin: empty}
+  all:
+    script: scripts/[12]_*.py
+    timeout: 3m
+    expect: {exit: 3, cost: printed}
+    environment: {MODEL: "{variant}", URL: "{base-url}"}
+    arguments: [--key, "{session-api-key}"]
+    exclude: ["*_chat.py"]
+    per-script: {"1_*": {environment: {A: b}, expect: {cost: optional}, stdin: empty}}
 max-parallel: 2
 fail-fast: true
 timeout: 1h30m

@@ -16,6 +16,7 @@ from e2e_matrix.cli import program
 from e2e_matrix.errors import EXIT_BAD_INPUT, BadInput, Problem
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import MAX_CELLS, Plan, make_plan
+from e2e_matrix.script.settings import ScriptSettings
 from e2e_matrix.settings import Overrides, resolve
 from support.matrix_mutations import ENVIRON, Hostile
 
@@ -24,6 +25,8 @@ MAX_SECONDS = 10.0
 LONGEST_MESSAGE = 400
 LONGEST_HINT = 1000
 MAX_PROBLEMS = 100
+#: What a script scenario may find beside the file.
+SCRIPTS = {"1_one.py": "x = 1\n", "2_chat.py": "input()\n", "2_two.py": "def f(:\n"}
 # What YAML 1.1 takes for the end of a line, section 5.4.
 _BREAKS = ("\r\n", "\r", "\n", "\x85", "\u2028", "\u2029")
 _TOO_LARGE = "larger than 256 KiB"
@@ -41,6 +44,9 @@ def outcome(hostile: Hostile, folder: Path) -> Outcome:
     """Read the file and plan it. AssertionError, or whatever else was raised, where the promise is broken."""
     path = folder / "matrix.yaml"
     path.write_bytes(hostile.data)
+    for name, text in SCRIPTS.items():
+        (folder / "scripts").mkdir(exist_ok=True)
+        (folder / "scripts" / name).write_text(text)
     begin = time.thread_time()
     try:
         found: Plan | tuple[Problem, ...] = _planned(path)
@@ -73,6 +79,10 @@ def check_plan(plan: Plan) -> None:
         for text in texts:
             assert not text or "\0" not in text, "a NUL, which no process can be given"
             (text or "").encode()  # whatever is planned can be written down
+        if cell.script:
+            settings = ScriptSettings.model_validate(cell.scenario_settings)
+            assert Path(settings.script).is_absolute()
+            assert "\0" not in settings.model_dump_json()
 
 
 def check_problems(problems: Iterable[Problem], data: bytes, file: str) -> None:

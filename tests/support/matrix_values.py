@@ -17,7 +17,9 @@ _NUMBERS = _split(r"""
 """)
 _WORDS = _split(r"""
 null   ~   true   yes   on   y   maybe   2024-01-01   2001-12-14t21:59:43.10-05:00   2024-99-99   =   <<
--   .   /   ..   latest
+-   .   /   ..   latest   server   checkout   optional   empty   scripts
+1_one   scripts/1_one.py   scripts/2_chat.py
+scripts/*.py   /*/*/*/*.py   **/*.py   scripts/{variant}.py   /dev/stdin   *   [   "[!"   -x   {base-url}
 """)
 _TEMPLATES = _split(r"""
 {   }}   }{   {{   {}   {0}   {a.b}   {a[0]}   {a!r}   {a:>9}   {a:{b}}   {a:}   {variant   {image}
@@ -66,6 +68,7 @@ NAMES = (
     *_split(r"""
 variant   arch   ref   image   include   exclude   axes   matrix   platform   scenarios   deferred-init
 gate   llm   model   base-url   api-key   api-key-env   environment   resources   memory   cpus   pids
+script   sdk   at   expect   exit   cost   arguments   cwd   stdin   per-script
 timeout   timout   max_parallel   reports   [key]   <<   ""   "\0"   "\ud800"   "\e[31m"   a b   Ä   {a}
 1   null   ~   true   =   !!int a   &a b
 """),

@@ -496,6 +496,24 @@ def test_the_port_of_a_registry_on_this_machine_is_no_difference(bench: Bench) -
     assert differences(plan, now)
 
 
+def test_a_script_that_was_changed_is_another_plan(bench: Bench) -> None:
+    script = bench.tmp_path / "ex.py"
+    script.write_text("x = 1\n")
+    scenario = "scenarios: {ex: {script: ex.py, environment: {KEY: sk-hidden}}}\n"
+    bench.run(scenario)
+    folder = (bench.tmp_path / "reports" / "latest").resolve()
+    assert "sk-hidden" not in (folder / "plan.json").read_text()
+    assert read_plan(folder).cells["java-amd64"].scenario_settings["environment"] == ["KEY"]
+    bench.run(scenario.replace("sk-hidden", "sk-other"), resume=folder)
+    script.write_text("x = 2\n")
+    with pytest.raises(BadInput, match=r"java-amd64: script digest: sha256:\w+, now sha256:"):
+        bench.run(scenario, resume=folder)
+    bench.run(scenario.replace("ex.py", "ex.py, at: v1"), resume=folder, force=True)
+    assert read_plan(folder).cells["java-amd64"].script_digest is None
+    script.write_text("x = 3\n")
+    bench.run(scenario.replace("ex.py", "ex.py, at: v1"), resume=folder)
+
+
 def test_a_run_that_is_not_over_says_how_to_finish_it(bench: Bench) -> None:
     seen: list[Results] = []
 

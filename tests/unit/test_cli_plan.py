@@ -69,6 +69,24 @@ def test_the_text_is_an_aligned_table_and_what_was_set(tmp_path: Path) -> None:
     ]
 
 
+def test_scripts_are_shown_beside_their_cells_as_the_file_says_them(tmp_path: Path) -> None:
+    (tmp_path / "ex").mkdir()
+    (tmp_path / "ex" / "1_a.py").touch()
+    scenarios = "scenarios: {deferred-init: , ex: {script: ex/*.py, environment: {KEY: sk-hidden}}}\n"
+    write(tmp_path, "image: x:{variant}\nmatrix: {variant: [a], arch: [amd64]}\n" + scenarios)
+    assert plan().stdout.splitlines()[:3] == [
+        "cell                   platform     image  script",
+        "a-amd64-deferred-init  linux/amd64  x:a",
+        "a-amd64-ex-1_a         linux/amd64  x:a    ex/1_a.py",
+    ]
+    cells = as_json()["cells"]
+    assert [(cell["scenario"], cell["script"]) for cell in cells] == [  # type: ignore[index]
+        ("deferred-init", None),
+        ("ex-1_a", "ex/1_a.py"),
+    ]
+    assert "sk-hidden" not in plan("--format", "json").stdout + plan().stdout
+
+
 def test_json_has_the_cells_and_every_setting_with_its_source(tmp_path: Path) -> None:
     write(tmp_path, MATRIX)
     answer = as_json("--only", "python-amd64, java-arm64", "--only", "java-amd64")

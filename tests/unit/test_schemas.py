@@ -43,7 +43,17 @@ def test_the_committed_matrix_fits_the_schema() -> None:
         "matrix: {variant: [a]}\nenvironment: {A-B: c}",
         "matrix: {variant: [a]}\nllm: {api-key: x}",
         "matrix: {variant: [a], include: [{}]}",
+        "matrix: {variant: [a]}\nscenarios: {x: {script: a.py, timout: 1m}}",
+        "matrix: {variant: [a]}\nscenarios: {x: {script: a.py, sdk: newest}}",
+        "matrix: {variant: [a]}\nscenarios: {x: {script: a.py, expect: {exit: 256}}}",
+        "matrix: {variant: [a]}\nscenarios: {x: {script: '*.py', per-script: {a.py: {at: b}}}}",
     ],
 )
 def test_an_editor_sees_what_the_program_would_refuse(text: str) -> None:
     assert not matrix_schema().is_valid(yaml.safe_load(text))
+
+
+def test_an_editor_takes_what_the_program_does_of_scripts() -> None:
+    script = "{script: a.py, sdk: 1.58, at: 1234567, per-script: {a: {sdk: 1.58.0}}}"
+    scenarios = f"scenarios: {{deferred-init: , x: {script}, other: {{gate: all}}}}"
+    matrix_schema().validate(yaml.safe_load(f"matrix: {{variant: [a]}}\n{scenarios}"))

@@ -13,6 +13,7 @@ from e2e_matrix.matrix_fields import (
     Duration,
     Filled,
     Section,
+    TemplateScalar,
     TemplateText,
     Variable,
     between,
@@ -26,7 +27,7 @@ RUN_TIME_FIELDS = ("base-url", "session-api-key")
 
 MOST_PATTERNS = 1000
 _SDK_WORDS = ("server", "checkout")
-# PEP 440, without the epochs and local versions that no openhands-sdk has.
+# PEP 440, without the epochs and local versions that no openhands-sdk has; 1.58 is a number to an editor.
 _VERSION = r"[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
 _COSTS = ("required", "printed", "optional")
 _FOLDERS = ("checkout", "scratch")
@@ -50,7 +51,9 @@ def _sdk(value: object) -> str:
 Sdk = Annotated[
     str,
     BeforeValidator(_sdk),
-    WithJsonSchema({"type": "string", "pattern": f"^(server|checkout|{_VERSION})$"}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^(server|checkout|{_VERSION})$"}]}
+    ),
 ]
 ExitCode = Annotated[int, between(0, 255), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 255})]
 CostRule = Annotated[str, one_of(*_COSTS), WithJsonSchema({"enum": list(_COSTS)})]
@@ -89,7 +92,7 @@ class ScriptSection(Section):
         "that ends in .py is a scenario of its own, with the file's name added"
     )
     sdk: Sdk = Field("server", description="The openhands-sdk that it runs with: server, a version, checkout")
-    at: TemplateText | None = Field(
+    at: TemplateScalar | None = Field(
         None, description="The commit, tag or branch that its checkout is taken from; may have {fields}"
     )
     timeout: Duration = Field(
