@@ -56,6 +56,7 @@ class Cause(StrEnum):
     LLM_UNAVAILABLE = "llm-unavailable"
     LLM_BUSY = "llm-busy"
     LLM_DENIED = "llm-denied"
+    SCRIPT_ENVIRONMENT = "script-environment"
     PLATFORM_UNSUPPORTED = "platform-unsupported"
     INTERRUPTED = "interrupted"
     FAIL_FAST = "fail-fast"
@@ -265,6 +266,12 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the model's provider refused the key or the model",
         "Check the key, the model's name, and that the key may use it.",
+    ),
+    Cause.SCRIPT_ENVIRONMENT: Policy(
+        _INFRA,
+        "the script's packages could not be installed",
+        "The message has uv's own words: check the version, the network and where uv looks for packages.",
+        _AGAIN,
     ),
     Cause.PLATFORM_UNSUPPORTED: Policy(
         Outcome.UNSUPPORTED,
