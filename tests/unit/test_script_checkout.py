@@ -1,0 +1,116 @@
+"""Finding the checkout of a script, and writing out what it was at another revision."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from e2e_matrix.script.checkout import export, root_of
+
+
+def git(root: Path, *command: str) -> str:
+    identity = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "safe.directory=*")
+    done = subprocess.run(["git", *identity, *command], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Two commits; what is not to be seen in an export is there too."""
+    root = tmp_path / "repository"
+    (root / "examples").mkdir(parents=True)
+    git(root, "init", "--quiet", "--initial-branch=main")
+    (root / ".gitattributes").write_text("examples export-ignore\n")
+    script = root / "examples" / "é 1.py"
+    script.write_text("one\n")
+    script.chmod(0o755)
+    (root / "link").symlink_to("examples")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "--message=one")
+    git(root, "tag", "--annotate", "v1", "--message=v1")
+    script.write_text("two\n")
+    git(root, "commit", "--quiet", "--all", "--message=two")
+    script.write_text("not committed\n")
+    (root / "new").touch()
+    return root
+
+
+def everything(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_size) for path in [root, *root.rglob("*")]}
+
+
+def test_a_revision_is_written_out_whole_and_the_checkout_is_not_touched(
+    repository: Path, tmp_path: Path
+) -> None:
+    # Of what the checkout's own settings can do, this would write to it.
+    git(repository, "config", "core.splitIndex", "true")
+    hook = repository / ".git" / "hooks" / "post-index-change"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ntouch hooked\n")
+    hook.chmod(0o755)
+    if os.geteuid() == 0:
+        os.chown(repository, 10001, 10001)  # git does not trust another's without being told to
+    before = everything(repository)
+    first, second = git(repository, "rev-list", "--reverse", "main").splitlines()
+    for revision, commit, text in (
+        ("v1", first, "one\n"),
+        (first[:8], first, "one\n"),
+        ("main", second, "two\n"),
+    ):
+        place = export(repository, revision, tmp_path / "cache")
+        assert place == tmp_path / "cache" / "script" / "checkouts" / commit
+        assert (place / "link" / "é 1.py").read_text() == text
+        assert sorted(path.name for path in place.iterdir()) == [".gitattributes", "examples", "link"]
+        assert (place / "examples" / "é 1.py").stat().st_mode & 0o100
+    assert everything(repository) == before
+    left = {path.name for path in (tmp_path / "cache" / "script" / "checkouts").iterdir()}
+    assert left == {first, second, f"{first}.lock", f"{second}.lock"}
+
+
+def test_what_was_left_half_written_is_not_used(repository: Path, tmp_path: Path) -> None:
+    commit = git(repository, "rev-parse", "v1")
+    half = tmp_path / "cache" / "script" / "checkouts" / f"{git(repository, 'rev-parse', 'v1^{commit}')}.part"
+    half.mkdir(parents=True)
+    (half / "half").touch()
+    with ThreadPoolExecutor(4) as threads:
+        [place] = set(threads.map(lambda _: export(repository, commit, tmp_path / "cache"), range(4)))
+    assert not (place / "half").exists()
+    assert not half.exists()
+
+
+def test_a_linked_worktree_and_a_hooks_variables_do_not_mislead(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worktree = tmp_path / "worktree"
+    git(repository, "worktree", "add", "--quiet", str(worktree), "v1")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))
+    assert (export(worktree, "HEAD", tmp_path / "cache") / "examples" / "é 1.py").read_text() == "one\n"
+
+
+@pytest.mark.parametrize("revision", ["nope", "--all", "v1:examples", ""])
+def test_a_revision_that_there_is_none_of_has_gits_own_words(
+    repository: Path, tmp_path: Path, revision: str
+) -> None:
+    with pytest.raises(ValueError, match=r"has no commit .* \(git: .*\); fetch it first"):
+        export(repository, revision, tmp_path / "cache")
+
+
+def test_a_folder_in_another_checkout_is_no_checkout(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no git checkout"):
+        export(repository / "examples", "main", tmp_path / "cache")
+
+
+def test_the_root_is_the_nearest_repository_else_workspace_else_the_scripts_folder(tmp_path: Path) -> None:
+    inner = tmp_path / "outer" / "workspace" / "examples"
+    inner.mkdir(parents=True)
+    script = inner / ".." / "examples" / "script.py"
+    assert root_of(script) == inner
+    (inner / "pyproject.toml").write_text("[project]\nname = 'examples'\n")
+    (inner.parent / "pyproject.toml").write_text("[tool.uv.workspace]\nmembers = []\n")
+    assert root_of(script) == inner.parent
+    (tmp_path / "outer" / ".git").write_text("gitdir: elsewhere\n")
+    assert root_of(script) == tmp_path / "outer"
