@@ -56,6 +56,7 @@ class Cause(StrEnum):
     LLM_UNAVAILABLE = "llm-unavailable"
     LLM_BUSY = "llm-busy"
     LLM_DENIED = "llm-denied"
+    LLM_REPLAY_DIFFERS = "llm-replay-differs"
     PLATFORM_UNSUPPORTED = "platform-unsupported"
     INTERRUPTED = "interrupted"
     FAIL_FAST = "fail-fast"
@@ -265,6 +266,12 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the model's provider refused the key or the model",
         "Check the key, the model's name, and that the key may use it.",
+    ),
+    Cause.LLM_REPLAY_DIFFERS: Policy(
+        _PRODUCT,
+        "the server asked the model something else than what was recorded",
+        "The step shows the difference; if the change is wanted, record again with llm.record.",
+        final=True,
     ),
     Cause.PLATFORM_UNSUPPORTED: Policy(
         Outcome.UNSUPPORTED,

@@ -16,6 +16,7 @@ from e2e_matrix.engine.base import ExecResult, Resources
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.limits import Limits
+from e2e_matrix.llm.source import NotReplayed
 from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, LlmCall, Step, Tokens
@@ -48,7 +49,7 @@ STEPS = [
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Ledger(NotReplayed):
     """What the stand-in served under one key."""
 
     model: StandIn

@@ -11,6 +11,7 @@ import httpx
 from e2e_matrix.agent_server import Reply
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
+from e2e_matrix.prices import Price
 from e2e_matrix.results import LlmCall, Tokens
 from e2e_matrix.scenarios import container
 from e2e_matrix.scenarios.base import Session
@@ -23,9 +24,9 @@ MOST_PLAUSIBLE_COST = Decimal(1000)
 MOST_PLAUSIBLE_TOKENS = 10**12
 
 
-def cost_so_far(reply: Reply) -> Decimal | None:
-    """What a conversation has cost by now; None where the server gives nothing that can be a cost."""
-    return read(reply.field("stats", "usage_to_metrics")).cost or None
+def cost_so_far(reply: Reply, price: Price | None = None) -> Decimal | None:
+    """What a conversation has cost by now; None where nothing tells a cost that can be one."""
+    return read(reply.field("stats", "usage_to_metrics"), price).cost or None
 
 
 def note_what_it_cost(session: Session, conversation: str) -> None:
@@ -34,7 +35,7 @@ def note_what_it_cost(session: Session, conversation: str) -> None:
         reply = session.server.get(f"/api/conversations/{conversation}", timeout=LAST_WORD)
     except (httpx.HTTPError, OSError):
         return
-    if cost := cost_so_far(reply):
+    if cost := cost_so_far(reply, session.task.price):
         session.note_cost(cost)
 
 
@@ -44,46 +45,64 @@ def check(session: Session, conversation: str) -> None:
     ) as step:
         reply = session.server.conversation(conversation)
         step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
-        bill = read(reply.field("stats", "usage_to_metrics"))
-        cost, calls = bill.cost, session.llm.calls()
+        bill = read(reply.field("stats", "usage_to_metrics"), session.task.price)
+        cost = bill.cost
         session.findings.tokens = bill.tokens
-        if cost:  # a model whose price the server does not know is counted as 0: unknown, not free
+        # A model whose price the server does not know is counted as 0: unknown, not free.
+        if cost is not None and (cost or session.task.price):
             session.note_cost(cost)
         step.note(prompt_tokens=bill.tokens.prompt, completion_tokens=bill.tokens.completion)
         if cost is not None:
             step.note(cost_usd=format(cost, "f"))
+        if session.task.price:
+            counted = bill.counted_by_server
+            step.note(price=f"llm.prices of the matrix: {session.task.price}", cached_tokens=bill.cached)
+            step.note(cost_by_server_usd=None if counted is None else format(counted, "f"))
+        if unused := session.llm.unused():
+            step.note(recorded_calls_not_asked_for=unused)
         container.expect_json(step, reply)
         if bill.wrong:
             told = one_line(session.redact(bill.wrong), 200)
             message = "the server's cost is none that can be"
             raise CellFailure(Cause.ASSERTION, message, expected="a number above zero", got=told)
-        if calls is None:
+        calls = session.llm.calls()
+        if calls is None or not session.task.llm.is_stand_in:
             if cost:
                 session.spend(cost, ended=True)
             return
-        if not cost:
+        if not cost and not session.task.price:
             told = "0" if cost is not None else "no cost at all"
             raise CellFailure(Cause.ASSERTION, "the server counted no cost", expected="above zero", got=told)
         step.expect(
             "the tokens that the server counted, against those served", str(_served(calls)), str(bill.tokens)
         )
-        session.spend(cost, ended=True)
+        if cost is not None:
+            session.spend(cost, ended=True)
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What the metrics of a conversation add up to. ``wrong``: a cost that none can be, as it came."""
+    """What the metrics of a conversation add up to. ``wrong``: a cost that none can be, as it came.
+
+    ``cached`` of the prompt's tokens came from the provider's cache.
+    """
 
     cost: Decimal | None
     tokens: Tokens
     wrong: str = ""
+    cached: int = 0
+    counted_by_server: Decimal | None = None  # the same as the cost where no price was given
 
 
-def read(metrics: Any) -> Bill:
-    """Cost and tokens over all usages. The cost is None where the server gave none that can be."""
+def read(metrics: Any, price: Price | None = None) -> Bill:
+    """Cost and tokens over all usages.
+
+    The cost is the server's, None where it gave none that can be; with a ``price`` that of the tokens that
+    the server counted, None where it counted none.
+    """
     cost: Decimal | None = None
     wrong = ""
-    prompt = completion = 0
+    prompt = completion = cached = 0
     for usage in metrics.values() if isinstance(metrics, dict) else ():
         if not isinstance(usage, dict):
             continue
@@ -96,8 +115,13 @@ def read(metrics: Any) -> Bill:
         if isinstance(counted, dict):
             prompt += _count(counted.get("prompt_tokens"))
             completion += _count(counted.get("completion_tokens"))
+            cached += _count(counted.get("cache_read_tokens"))
     tokens = Tokens(prompt=prompt, completion=completion, total=prompt + completion)
-    return Bill(None if wrong else cost, tokens, wrong)
+    counted_by_server = None if wrong else cost
+    if price:
+        cost = price.cost(prompt, completion, cached) if tokens.total else None
+        return Bill(cost, tokens, wrong, cached, counted_by_server)
+    return Bill(counted_by_server, tokens, wrong, cached, counted_by_server)
 
 
 def _is_plausible(amount: object) -> TypeGuard[int | Decimal]:
