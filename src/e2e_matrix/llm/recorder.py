@@ -25,9 +25,7 @@ from e2e_matrix.llm.local_http import (
     LocalServer,
     Reply,
     Request,
-    Usage,
     error_body,
-    usage_of,
 )
 from e2e_matrix.llm.recording import (
     RecordedCall,
@@ -36,6 +34,7 @@ from e2e_matrix.llm.recording import (
     text_or_base64,
     without_secrets,
 )
+from e2e_matrix.llm.usage import Usage, usage_of
 from e2e_matrix.redaction import Secrets, SecretStream, secrets_in_url
 from e2e_matrix.text import one_line
 
@@ -243,7 +242,7 @@ class _Answer:
 
 
 class _Line:
-    """One exchange with the provider. It ends when the caller hangs up: an answer that none reads costs, too."""
+    """One exchange with the provider. It ends when the caller hangs up: what none reads costs, too."""
 
     def __init__(self, tls: Any, caller: socket.socket) -> None:
         self.caller_is_gone = False

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from e2e_matrix.llm.difference import difference, normalised
-from e2e_matrix.llm.local_http import LocalServer, Reply, Request, Usage, usage_of
+from e2e_matrix.llm.local_http import LocalServer, Reply, Request
 from e2e_matrix.llm.recording import RecordedCall, Recording, request_of, without_secrets
+from e2e_matrix.llm.usage import Usage, usage_of
 from e2e_matrix.redaction import Secrets
 from e2e_matrix.scenarios.base import ReplayDifference
 from e2e_matrix.text import one_line
