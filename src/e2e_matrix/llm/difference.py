@@ -22,7 +22,7 @@ _VARYING: Sequence[tuple[re.Pattern[str], str]] = [
         (
             r"\b((Mon|Tues?|Wed(nes)?|Thu(rs)?|Fri|Sat(ur)?|Sun)(day)?,? )?"
             r"((Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* +\d{1,2}|"
-            r"\d{1,2} +(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*)\b"
+            r"\d{1,2} +(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* +\d{4})\b"
             r"(,? \d\d:\d\d(:\d\d)?( [AP]M)?( (UTC|GMT|[+-]\d{4}))?)?(,? \d{4}\b)?"
             r"(,? \d\d:\d\d(:\d\d)?( [AP]M)?( (UTC|GMT|[+-]\d{4}))?)?",
             "<time>",
@@ -36,7 +36,7 @@ _VARYING: Sequence[tuple[re.Pattern[str], str]] = [
         ),
     )
 ]
-_CONTEXT = 2
+_CONTEXT = 1
 _LONGEST_LINE = 160
 _BEFORE = 40  # characters of a long line shown before the first difference
 
