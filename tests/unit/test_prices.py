@@ -36,7 +36,9 @@ def test_tokens_cost_their_share_of_a_million_exactly(
 
 
 def test_a_models_own_price_comes_before_any_glob_and_globs_in_their_order() -> None:
-    prices = {name: Price(Decimal(number), Decimal(1)) for number, name in enumerate(("openai/*", "*", "openai/m"))}
+    prices = {
+        name: Price(Decimal(number), Decimal(1)) for number, name in enumerate(("openai/*", "*", "openai/m"))
+    }
     assert [price_of(name, prices) for name in ("openai/m", "openai/n", "other")] == [
         prices["openai/m"], prices["openai/*"], prices["*"],
     ]  # fmt: skip

@@ -73,7 +73,7 @@ def play() -> Iterator[Play]:
 
 
 def test_what_was_recorded_is_played_again_with_the_providers_bad_minutes(tmp_path: Path) -> None:
-    """Refused, broken off in the middle, and answered at last; both with the same status, header and bytes."""
+    """Refused, broken off in the middle, answered at last; with the same status, header and bytes."""
     path = tmp_path / "calls.jsonl"
 
     def talk(base_url: str, key: str) -> list[tuple[int, str | None, bytes]]:
@@ -83,7 +83,7 @@ def test_what_was_recorded_is_played_again_with_the_providers_bad_minutes(tmp_pa
             with httpx.stream(
                 "POST", f"{base_url}/chat/completions", json=sent, headers={"Authorization": f"Bearer {key}"}
             ) as answer:
-                pieces = []
+                pieces: list[bytes] = []
                 try:
                     pieces.extend(answer.iter_raw())
                 except httpx.RemoteProtocolError:
