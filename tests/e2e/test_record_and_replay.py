@@ -1,4 +1,4 @@
-"""The real server's calls to a provider, recorded once, and replayed without it: the stand-in is the provider."""
+"""The real server's calls to a provider, which is the stand-in here: recorded, and replayed without it."""
 
 from __future__ import annotations
 
