@@ -59,6 +59,7 @@ class Cause(StrEnum):
     LLM_BUSY = "llm-busy"
     LLM_DENIED = "llm-denied"
     SCRIPT_ENVIRONMENT = "script-environment"
+    LLM_REPLAY_DIFFERS = "llm-replay-differs"
     PLATFORM_UNSUPPORTED = "platform-unsupported"
     INTERRUPTED = "interrupted"
     FAIL_FAST = "fail-fast"
@@ -284,6 +285,12 @@ POLICIES: dict[Cause, Policy] = {
         "the script's packages could not be installed",
         "The message has uv's own words: check the version, the network and where uv looks for packages.",
         _AGAIN,
+    ),
+    Cause.LLM_REPLAY_DIFFERS: Policy(
+        _PRODUCT,
+        "the server asked the model something else than what was recorded",
+        "The step shows the difference; if the change is wanted, record again with llm.record.",
+        final=True,
     ),
     Cause.PLATFORM_UNSUPPORTED: Policy(
         Outcome.UNSUPPORTED,

@@ -5,58 +5,75 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from types import FrameType
 
 from e2e_matrix import clean, store
 from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import Engine
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.failures import Cause
+from e2e_matrix.llm.recording import read_recording
 from e2e_matrix.llm.replies import Replies
 from e2e_matrix.llm.replies_file import load_replies
-from e2e_matrix.llm.source import LlmSource, ProviderSource, StandInSource
+from e2e_matrix.llm.source import LlmSource, ProviderSource, RecordingSource, ReplaySource, StandInSource
 from e2e_matrix.progress import Progress
 from e2e_matrix.record import Job
 from e2e_matrix.registry import RegistryClient
 from e2e_matrix.results import Results
 from e2e_matrix.runner import Tools, run
-from e2e_matrix.settings import api_key
+from e2e_matrix.script import scratch
+from e2e_matrix.settings import api_key, provider_to_record
 
 # A closed terminal is a request to stop, too.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def launch(job: Job, progress: Progress, stand_in: bool = False) -> Results:
-    """Run the plan on this machine's engine. The stand-in answers where no model is named, or ``stand_in``.
+    """Run the plan on this machine's engine. The stand-in answers where no model is named, or ``stand_in``,
+    unless a recording does.
 
-    Raises ``EngineUnavailable``, ``BadInput`` (no key for the model, no image at all, replies that are no
-    longer there) or ``InfrastructureError`` before the first cell; afterwards what goes wrong is in the
-    results.
+    Raises ``EngineUnavailable``, ``BadInput`` (no key for the model, an unusable recording, replies that are
+    no longer there, no image at all) or ``InfrastructureError`` before the first cell; afterwards what goes
+    wrong is in the results, but for a recording that the disk refused.
     """
-    settings, plan = job.settings, job.plan
-    stand_in = stand_in or settings.model is None
-    key = None if stand_in else api_key(settings, os.environ)
-    replies = load_replies(settings.replies) if settings.replies else Replies()
+    settings = job.settings
+    open_llm = _llm(job, stand_in)
     cancel = Cancellation()
     with ExitStack() as stack:
         stack.callback(progress.close)
         engine = stack.enter_context(closing(DockerEngine.connect()))
         clean.sweep(engine, progress.note)
+        scratch.sweep(progress.note)
         for half in store.sweep(settings.reports):
             progress.note(f"removed {half} (half written, and abandoned)")
-        models = list(dict.fromkeys(cell.model for cell in plan.cells if cell.model))
-        llm: LlmSource = (
-            StandInSource(engine, models, replies)
-            if stand_in
-            else ProviderSource(", ".join(models), settings.base_url, key)
-        )
-        stack.enter_context(closing(llm))
+        llm = stack.enter_context(closing(open_llm(engine)))
         registry = stack.enter_context(RegistryClient())
         stack.enter_context(cancelled_by_signals(cancel, progress))
         tools = Tools(engine, llm, registry, progress, cancel)
         results, _ = run(job, tools)
     return results
+
+
+def _llm(job: Job, stand_in: bool) -> Callable[[Engine], LlmSource]:
+    """What opens the run's model on an engine. Raises BadInput where that cannot be."""
+    settings = job.settings
+    models = list(dict.fromkeys(cell.model for cell in job.plan.cells if cell.model))
+    shown = ", ".join(models)
+    if settings.replay:
+        recording = read_recording(settings.replay)
+        return lambda engine: ReplaySource(engine, recording, models)
+    if settings.record:
+        url = provider_to_record(replace(settings, model=None) if stand_in else settings)
+        key, path = api_key(settings, os.environ) or "", settings.record
+        return lambda engine: RecordingSource(engine, shown, url, key, path)
+    if stand_in or settings.model is None:
+        replies = load_replies(settings.replies) if settings.replies else Replies()
+        return lambda engine: StandInSource(engine, models, replies)
+    provider = ProviderSource(shown, settings.base_url, api_key(settings, os.environ))
+    return lambda engine: provider
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from e2e_matrix.matrix_fields import (
     Keeping,
     Memory,
     Positive,
+    Price,
     Repeats,
     Retries,
     Section,
@@ -118,11 +119,31 @@ class CostLimits(Section):
     run: Dollars | None = Field(None, description="By the whole run")
 
 
+class ModelPrice(Section):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: Price
+    output: Price
+    cached_input: Price | None = Field(
+        None, description="Input that the provider's cache had; null: as other input"
+    )
+
+
 class LlmSection(Section):
     """The model that the conversation talks to. Without ``model`` the run's own stand-in answers."""
 
     model: TemplateText | None = Field(None, description="As litellm names it; may have {fields}")
     base_url: Url | None = Field(None, description="The model's endpoint, where it is not the provider's own")
+    record: Filled | None = Field(
+        None, description="A file that every call of a real model is kept in; relative to the matrix file"
+    )
+    replay: Filled | None = Field(
+        None, description="Such a file to answer from, without a model; relative to the matrix file"
+    )
+    prices: dict[Filled, ModelPrice] = Field(
+        {},
+        description="Prices by the model's name or a glob; they take the place of what the server counts",
+    )
     api_key_env: Variable = Field("LLM_API_KEY", description="The NAME of the variable that holds the key")
     replies: Filled | None = Field(
         None, description="What the stand-in answers: a file, relative to this one's folder; docs/llm.md"

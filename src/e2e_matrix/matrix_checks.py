@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterator, Mapping, Set
+import stat
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Set
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +15,7 @@ from e2e_matrix.matrix import Matrix
 from e2e_matrix.matrix_scripts import Scenarios, Script, scenarios_of
 from e2e_matrix.plan import MAX_CELLS, expand, idle_excludes, plan_cells, template_problems
 from e2e_matrix.script.settings import RUN_TIME_FIELDS, ScriptSection
-from e2e_matrix.settings import Overrides, resolve
+from e2e_matrix.settings import Overrides, Settings, resolve
 from e2e_matrix.templates import FIELD_NAME, Template, did_you_mean
 
 # A template's own words, and what results.json calls the scenario of a cell.
@@ -35,6 +37,8 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
     if not {"scenarios", "step-timeouts"} & broken:
         yield from _step_timeouts(matrix, scenarios)
     settings = resolve(matrix, Overrides(), {})
+    if "llm" not in broken:
+        yield from _recordings(matrix, settings)
     if slips := [*_axes(matrix, len(names)), *_entries(matrix, broken)]:
         yield from slips
         yield from template_problems(matrix, settings, broken)
@@ -115,6 +119,25 @@ def _script_steps() -> Collection[str]:
     from e2e_matrix.scenarios import script  # loads the clients that scenarios drive a server with
 
     return script.STEPS
+
+
+def _recordings(matrix: Matrix, settings: Settings) -> Iterator[Problem]:
+    record, replay = settings.record, settings.replay
+    if record and replay:
+        message = "llm has record and replay: a run does one of them"
+        yield matrix.problem(("llm", "replay"), message, "remove one", key=True)
+    if record and _mode(record, stat.S_ISDIR):
+        yield matrix.problem(("llm", "record"), f"record: {record} is a folder", "name a file in it")
+    if replay and not _mode(replay, stat.S_ISREG):
+        hint = "it is relative to the matrix file; llm.record makes one"
+        yield matrix.problem(("llm", "replay"), f"replay: there is no file {replay}", hint)
+
+
+def _mode(path: Path, is_such: Callable[[int], bool]) -> bool:
+    try:
+        return is_such(path.stat().st_mode)
+    except (OSError, ValueError):  # not there, out of reach, or no name that a file can have
+        return False
 
 
 def _axes(matrix: Matrix, scenarios: int) -> Iterator[Problem]:

@@ -17,9 +17,11 @@ from e2e_matrix.templates import Template, is_http_url
 from e2e_matrix.units import (
     DURATION_PATTERN,
     MONEY_PATTERN,
+    PRICE_PATTERN,
     SIZE_PATTERN,
     parse_duration,
     parse_money,
+    parse_price,
     parse_size,
 )
 
@@ -130,6 +132,13 @@ def _money(value: object) -> Decimal:
         raise wrong(f"cannot be {kind_of(value)}", str(error)) from None
 
 
+def _price(value: object) -> Decimal:
+    try:
+        return parse_price(text_of(value))
+    except ValueError as error:
+        raise wrong(f"cannot be {kind_of(value)}", str(error)) from None
+
+
 def _positive(value: object) -> float:
     plain = _plain(value)
     if isinstance(plain, int | float) and not isinstance(plain, bool) and 0 < plain <= _LARGEST_NUMBER:
@@ -202,6 +211,7 @@ _NAME = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
 _COUNT = {"type": "integer", "minimum": 1, "maximum": _LARGEST_COUNT}
 _RETRIES = {"type": "integer", "minimum": 0, "maximum": _MOST_RETRIES}
 _MONEY = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": MONEY_PATTERN}]}
+_PRICE = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": PRICE_PATTERN}]}
 _NUMBER = {"type": "number", "exclusiveMinimum": 0, "maximum": _LARGEST_NUMBER}
 _FACTOR = {"type": "number", "minimum": 1, "maximum": _LARGEST_NUMBER}
 _DURATION = {"type": "string", "pattern": DURATION_PATTERN}
@@ -218,6 +228,7 @@ Whole = Annotated[int, between(1, _LARGEST_COUNT), WithJsonSchema(_COUNT)]
 Retries = Annotated[int, between(0, _MOST_RETRIES), WithJsonSchema(_RETRIES)]
 Repeats = Annotated[int, between(1, MOST_REPEATS), WithJsonSchema({**_COUNT, "maximum": MOST_REPEATS})]
 Dollars = Annotated[Decimal, BeforeValidator(_money), WithJsonSchema(_MONEY)]  # US dollars, exact
+Price = Annotated[Decimal, BeforeValidator(_price), WithJsonSchema(_PRICE)]  # US dollars, exact, also 0
 Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
 Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION)]  # seconds

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.matrix import CostLimits, LlmSection, Matrix, ResourceLimits, RetryLimits
+from e2e_matrix.matrix import CostLimits, LlmSection, Matrix, ModelPrice, ResourceLimits, RetryLimits
 from e2e_matrix.matrix_checks import check_matrix
 from e2e_matrix.matrix_fields import kind_of
 from e2e_matrix.matrix_yaml import Document, Location, read_document
@@ -109,7 +109,8 @@ def _explain(document: Document, error: ErrorDetails) -> Problem:
             hint = context["hint"] or _meant_exclude(where)
             return document.problem(where, f"{name}: {context['message']}", hint, key=on_key)
         case "missing":
-            return document.problem((), f"has no {name}", f"add `{name}:`; see docs/matrix.md")
+            whose = f"{where[-2]}: " if len(where) > 1 else ""
+            return document.problem(where[:-1], f"{whose}has no {name}", f"add `{name}:`; see docs/matrix.md")
         case "extra_forbidden":
             return _unknown_key(document, where)
         case "model_type" | "dict_type" | "model_attributes_type":
@@ -128,7 +129,7 @@ def _explain(document: Document, error: ErrorDetails) -> Problem:
 
 
 def _unknown_key(document: Document, where: Location) -> Problem:
-    section = _section_of(where)
+    section = ModelPrice if where[:2] == ("llm", "prices") else _section_of(where)
     known = [str(field.alias) for field in section.model_fields.values()]
     key = str(where[-1])
     if section is LlmSection and key in _SECRET_KEYS:

@@ -42,7 +42,7 @@ class Tokens(Model):
 
 
 class LlmCall(Model):
-    """One call that the stand-in answered."""
+    """One call to the model that went through us: to the stand-in, the recorder or a replay."""
 
     path: str
     status: int
@@ -182,7 +182,7 @@ class Attempt(Model):
     cost_usd: Money | None = None
     tokens: Tokens | None = None
     llm_calls: list[LlmCall] | None = Field(
-        None, description="The stand-in's own count; null with a real model"
+        None, description="Our own count; null with a real model whose calls are not recorded"
     )
     server: Server = Server()
     machine: str | None = Field(None, description="`uname -m` in the container")
@@ -268,7 +268,7 @@ class EngineFacts(Model):
 
 
 class Llm(Model):
-    kind: str = Field(description="stand-in, or provider for a real model")
+    kind: str = Field(description="stand-in, provider for a real model, or replay of a recording")
     model: str
     base_url: str | None = None
 

@@ -34,6 +34,7 @@ from e2e_matrix.image_keeper import ImageKeeper, downloaded
 from e2e_matrix.limits import Budget, Limits
 from e2e_matrix.llm.source import LlmSource
 from e2e_matrix.plan import PlannedCell
+from e2e_matrix.prices import price_of
 from e2e_matrix.progress import Progress
 from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
@@ -331,7 +332,9 @@ class _Execution:
         repetition.attempts.append(number)
         slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
         folder = record.folder.attempt_folder(planned.id, number)
-        endpoint = self._tools.llm.endpoint(planned.id, planned.model, folder / CALL_JOURNAL)
+        endpoint = self._tools.llm.endpoint(
+            planned.id, planned.scenario, planned.model, folder / CALL_JOURNAL
+        )
         task = CellTask(
             run_id=record.folder.run_id,
             cell=planned.id,
@@ -346,6 +349,7 @@ class _Execution:
             slowness=slowness,
             step_timeouts=settings.step_timeouts,
             llm=endpoint,
+            price=price_of(endpoint.model, settings.prices),
             owner=owner.current(),
             deadline=owner.deadline_label(settings.timeout * slowness + DEADLINE_MARGIN),
             settings=planned.scenario_settings,

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from e2e_matrix.engine.base import Resources
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix import Matrix, Scenario
+from e2e_matrix.prices import Price
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import SettingValue
 from e2e_matrix.templates import is_http_url, is_tag, tag_of_ref
@@ -93,6 +94,9 @@ class Settings:
     images: str  # keep, or remove those that the run itself pulled
     model: str | None  # None: the stand-in
     base_url: str | None = field(repr=False)  # it may hold a password
+    record: Path | None  # a recording of the model's calls to add to
+    replay: Path | None  # or to answer from
+    prices: Mapping[str, Price]  # by the model's name or a glob
     api_key_env: str  # the name of the variable
     replies: Path | None  # the file of what the stand-in answers
     environment: Mapping[str, str] = field(repr=False)  # values may come from secret variables
@@ -135,6 +139,9 @@ class Settings:
             "images": self.images,
             "llm.model": self.model,
             "llm.base-url": self.base_url and without_password(self.base_url),
+            "llm.record": self.record and str(self.record),
+            "llm.replay": self.replay and str(self.replay),
+            "llm.prices": {model: str(price) for model, price in self.prices.items()},
             "llm.api-key-env": self.api_key_env,
             "llm.replies": self.replies and str(self.replies),
             "environment": list(self.environment),
@@ -161,7 +168,19 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         chosen: T = origins[name].value
         return chosen
 
+    def beside_file(name: str, path: str | None) -> Path | None:
+        written = pick(name, path)
+        return Path(matrix.file).parent / written if written else None
+
+    def chosen(*overriding: Setting[str | None] | None) -> list[Setting[str | None]]:
+        """Variables that are set for another model's sake do not change what a recording is asked."""
+        given = [setting for setting in overriding if setting]
+        return [one for one in given if not (matrix.llm.replay and one.source is Source.ENVIRONMENT)]
+
     resources, llm = matrix.resources, matrix.llm
+    prices = {
+        model: Price(price.input, price.output, price.cached_input) for model, price in llm.prices.items()
+    }
     settings = Settings(
         matrix_file=matrix.file,
         ref=tag_of_ref(pick("ref", matrix.ref, overrides.ref)),
@@ -187,8 +206,13 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
             pids=pick("resources.pids", resources.pids),
         ),
         images=pick("images", matrix.images, overrides.images),
-        model=pick("llm.model", llm.model, overrides.model, _variable(environ, "LLM_MODEL")),
-        base_url=pick("llm.base-url", llm.base_url, overrides.base_url, _variable(environ, "LLM_BASE_URL")),
+        model=pick("llm.model", llm.model, *chosen(overrides.model, _variable(environ, "LLM_MODEL"))),
+        base_url=pick(
+            "llm.base-url", llm.base_url, *chosen(overrides.base_url, _variable(environ, "LLM_BASE_URL"))
+        ),
+        record=beside_file("llm.record", llm.record),
+        replay=beside_file("llm.replay", llm.replay),
+        prices=pick("llm.prices", prices),
         api_key_env=pick("llm.api-key-env", llm.api_key_env),
         replies=pick("llm.replies", matrix.beside(llm.replies) if llm.replies else None),
         environment=pick("environment", matrix.environment),
@@ -214,14 +238,27 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
 
 
 def api_key(settings: Settings, environ: Mapping[str, str]) -> str | None:
-    """The key for the real model, None for the stand-in. Raises BadInput when the variable is not set."""
-    if settings.model is None:
+    """The key for the real model, None where none is called. Raises BadInput when the variable is not set."""
+    if settings.model is None or settings.replay:
         return None
     if key := environ.get(settings.api_key_env):
         return key
     message = f"not set, and the model {settings.model} needs a key"
     hint = f"export {settings.api_key_env}=...; any text will do for an endpoint that wants none"
     raise BadInput([Problem(settings.api_key_env, 0, 0, message, hint)])
+
+
+def provider_to_record(settings: Settings) -> str:
+    """The base URL whose calls are recorded. Raises BadInput where there is none, or no real model at all."""
+    if settings.model and settings.base_url:
+        return settings.base_url
+    if settings.model:
+        message = "llm.record needs the provider's address: the recorder stands before it"
+        hint = "set LLM_BASE_URL or llm.base-url, such as https://host/v1"
+    else:
+        message = "llm.record is for a real model, and the stand-in answers"
+        hint = "name one: LLM_MODEL, LLM_BASE_URL, LLM_API_KEY; or leave record out"
+    raise BadInput([Problem(settings.matrix_file, 0, 0, message, hint)])
 
 
 def _variable(environ: Mapping[str, str], name: str) -> Setting[str | None] | None:

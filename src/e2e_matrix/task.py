@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from e2e_matrix.engine.base import Resources
+from e2e_matrix.prices import Price
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class CellTask:
     expected_sha: str | None = None  # the commit that the image is said to be built from, 7 to 40 digits
     expected_version: str | None = None  # the release, or the beginning of one: 1.58.2, 1.58, 1
     step_timeouts: Mapping[str, float] = field(default_factory=dict)  # the matrix's own, not stretched
+    price: Price | None = None  # None: the server's own count is what an attempt cost
     repetition: int = 1
     worker: int = 0
     run_offset_seconds: float = 0.0

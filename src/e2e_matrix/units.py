@@ -10,6 +10,7 @@ _DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", r
 _NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(k|m|g|t)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _MONEY = re.compile(r"(?=.*[1-9])\d{1,6}(\.\d{1,12})?", re.ASCII)
+_PRICE = re.compile(r"\d{1,6}(\.\d{1,12})?", re.ASCII)
 _LONGEST = 7 * 24 * 3600
 _SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -17,6 +18,7 @@ _SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 DURATION_PATTERN = r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[kKmMgGtT]([iI]?[bB])?$"
 MONEY_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)?$"
+PRICE_PATTERN = r"^[0-9]+(\.[0-9]+)?$"
 
 
 def parse_duration(text: str) -> float:
@@ -68,4 +70,11 @@ def parse_money(text: str) -> Decimal:
         raise ValueError(
             "write US dollars above 0, such as 0.25 or 5, without a sign and without an exponent"
         )
+    return Decimal(text.strip())
+
+
+def parse_price(text: str) -> Decimal:
+    """As ``parse_money``, and ``0`` for what costs nothing. Raises ValueError."""
+    if _PRICE.fullmatch(text.strip()) is None:
+        raise ValueError("write US dollars, such as 2.5 or 0, without a sign and without an exponent")
     return Decimal(text.strip())

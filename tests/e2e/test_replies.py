@@ -1,4 +1,4 @@
-"""What the stand-in is told to say reaches the real agent-server, and its tools do it, over both of its APIs."""
+"""What the stand-in is told to say reaches the real agent-server, over both of its APIs, and its tools do it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from e2e_matrix.llm.source import HOST_ALIAS
 from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served
-from e2e_matrix.scenarios import bill
+from e2e_matrix.usage import read_bill
 from support.conformance import PATH, Kind, conversation_request, listen
 from support.engines import World
 from support.price import GPT_4O, GPT_5_5
@@ -77,7 +77,7 @@ def test_tools_are_called_one_after_the_other_and_at_once(
         "/v1/responses" if name == "openai/gpt-5.5" else "/v1/chat/completions"
     }
     assert [(call.status, call.streamed) for call in calls] == [(200, streamed)] * (3 if streamed else 2)
-    counted = bill.read(server.conversation(identity).field("stats", "usage_to_metrics"))
+    counted = read_bill(server.conversation(identity).field("stats", "usage_to_metrics"))
     prompt = sum(call.prompt_tokens for call in calls)
     completion = sum(call.completion_tokens for call in calls)
     assert (counted.tokens.prompt, counted.tokens.completion) == (prompt, completion)

@@ -68,6 +68,8 @@ resources: {memory: 512m, cpus: 1.5, pids: null}
 llm:
   model: "openai/{extra}"
   base-url: https://host.example/v1
+  record: calls/${N}.jsonl
+  prices: {"openai/*": {input: 2.5, output: 10, cached-input: 0}}
   api-key-env: LLM_API_KEY
 environment:
   A: "{variant} {{x}} $${HOME} ${HOME}"

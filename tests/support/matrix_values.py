@@ -67,7 +67,8 @@ VALUES = (*_NUMBERS, *_WORDS, *_TEMPLATES, *_VARIABLES, *_ESCAPES, *_TAGGED, *_N
 NAMES = (
     *_split(r"""
 variant   arch   ref   image   include   exclude   axes   matrix   platform   scenarios   deferred-init
-gate   llm   model   base-url   api-key   api-key-env   environment   resources   memory   cpus   pids
+gate   llm   record   replay   prices   input   output   cached-input   replies
+model   base-url   api-key   api-key-env   environment   resources   memory   cpus   pids
 script   sdk   at   expect   exit   cost   arguments   cwd   stdin   per-script
 timeout   timout   max_parallel   reports   [key]   <<   ""   "\0"   "\ud800"   "\e[31m"   a b   Ä   {a}
 1   null   ~   true   =   !!int a   &a b

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 from markdown_it import MarkdownIt
 
 from e2e_matrix.failures import Outcome
+from e2e_matrix.report import html
 from e2e_matrix.report.markdown import BUDGET_BYTES, MARKS, STAGES, compose, render
 from e2e_matrix.report.view import build
-from e2e_matrix.results import Results
+from e2e_matrix.results import Llm, Results
+from e2e_matrix.terminal.screen import Screen
+from e2e_matrix.terminal.summary import show_summary
 from support import report_samples as samples
 
 FOLDER = Path("unused")
@@ -36,6 +40,19 @@ def test_a_good_run_is_short_and_says_what_it_stands_on() -> None:
         "20.10.24",
     ):
         assert part in text
+
+
+def test_every_format_says_that_a_replay_was_not_paid() -> None:
+    results = samples.six_passed()
+    llm = Llm(kind="replay", model="openai/gpt-4o")
+    replayed = results.model_copy(update={"run": results.run.model_copy(update={"llm": llm})})
+    assert "replay of recorded calls to `openai/gpt-4o`: nothing was paid" in render(replayed, FOLDER)
+    page = html.render(replayed, FOLDER)
+    assert "Replay <small>of openai/gpt-4o; nothing was paid</small>" in page
+    assert "a real one" not in page
+    shown = io.StringIO()
+    show_summary(Screen(shown, {}, terminal=False), replayed, "folder")
+    assert "openai/gpt-4o (a replay: nothing was paid)" in shown.getvalue()
 
 
 def test_failures_come_first_with_what_a_reader_needs_next() -> None:

@@ -16,11 +16,13 @@ from e2e_matrix.engine.base import ExecResult, Resources
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.limits import Limits
+from e2e_matrix.llm.source import NotReplayed
 from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, LlmCall, Step, Tokens
-from e2e_matrix.scenarios import bill, container, conversation
+from e2e_matrix.scenarios import container, conversation
 from e2e_matrix.task import CellTask, LlmEndpoint
+from e2e_matrix.usage import read_bill
 from support.fake_agent_server import BUILD_SHA, UNLISTED_ROUTE, FakeAgentServer, Fault
 from support.tasks import a_task
 
@@ -48,7 +50,7 @@ STEPS = [
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Ledger(NotReplayed):
     """What the stand-in served under one key."""
 
     model: StandIn
@@ -320,6 +322,6 @@ def test_an_exec_that_met_the_container_s_end_is_not_taken_for_another_machine(
 @pytest.mark.parametrize("told", ["1e9999999", "-0.5", "1e300", '"1"', "NaN", "true", "[1]"])
 def test_a_cost_that_none_can_be_makes_the_whole_bill_unknown(told: str) -> None:
     metrics = f'{{"a": {{"accumulated_cost": 0.5}}, "b": {{"accumulated_cost": {told}}}}}'
-    read = bill.read(json.loads(metrics, parse_float=Decimal))
+    read = read_bill(json.loads(metrics, parse_float=Decimal))
     assert read.cost is None
     assert read.wrong

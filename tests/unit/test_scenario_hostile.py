@@ -24,6 +24,7 @@ from e2e_matrix.results import Step
 from e2e_matrix.scenarios import bill, conversation, deferred_init
 from e2e_matrix.scenarios.base import Session
 from e2e_matrix.task import LlmEndpoint
+from e2e_matrix.usage import read_bill
 from support.tasks import a_task
 
 Ask = Callable[..., Reply]
@@ -67,7 +68,7 @@ def test_a_number_that_no_decimal_holds_is_no_cost_that_can_be_and_the_rest_is_r
 
 def test_tokens_that_nobody_can_have_used_are_not_counted() -> None:
     usage = {"accumulated_token_usage": {"prompt_tokens": 10**4299, "completion_tokens": True}}
-    tokens = bill.read({"a": usage, "b": usage}).tokens
+    tokens = read_bill({"a": usage, "b": usage}).tokens
     assert (tokens.prompt, tokens.completion, tokens.total) == (0, 0, 0)
 
 

@@ -174,7 +174,7 @@ def test_a_clock_that_was_set_tells_no_time_to_the_first_token(stepped: float, t
         duration_seconds=0.1,
     )
     session = a_session()
-    session.llm = SimpleNamespace(calls=lambda: [call], is_alive=lambda: True)
+    session.llm = SimpleNamespace(calls=lambda: [call], is_alive=lambda: True, difference=lambda: None)
     conversation._note_first_token(session, created_at.timestamp(), took=2.0)
     assert session.findings.phases.first_token == told
 

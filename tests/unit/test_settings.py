@@ -1,13 +1,23 @@
 """Every setting has one value and one source: command line > environment > file > default."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from e2e_matrix.engine.base import Resources
 from e2e_matrix.errors import BadInput
-from e2e_matrix.settings import Overrides, Setting, Settings, Source, api_key, resolve
+from e2e_matrix.prices import Price
+from e2e_matrix.settings import (
+    Overrides,
+    Setting,
+    Settings,
+    Source,
+    api_key,
+    provider_to_record,
+    resolve,
+)
 from support.matrix_files import load
 
 MATRIX = "matrix: {variant: [python], arch: [amd64]}\n"
@@ -89,6 +99,44 @@ def test_a_real_model_needs_the_key_that_the_file_names(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"MY_KEY: not set, and the model m needs a key\n +export MY_KEY="):
         api_key(settings, {"LLM_API_KEY": "sk-1"})
     assert api_key(settings_of(tmp_path), {"LLM_API_KEY": "sk-1"}) is None
+
+
+def test_recordings_lie_beside_the_matrix_file_and_prices_are_exact(tmp_path: Path) -> None:
+    text = "llm: {record: sub/calls.jsonl, prices: {'openai/*': {input: 2.50, output: 0, cached-input: 1}}}\n"
+    settings = settings_of(tmp_path, text)
+    assert (settings.record, settings.replay) == (tmp_path / "sub" / "calls.jsonl", None)
+    assert settings.prices == {"openai/*": Price(Decimal("2.50"), Decimal(0), Decimal(1))}
+    assert settings.sources()["llm.prices"].value == {
+        "openai/*": "input 2.50, output 0, cached input 1 US dollars per million tokens"
+    }
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"LLM_MODEL": "m", "LLM_BASE_URL": "https://host/v1"}, None),
+        ({"LLM_MODEL": "m"}, "needs the provider's address.*\n +set LLM_BASE_URL"),
+        ({}, "the stand-in answers.*\n +name one: LLM_MODEL"),
+    ],
+)
+def test_only_a_provider_with_an_address_can_be_recorded(
+    tmp_path: Path, environ: dict[str, str], words: str | None
+) -> None:
+    settings = settings_of(tmp_path, "llm: {record: calls.jsonl}\n", environ=environ)
+    if words is None:
+        assert provider_to_record(settings) == "https://host/v1"
+        return
+    with pytest.raises(BadInput, match=words):
+        provider_to_record(settings)
+
+
+def test_a_replay_goes_by_the_recorded_models_whatever_the_environment_names(tmp_path: Path) -> None:
+    (tmp_path / "calls.jsonl").touch()
+    environ = {"LLM_MODEL": "other/model", "LLM_BASE_URL": "nonsense"}
+    settings = settings_of(tmp_path, "llm: {replay: calls.jsonl}\n", environ=environ)
+    assert (settings.model, settings.base_url, api_key(settings, {})) == (None, None, None)
+    written = settings_of(tmp_path, "llm: {replay: calls.jsonl, model: m}\n", environ=environ)
+    assert (written.model, api_key(written, {})) == ("m", None)
 
 
 def test_a_ref_that_no_registry_takes_is_one_problem(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ from typing import Protocol
 from e2e_matrix.engine.base import Engine
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.llm import wire
+from e2e_matrix.llm.recorder import Recorder
+from e2e_matrix.llm.recording import Recording
+from e2e_matrix.llm.replay import Replay
 from e2e_matrix.llm.replies import Replies
 from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Llm, LlmCall
-from e2e_matrix.scenarios.base import LlmLedger
+from e2e_matrix.scenarios.base import LlmLedger, ReplayDifference
 from e2e_matrix.task import LlmEndpoint
 
 # The name under which a container reaches the engine's host: see ContainerSpec.host_alias.
@@ -26,7 +29,7 @@ class LlmSource(Protocol):
 
     def describe(self) -> Llm: ...
 
-    def endpoint(self, cell: str, model: str | None, journal: Path) -> LlmEndpoint:
+    def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         """The endpoint for one attempt at ``cell``; ``model`` overrides the run's.
 
         Who knows what it serves writes it to ``journal`` at once, a line of JSON for each call.
@@ -44,18 +47,12 @@ class StandInSource:
     def __init__(self, engine: Engine, models: Sequence[str] = (), replies: Replies = wire.BUILT_IN) -> None:
         """``models`` are the names that the cells ask for; it answers to any that begins with openai/."""
         self._models = ", ".join(models)
-        gateway = engine.host_gateway()
-        if not gateway:
-            raise InfrastructureError(
-                "the stand-in LLM runs on this host, and containers of this engine cannot reach it",
-                "Use an engine on this machine, or a real model: LLM_MODEL, LLM_API_KEY, LLM_BASE_URL.",
-            )
-        self._stand_in = StandIn(gateway, replies=replies)
+        self._stand_in = StandIn(_reachable(engine, "the stand-in LLM"), replies=replies)
 
     def describe(self) -> Llm:
         return Llm(kind="stand-in", model=self._models or self._stand_in.model)
 
-    def endpoint(self, cell: str, model: str | None, journal: Path) -> LlmEndpoint:
+    def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         return LlmEndpoint(
             model=model or self._stand_in.model,
             base_url=self._stand_in.base_url(HOST_ALIAS),
@@ -70,8 +67,21 @@ class StandInSource:
         self._stand_in.stop()
 
 
+class NotReplayed:
+    """For a ledger of calls that are none of a recording's."""
+
+    def difference(self) -> ReplayDifference | None:
+        return None
+
+    def unused(self) -> int:
+        return 0
+
+    def hide(self, *values: str) -> None:
+        """Nothing of the calls is written down."""
+
+
 @dataclass(frozen=True)
-class _StandInLedger:
+class _StandInLedger(NotReplayed):
     stand_in: StandIn
     key: str
 
@@ -94,7 +104,7 @@ class ProviderSource:
         shown = without_password(self._base_url) if self._base_url else None
         return Llm(kind="provider", model=self._model, base_url=shown)
 
-    def endpoint(self, cell: str, model: str | None, journal: Path) -> LlmEndpoint:
+    def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         return LlmEndpoint(model or self._model, self._base_url, self._api_key, is_stand_in=False)
 
     def ledger(self, endpoint: LlmEndpoint) -> LlmLedger:
@@ -104,9 +114,108 @@ class ProviderSource:
         pass
 
 
-class _Unknown:
+class _Unknown(NotReplayed):
     def calls(self) -> list[LlmCall] | None:
         return None
 
     def is_alive(self) -> bool:
         return True
+
+
+class RecordingSource:
+    """A real model, reached through the recorder; containers get keys of the recorder's."""
+
+    def __init__(self, engine: Engine, model: str, base_url: str, api_key: str, path: Path) -> None:
+        self._provider = ProviderSource(model, base_url, api_key)
+        gateway = _reachable(engine, "the recorder of the model's calls")
+        self._recorder = Recorder(gateway, base_url, api_key, path)
+
+    def describe(self) -> Llm:
+        return self._provider.describe()
+
+    def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
+        recorder = self._recorder
+        name = model or self._provider.describe().model
+        key = recorder.issue_key(cell, scenario, name, journal)
+        url = recorder.server.base_url(recorder.base_path, HOST_ALIAS)
+        return LlmEndpoint(name, url, key, is_stand_in=False)
+
+    def ledger(self, endpoint: LlmEndpoint) -> LlmLedger:
+        return _RecorderLedger(self._recorder, endpoint.api_key or "")
+
+    def close(self) -> None:
+        self._recorder.close()
+
+
+@dataclass(frozen=True)
+class _RecorderLedger(NotReplayed):
+    recorder: Recorder
+    key: str
+
+    def calls(self) -> list[LlmCall] | None:
+        return self.recorder.server.log.calls(self.key)
+
+    def is_alive(self) -> bool:
+        return self.recorder.server.is_alive()
+
+    def hide(self, *values: str) -> None:
+        self.recorder.hide(self.key, *values)
+
+
+class ReplaySource:
+    """A recording that answers in the place of the model that it was made with."""
+
+    def __init__(self, engine: Engine, recording: Recording, models: Sequence[str] = ()) -> None:
+        """``models`` are the names that the cells ask for by themselves, if they do."""
+        self._recording = recording
+        self._models = ", ".join(models or recording.models)
+        self._replay = Replay(_reachable(engine, "the replay of the model's calls"), recording)
+
+    def describe(self) -> Llm:
+        return Llm(kind="replay", model=self._models)
+
+    def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
+        calls = self._recording.calls_for(cell, scenario)
+        recorded = calls[0].model if calls else self._recording.models[0]
+        url = self._replay.server.base_url(calls[0].base_path if calls else "/v1", HOST_ALIAS)
+        # Not as the stand-in: the recording may hold the provider's bad minutes, and the tries after them.
+        return LlmEndpoint(
+            model or recorded, url, self._replay.issue_key(cell, scenario, journal), is_stand_in=False
+        )
+
+    def ledger(self, endpoint: LlmEndpoint) -> LlmLedger:
+        return _ReplayLedger(self._replay, endpoint.api_key or "")
+
+    def close(self) -> None:
+        self._replay.close()
+
+
+@dataclass(frozen=True)
+class _ReplayLedger:
+    replay: Replay
+    key: str
+
+    def calls(self) -> list[LlmCall] | None:
+        return self.replay.server.log.calls(self.key)
+
+    def is_alive(self) -> bool:
+        return self.replay.server.is_alive()
+
+    def difference(self) -> ReplayDifference | None:
+        return self.replay.difference(self.key)
+
+    def unused(self) -> int:
+        return self.replay.unused(self.key)
+
+    def hide(self, *values: str) -> None:
+        self.replay.hide(self.key, *values)
+
+
+def _reachable(engine: Engine, what: str) -> str:
+    """The address at which containers reach this host. Raises InfrastructureError where they do not."""
+    if gateway := engine.host_gateway():
+        return gateway
+    raise InfrastructureError(
+        f"{what} runs on this host, and containers of this engine cannot reach it",
+        "Use an engine on this machine, or a real model: LLM_MODEL, LLM_API_KEY, LLM_BASE_URL.",
+    )

@@ -91,11 +91,12 @@ def _head(view: View) -> str:
     ]
     kinds = [f"{kind.cells} {'emulated' if kind.emulated else 'native'}" for kind in view.kinds]
     unknown = f" + unknown for {totals.cost_unknown_cells}" if totals.cost_unknown_cells else ""
-    model = (
-        f"stand-in LLM, as {code(run.llm.model)}"
-        if run.llm.kind == "stand-in"
-        else f"model {code(run.llm.model)}"
-    )
+    name = code(run.llm.model)
+    models = {
+        "stand-in": f"stand-in LLM, as {name}",
+        "replay": f"replay of recorded calls to {name}: nothing was paid",
+    }
+    model = models.get(run.llm.kind, f"model {name}")
     facts = [
         ", ".join(counts) or "no cells",
         ", ".join(kinds),

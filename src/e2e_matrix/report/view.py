@@ -185,9 +185,10 @@ class View:
 
     @property
     def model(self) -> str:
-        """Which model answered: nobody may take the stand-in for a real one."""
+        """Which model answered: nobody may take the stand-in or a replay for a real one."""
         llm = self.run.llm
-        return f"stand-in, as {llm.model}" if llm.kind == "stand-in" else llm.model
+        kinds = {"stand-in": f"stand-in, as {llm.model}", "replay": f"replay of {llm.model}"}
+        return kinds.get(llm.kind, llm.model)
 
 
 def build(results: Results) -> View:

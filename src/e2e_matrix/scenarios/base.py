@@ -69,14 +69,37 @@ class Deadline:
             raise CellFailure(self.cause, f"{self.what} took longer than {self.limit:.0f} s")
 
 
+@dataclass(frozen=True)
+class ReplayDifference:
+    """A call to the model that is not the one that was recorded; ``detail`` shows how they differ."""
+
+    message: str
+    detail: str
+
+    def failure(self) -> CellFailure:
+        return CellFailure(Cause.LLM_REPLAY_DIFFERS, self.message, detail=self.detail)
+
+
 class LlmLedger(Protocol):
     """What is known of the model's side, where it is ours."""
 
     def calls(self) -> list[LlmCall] | None:
-        """The calls of this attempt so far; None with a real provider."""
+        """The calls of this attempt so far; None with a real provider that nothing of ours stands before."""
         ...
 
     def is_alive(self) -> bool: ...
+
+    def difference(self) -> ReplayDifference | None:
+        """The first call so far that a replay could not answer, because it was not recorded."""
+        ...
+
+    def unused(self) -> int:
+        """How many calls a replay still has that were not asked for."""
+        ...
+
+    def hide(self, *values: str) -> None:
+        """Keep these out of what is recorded of this attempt."""
+        ...
 
 
 @dataclass
@@ -155,6 +178,7 @@ class Session:
         self.current: StartedContainer | None = None  # the one that steps are about
         keys = [task.llm.api_key, *secrets_in_url(task.llm.base_url), *secrets_by_name(task.environment)]
         self.secrets = Secrets(filter(None, keys))
+        llm.hide(*self.secrets)
         self._progress = progress
 
     def say(self, line: str) -> None:
@@ -194,6 +218,7 @@ class Session:
     def hide(self, *values: str) -> None:
         """Keep these values out of everything that is written down."""
         self.secrets.add(*values)
+        self.llm.hide(*values)
 
     def redact(self, text: str) -> str:
         return self.secrets.redact(text)
@@ -201,6 +226,12 @@ class Session:
     def without_secrets(self, failure: CellFailure) -> CellFailure:
         """The failure as it may be written down; before anything is cut, so that no secret is cut in two."""
         return failure.redacted(self.redact)
+
+    def _explain(self, failure: CellFailure) -> CellFailure:
+        """The failure, or what it follows from where that is known."""
+        if failure.cause in _SUSPICIOUS and (difference := self.llm.difference()):
+            return difference.failure()
+        return self._blame(failure)
 
     def _blame(self, failure: CellFailure) -> CellFailure:
         """The failure, or what happened to the container from outside that explains it."""
@@ -230,7 +261,7 @@ class Session:
 
     def note_cost(self, cost: Decimal) -> None:
         """What the attempt has cost so far, by the server's count: a lower one later unspends nothing."""
-        if cost > (self.findings.cost_usd or 0):
+        if self.findings.cost_usd is None or cost > self.findings.cost_usd:
             self.findings.cost_usd = cost
         self.limits.budget.note(self.task.cell, self.task.attempt, cost)
 
@@ -268,7 +299,7 @@ class Session:
             yield record
         except CellFailure as error:
             failure = (
-                self.cancel.failure() if self.cancel.is_set else self.without_secrets(self._blame(error))
+                self.cancel.failure() if self.cancel.is_set else self.without_secrets(self._explain(error))
             )
             self.findings.failure = self.findings.failure or failure
             if not (record.go_on and failure.cause is Cause.ASSERTION):

@@ -116,6 +116,8 @@ def _wait_for_end(session: Session, conversation: str) -> None:
         with closing(events):
             status = _terminal_status(session, step, conversation, events)
             step.note(status=status, learned_from=events.source)
+            if difference := session.llm.difference():
+                raise difference.failure()
             if status != "finished":
                 with container.transport(session, step):
                     raise _conversation_failure(session, conversation, status, events)
@@ -189,9 +191,8 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
         session.cancel.check()
         container.check_running(session)
         if not session.llm.is_alive():
-            raise CellFailure(
-                Cause.LLM_UNAVAILABLE, "the stand-in LLM stopped in the middle of the conversation"
-            )
+            message = "what serves the model on this host stopped in the middle of the conversation"
+            raise CellFailure(Cause.LLM_UNAVAILABLE, message)
         if step.deadline.remaining() <= 0:
             raise _no_end(step, last)
         if events.is_open:
@@ -212,7 +213,7 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
             if step.deadline.remaining() <= 0 and time.monotonic() - asked_at < container.FAIR_TIME_TO_ANSWER:
                 raise _no_end(step, last) from failure  # it was asked when the time was all but over
             raise
-        if cost := bill.cost_so_far(reply):
+        if cost := bill.cost_so_far(reply, session.task.price):
             session.spend(cost)
         status = reply.field("execution_status")
         if reply.status != 200 or not isinstance(status, str):

@@ -21,9 +21,9 @@ from e2e_matrix.redaction import secrets_by_name
 from e2e_matrix.results import ScriptRun
 from e2e_matrix.scenarios import container
 from e2e_matrix.scenarios.base import Session, StepRecord
+from e2e_matrix.scenarios.script_account import Account, Ended
 from e2e_matrix.scenarios.started import StartedContainer
 from e2e_matrix.script import checkout, sdk
-from e2e_matrix.script.account import Account, Ended
 from e2e_matrix.script.broker import Booted, BootRequest, Broker
 from e2e_matrix.script.output import agree, read_cost
 from e2e_matrix.script.process import ScriptExit, ScriptProcess

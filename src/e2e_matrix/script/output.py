@@ -9,8 +9,8 @@ from typing import Literal
 
 from e2e_matrix.log_file import LogFile
 from e2e_matrix.redaction import Secrets
-from e2e_matrix.scenarios.bill import MOST_PLAUSIBLE_COST
 from e2e_matrix.text import block
+from e2e_matrix.usage import MOST_PLAUSIBLE_COST
 
 LOG = "script.log"
 # What upstream's example runner looks for on stdout; of several lines it takes the first.

@@ -18,8 +18,9 @@ from typing import Any
 import httpx
 
 from e2e_matrix.agent_server import STREAM_ERRORS, TERMINAL_STATUSES, AgentServer
-from e2e_matrix.scenarios import bill
+from e2e_matrix.prices import Price
 from e2e_matrix.script.broker import Call
+from e2e_matrix.usage import Bill, read_bill
 
 _REQUEST_LIMIT = 10.0  # seconds, natively
 _LAST_LOOK = 3.0
@@ -34,6 +35,7 @@ class Watched:
     conversation: str
     base_url: str
     seen_at: float  # when the script began to ask for it
+    price: Price | None = None
     status: str | None = None
     ended_at: float | None = None  # when its last terminal state was known
     error: str | None = None  # "code: detail"; hostile
@@ -52,16 +54,18 @@ class Watched:
         self.status = status
 
     @property
-    def bill(self) -> bill.Bill:
+    def bill(self) -> Bill:
         metrics = self.stats.get("usage_to_metrics") if isinstance(self.stats, dict) else None
-        return bill.read(metrics)
+        return read_bill(metrics, self.price)
 
 
 class Watch:
     """Watches every conversation that ``see`` hears of. Thread-safe."""
 
-    def __init__(self, slowness: float) -> None:
+    def __init__(self, slowness: float, price: Price | None = None) -> None:
+        """``price``: the matrix's own for the model, in the place of what the server counts."""
         self._slowness = slowness
+        self._price = price
         self._lock = threading.Lock()
         self._watchers: dict[tuple[str, str], _Watcher] = {}
 
@@ -73,7 +77,7 @@ class Watch:
         with self._lock:
             watcher = self._watchers.get(name)
             if watcher is None:
-                watched = Watched(call.conversation, call.base_url, call.started)
+                watched = Watched(call.conversation, call.base_url, call.started, self._price)
                 self._watchers[name] = _Watcher(watched, call.session_key, self._slowness)
             elif call.session_key and watcher.is_shut_out:
                 watcher.try_again_with(call.session_key)

@@ -41,7 +41,8 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     cost = format_money(run.totals.cost_usd)
     if run.totals.cost_unknown_cells:
         cost += f" (unknown for {_count(run.totals.cost_unknown_cells, 'cell')})"
-    model = one_line(f"{run.llm.model} ({run.llm.kind})", 100)
+    kind = "a replay: nothing was paid" if run.llm.kind == "replay" else run.llm.kind
+    model = f"{one_line(run.llm.model, 80)} ({kind})"
     _show_field(screen, "tested", one_line(run.subject, 300), whole=True)
     _show_field(screen, "took", f"{format_seconds(run.duration_seconds)}, {_count(run.workers, 'worker')}")
     _show_field(screen, "cost", f"{cost}, {model}")

@@ -41,7 +41,7 @@ class Account:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.output = Output(Path(session.task.folder), session.secrets)
-        self.watch = Watch(session.task.slowness)
+        self.watch = Watch(session.task.slowness, session.task.price)
         self.trace = Trace(session.started)
         self._stopping = 0.0  # seconds in which it waited for a server of ours to stop, after its last word
 
@@ -71,8 +71,9 @@ class Account:
 
     @property
     def rightly_printed(self) -> Sequence[Decimal]:
-        """The costs that a script may rightly print: of all its conversations, or of one of several."""
-        each = [cost for one in self.watch.conversations if (cost := one.bill.cost) is not None]
+        """What a script may rightly print, by the server's count: of all its conversations, or of one."""
+        bills = [one.bill for one in self.watch.conversations]
+        each = [bill.counted_by_server for bill in bills if bill.counted_by_server is not None]
         return [sum(each, Decimal(0)), *each]
 
     def blame(self, how: str, failures: Sequence[CellFailure]) -> tuple[Cause, str]:
