@@ -69,7 +69,7 @@ def test_everything_goes_also_what_is_read_only_deep_or_strange(tmp_path: Path) 
     notes: list[str] = []
     with Scratch(notes.append, tmp_path) as scratch:
         deep = os.open(scratch.tmp, os.O_RDONLY)
-        for _ in range(2000):  # deeper than Python recurses, longer than a path may be
+        for _ in range(1100):  # deeper than Python recurses and than a process may have open files
             os.mkdir("d", dir_fd=deep)
             deeper = os.open("d", os.O_RDONLY, dir_fd=deep)
             os.close(deep)
@@ -127,7 +127,9 @@ def test_another_user_s_file_is_told_and_does_not_stop_the_rest(open_folder: Pat
         "import os, sys; from pathlib import Path; from e2e_matrix.script.scratch import Scratch\n"
         f"os.setuid({NOBODY})\n"
         "with Scratch(print, Path(sys.argv[1])) as scratch:\n"
-        "    (scratch.tmp / 'ours').mkdir(); (scratch.tmp / 'ours/file').touch()\n"
+        "    for mode in (0o500, 0o000):\n"
+        "        inner = scratch.tmp / f'ours-{mode}' / 'inner'; inner.mkdir(parents=True)\n"
+        "        (inner / 'file').touch(); inner.chmod(mode); inner.parent.chmod(mode)\n"
         "    print(scratch.tmp, flush=True); input()\n"
     )
     with subprocess.Popen(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import select
@@ -151,7 +152,10 @@ def _start(order: Mapping[str, Any]) -> int:
                 os.chdir(order["cwd"])
                 os.execvpe(order["command"][0], order["command"], order["environment"])
         except OSError as error:
-            os.write(said, json.dumps([error.errno, error.filename]).encode())
+            file = os.fsdecode(error.filename or "")  # bytes, after a search of the PATH
+            os.write(said, json.dumps([error.errno, file]).encode())
+        except ValueError:  # a NUL somewhere, or a name with a "="
+            os.write(said, json.dumps([errno.EINVAL, ""]).encode())
         finally:
             os._exit(127)
     os.close(said)
