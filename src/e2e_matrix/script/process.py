@@ -41,7 +41,7 @@ class ScriptExit:
     code: int | None
     signal: int | None
     left_behind: int  # processes it had started that were still there at its end; they were killed
-    survivors: int = 0  # those of them that could not be: of another user, or stuck in the kernel
+    survivors: int = 0  # what could not be killed within KILL_WITHIN: another user's, or stuck in the kernel
 
 
 class ScriptProcess:
@@ -54,7 +54,7 @@ class ScriptProcess:
     character. While the sink takes its time the script waits. It must not raise.
 
     A script that has ended is given SETTLE seconds (supervisor.py) for what it started to end by itself; then
-    that is killed. Nothing survives the end of this process, however it comes, ``os.fork`` in it aside.
+    that is killed. So is everything when this process ends, however it does.
 
     Errors: OSError where the command or ``cwd`` cannot be used; the environment's PATH is searched.
     """

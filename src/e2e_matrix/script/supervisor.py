@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 # Seconds that what a script started has to end by itself when the script has, as a pool's workers do.
-SETTLE = 0.0
+SETTLE = 0.5
 # Seconds after which what a KILL has not ended is given up: another user's, or stuck in the kernel.
 KILL_WITHIN = 10.0
 _LOOK_AGAIN = 0.01  # seconds; the death of a child is heard of at once
