@@ -315,16 +315,38 @@ def test_a_streamed_answer_and_one_of_somebody_else_are_left_alone(scene: Stage)
     assert scene.seen() == [("GET", f"/api/conversations/{CONVERSATION}", 200)]
 
 
+def test_requests_to_a_server_that_died_are_told_as_without_an_answer(scene: Stage) -> None:
+    with http_server() as gone:
+        pass
+    scene.boot = lambda request: Booted(gone, None)
+    ended = scene.run("""
+        import httpx, urllib.request
+        from scripts.utils import ManagedAPIServer
+        with ManagedAPIServer(8003) as server:
+            for ask, refused in (httpx.get, httpx.ConnectError), (urllib.request.urlopen, OSError):
+                try:
+                    ask(server.base_url + "/health?a=b")
+                except refused:
+                    print("refused")
+    """)
+    assert ended.output.split() == ["refused"] * 2, ended.errors
+    assert scene.seen() == [("GET", "/health", None)] * 2
+
+
 def test_requests_of_forked_and_started_children_are_told_too(scene: Stage) -> None:
     ended = scene.run("""
         import os, subprocess, sys, urllib.request
+        from e2e_matrix_inside import trace
         from scripts.utils import ManagedAPIServer
         with ManagedAPIServer(8003) as server:
             ask = f"import urllib.request; urllib.request.urlopen('{server.base_url}/health?started')"
             urllib.request.urlopen(server.base_url + "/health")
+            held = trace._teller._lock
+            held.acquire()  # as another thread may at this moment
             if os.fork() == 0:
                 urllib.request.urlopen(server.base_url + "/health")
                 os._exit(0)
+            held.release()
             os.wait()
             subprocess.run([sys.executable, "-c", ask], check=True)
     """)
