@@ -35,7 +35,7 @@ class Kind:
     def boot(self, environment: dict[str, str]) -> tuple[str, AgentServer]:
         """A container and its server, once it answers."""
         made = self.world.start(
-            *container.ARGUMENTS,
+            *container.arguments(),
             environment={**container.BASE_ENVIRONMENT, **environment},
             ports=(container.PORT,),
         )

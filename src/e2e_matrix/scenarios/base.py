@@ -202,9 +202,9 @@ class Session:
         """Set when the current container has ended."""
         return self.started_container.exited
 
-    def add_container(self, container: str, name: str = "server") -> StartedContainer:
+    def add_container(self, container: str, name: str = "server", port: int = 0) -> StartedContainer:
         """Take over a container that was created: it is the current one, and is removed with the cell."""
-        self.current = StartedContainer(container, name)
+        self.current = StartedContainer(container, name, port)
         self.containers.append(self.current)
         return self.current
 

@@ -27,11 +27,10 @@ from e2e_matrix.failures import Cause
 from e2e_matrix.log_signs import Sign
 from e2e_matrix.results import Server
 from e2e_matrix.scenarios.base import EMULATOR_CRASH, Session, StepRecord
+from e2e_matrix.scenarios.started import StartedContainer
 from e2e_matrix.text import block, one_line
 
 PORT = 8000
-# Servers since 1.37.1 bind to 127.0.0.1 without a session key: the address is always said (upstream 4180).
-ARGUMENTS = ("--host", "0.0.0.0", "--port", str(PORT))
 # Without it litellm asks the network for its price list at import: 7 s, and once a deadlock.
 BASE_ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 # A core without pointer authentication, which QEMU computes in software: ten times faster.
@@ -73,10 +72,20 @@ LOG_SIGNS = {
 }
 
 
+def arguments(port: int = PORT) -> tuple[str, ...]:
+    """What the image's command is given.
+
+    Servers since 1.37.1 bind to 127.0.0.1 without a session key: the address is always said (upstream 4180).
+    """
+    return "--host", "0.0.0.0", "--port", str(port)
+
+
 def start(
     session: Session,
     environment: Mapping[str, str],
+    *,
     mounts: Sequence[Mount] = (),
+    port: int = PORT,
     name: str = "server",
 ) -> None:
     """Create and start a container; the session has its server from here on. Its log is NAME.log."""
@@ -95,14 +104,14 @@ def start(
             LABEL_OWNER: task.owner,
             LABEL_DEADLINE: task.deadline,
         },
-        command=ARGUMENTS,
+        command=arguments(port),
         environment={
             **BASE_ENVIRONMENT,
             **({"QEMU_CPU": EMULATED_CPU} if task.emulated and task.platform == "linux/arm64" else {}),
             **task.environment,
             **environment,
         },
-        ports=(PORT,),
+        ports=(port,),
         resources=task.resources,
         mounts=mounts,
     )
@@ -121,19 +130,19 @@ def _start(session: Session, spec: ContainerSpec, name: str, number: int, waited
     with session.step("start", "The container starts", phase="boot", limit=START_LIMIT) as step:
         if waited > WORTH_SAYING:
             step.note(waited_seconds=round(waited, 2))
-        started = session.add_container(session.engine.create(spec), name)
+        started = session.add_container(session.engine.create(spec), name, spec.ports[0])
         log = f"{_numbered(name, number)}.log"
         started.follow_log(session.engine, Path(task.folder), log, session.secrets, LOG_SIGNS)
         session.engine.start(started.id)
         started.watch = session.engine.watch_exit(started.id)
-        started.server = AgentServer(_address(session, started.id), REQUEST_LIMIT * task.slowness)
+        started.server = AgentServer(_address(session, started), REQUEST_LIMIT * task.slowness)
 
 
-def _address(session: Session, container: str) -> str:
+def _address(session: Session, container: StartedContainer) -> str:
     try:
-        return session.engine.address(container, PORT)
+        return session.engine.address(container.id, container.port)
     except CellFailure:
-        state = session.engine.state(container)
+        state = session.engine.state(container.id)
         if state.running:
             raise
         raise ended(session, state) from None  # it ended before it was asked: its log says more
@@ -197,7 +206,7 @@ def wait_for_answer(session: Session, step: StepRecord, path: str) -> Reply:
 
 def _not_up(session: Session, step: StepRecord, path: str, listens: bool) -> CellFailure:
     """Why there was no answer in time: what the server does otherwise says where to look."""
-    why = f"nothing listened on port {PORT}"
+    why = f"nothing listened on port {session.started_container.port}"
     if listens:
         why = f"GET {path} was not answered"
         session.server.not_after = math.inf  # the step's time is over, and this is worth another second

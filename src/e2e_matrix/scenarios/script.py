@@ -249,6 +249,7 @@ class _ScriptInCell:
         finally:
             self._ended = time.monotonic()
             self._exit = process.end(END_GRACE)
+            self._broker.close()  # what it has told last is read now
             while self._turn(0):  # servers that it did not stop itself
                 pass
 
@@ -290,7 +291,8 @@ class _ScriptInCell:
             key = environment[SESSION_KEY_VARIABLES[0]] = secrets.token_urlsafe(24)
         session.hide(*secrets_by_name(environment), *filter(None, [key]))
         earlier = len(session.findings.steps)
-        container.start(session, environment, self._around.mounts)
+        # On the port that the script asked for: a server may be given its own address, to ask itself.
+        container.start(session, environment, mounts=self._around.mounts, port=request.port or container.PORT)
         container.check_machine(session)
         _wait_until_healthy(session)
         if not self._servers:

@@ -19,9 +19,10 @@ _LOG_END, _LOG_SO_FAR = 10.0, 0.2
 class StartedContainer:
     """``container`` is the engine's id of one that was created; what follows is added as it comes."""
 
-    def __init__(self, container: str, name: str) -> None:
+    def __init__(self, container: str, name: str, port: int) -> None:
         self.id = container
         self.name = name  # what it is to the scenario
+        self.port = port  # where its server listens, inside
         self.watch: ExitWatch | None = None
         self.exit_state: ExitState | None = None
         self.server: AgentServer | None = None

@@ -68,8 +68,9 @@ class Surroundings:
             **variables,
         }
         own = {name: _filled(text, first) for name, text in self.settings.environment.items()}
-        paths = [path for path in (known.get("PYTHONPATH"), own.pop("PYTHONPATH", None)) if path]
-        merged = {**known, **own, "PYTHONPATH": ":".join(paths)}
+        # The root last: a script may import more of its checkout, as it can where that is installed.
+        paths = [known.get("PYTHONPATH"), own.pop("PYTHONPATH", None), str(self.root)]
+        merged = {**known, **own, "PYTHONPATH": ":".join(filter(None, paths))}
         return {name: value for name, value in merged.items() if value is not None}
 
     @property
