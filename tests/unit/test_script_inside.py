@@ -428,11 +428,11 @@ def test_who_waits_for_a_boot_when_the_runner_goes_waits_no_longer(scene: Stage)
     assert sorted(ended.output.splitlines()) == ["111", "no server", "waited"], ended.errors
 
 
-def test_folders_that_the_script_makes_for_the_server_are_open_to_it(scene: Stage) -> None:
+def test_what_the_script_makes_for_the_server_is_open_to_it(scene: Stage) -> None:
     tmp, home = scene.folder / "tmp", scene.folder / "home"
     for folder in (tmp, home):
         folder.mkdir()
-    before = os.umask(0)
+    before = os.umask(0o027)
     try:
         ended = scene.run(
             """
@@ -440,14 +440,17 @@ def test_folders_that_the_script_makes_for_the_server_are_open_to_it(scene: Stag
             made = [tempfile.mkdtemp(), pathlib.Path.home() / "a" / "b", pathlib.Path("elsewhere")]
             os.makedirs(made[1], mode=0o700)
             made[2].mkdir(mode=0o700)
-            print(*made, made[1].parent, sep="\\n")
+            files = [tempfile.mkstemp()[1], pathlib.Path(made[0]) / "file", made[2] / "file"]
+            files[1].write_text("for the agent to change")
+            os.close(os.open(files[2], os.O_CREAT | os.O_WRONLY, 0o600))
+            print(*made, made[1].parent, *files, sep="\\n")
             """,
             environment={"TMPDIR": str(tmp), "HOME": str(home)},
         )
     finally:
         os.umask(before)
     modes = [stat.S_IMODE((scene.folder / name).stat().st_mode) for name in ended.output.splitlines()]
-    assert modes == [0o777, 0o777, 0o700, 0o777], ended.errors
+    assert modes == [0o777, 0o777, 0o700, 0o777, 0o666, 0o666, 0o600], ended.errors
 
 
 def failing(request: BootRequest) -> Booted:
