@@ -46,8 +46,8 @@ def everything(root: Path) -> dict[str, tuple[int, int]]:
 def test_a_revision_is_written_out_whole_and_the_checkout_is_not_touched(
     repository: Path, tmp_path: Path
 ) -> None:
-    # Of what the checkout's own settings can do, this would write to it.
-    git(repository, "config", "core.splitIndex", "true")
+    # What the checkout's own settings would run.
+    git(repository, "config", "core.fsmonitor", "touch monitored; false")
     hook = repository / ".git" / "hooks" / "post-index-change"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\ntouch hooked\n")

@@ -19,7 +19,6 @@ _ONLY_READ = {
     "safe.directory": "*",  # whoever owns it: scripts of it are run, and that is what was asked for
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
-    "core.splitIndex": "false",
 }
 
 

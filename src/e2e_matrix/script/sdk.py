@@ -86,19 +86,25 @@ def prepare(
         wanted = _checkout(sdk) if isinstance(sdk, Path) else _release(sdk)
         return _Environment((cache or cache_folder()) / "script", wanted, cancel, note).get()
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise _failure(f"{_what(sdk)} could not be installed: {error}", full) from error
+        raise _not_installed(_what(sdk), str(error), error.errno in (errno.ENOSPC, errno.EDQUOT)) from error
 
 
 def _what(sdk: str | Path) -> str:
     return f"the checkout {sdk}" if isinstance(sdk, Path) else f"{SDK} {sdk}"
 
 
-def _failure(message: str, disk_is_full: bool = False, words: str = "") -> CellFailure:
-    if disk_is_full:
-        fix = "free about 1 GB there, or set XDG_CACHE_HOME to a folder that has it"
-        return CellFailure(Cause.DISK_FULL, f"{message}; {fix}")
+def _failure(message: str, words: str = "") -> CellFailure:
     return CellFailure(Cause.SCRIPT_ENVIRONMENT, message, detail=block(words) or None)
+
+
+def _not_installed(name: str, why: str, disk_is_full: bool = False, words: str = "") -> CellFailure:
+    message = f"{name} could not be installed"
+    if disk_is_full:
+        fix = "free about 1 GB for the cache, or set XDG_CACHE_HOME to a folder that has it"
+        return CellFailure(
+            Cause.DISK_FULL, f"{message}: no space is left; {fix}", detail=block(words) or None
+        )
+    return _failure(f"{message}: {why}", words)
 
 
 def _release(version: str) -> _Wanted:
@@ -128,7 +134,7 @@ def _checkout(root: Path) -> _Wanted:
     try:
         workspace = Workspace.read(root)
     except ValueError as error:
-        raise _failure(f"{name} could not be installed: {error}") from error
+        raise _not_installed(name, str(error)) from error
     packages = tuple(package for package in PACKAGES if package in workspace.packages)
     if SDK not in packages:
         raise _failure(
@@ -270,7 +276,7 @@ class _Environment:
             shutil.rmtree(self._sources)
         metadata = next(self._site.glob("openhands_sdk-*.dist-info"), None)
         if metadata is None:
-            raise _failure(f"{self._wanted.name} could not be installed: uv left it out")
+            raise _not_installed(self._wanted.name, f"uv left {SDK} out")
         version = metadata.name.removesuffix(".dist-info").partition("-")[2]
         if self._wanted.checkout:
             version += f"+checkout.{self._wanted.key.partition('-')[2][:8]}"
@@ -294,8 +300,7 @@ class _Environment:
             return ended.output
         absent = _ABSENT.search(ended.words)
         why = f"there is no {absent[1]} {self._wanted.version}" if absent else f"uv says: {ended.gist}"
-        message = f"{self._wanted.name} could not be installed: {why}"
-        raise _failure(message, ended.disk_is_full, ended.words)
+        raise _not_installed(self._wanted.name, why, ended.disk_is_full, ended.words)
 
 
 _failed: dict[Path, tuple[float, CellFailure]] = {}

@@ -40,9 +40,10 @@ class Ended:
 
     @property
     def gist(self) -> str:
-        """The error and its causes in one line, safe to show."""
+        """The error, its cause and the last cause of that, in one line that is safe to show."""
         said = re.findall(r"^\s*(?:error|cause): (.+)", self.words, re.MULTILINE)
-        return one_line("; ".join(said) or self.words or f"uv ended with {self.code}", 350)
+        said = [*said[:2], *said[2:][-1:]]
+        return one_line("; ".join(said) or self.words or f"uv ended with {self.code}", 300)
 
     @property
     def disk_is_full(self) -> bool:
