@@ -185,10 +185,10 @@ def test_which_recording_a_cell_hears() -> None:
 
 
 def test_a_secret_that_the_recorder_hid_is_no_difference(play: Play) -> None:
-    replay = play(a_call("key=[hidden]"))
+    replay = play(a_call("key=[hidden]", path="/v1/chat/completions?key=[hidden]"))
     player = Player(replay)
     replay.hide(player.key, "this-runs-secret")
-    player.say("key=this-runs-secret")
+    player.post(ask("key=this-runs-secret"), f"/chat/completions?key={player.key}")
     assert replay.difference(player.key) is None
 
 
