@@ -16,9 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
+from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import BadInput, InfrastructureError
 from e2e_matrix.llm.recorder import Recorder
 from e2e_matrix.llm.recording import RecordedCall, RecordingWriter, read_recording
+from e2e_matrix.llm.source import RecordingSource
 from e2e_matrix.llm.standin import StandIn
 from support.faulty_llm import Fault, FaultyLlm
 
@@ -226,18 +228,48 @@ def test_calls_of_parallel_cells_are_whole_lines_in_their_cells_order(tmp_path: 
 
         def talk(cell: int) -> None:
             key = recorder.issue_key(f"cell-{cell}", "s", "m")
-            for number in range(10):
+            for number in range(5):
                 ask = {**ASK, "user": f"{number}" + "x" * 20_000, "stream": bool(number % 2)}
                 assert httpx.post(url(recorder), json=ask, headers=bearer(key)).status_code == 200
 
         with closing(recorder), ThreadPoolExecutor(6) as pool:
             list(pool.map(talk, range(6)))
     found = lines(tmp_path)
-    assert len(found) == 60
+    assert len(found) == 30
     for cell in range(6):
         calls = [call for call in found if call.cell == f"cell-{cell}"]
-        assert [call.order for call in calls] == list(range(1, 11))
-        assert [int(call.request["user"][0]) for call in calls] == list(range(10))
+        assert [call.order for call in calls] == list(range(1, 6))
+        assert [int(call.request["user"][0]) for call in calls] == list(range(5))
+
+
+class OnThisHost(FakeEngine):
+    def host_gateway(self) -> str:
+        return "127.0.0.1"
+
+
+def test_an_attempt_gets_the_recorder_for_its_model_wherever_the_provider_is(tmp_path: Path) -> None:
+    with StandIn("127.0.0.1") as llm:
+        provider_key = llm.issue_key("provider")
+        base_url = llm.base_url("host.docker.internal")  # as containers, and only they, may call this host
+        source = RecordingSource(
+            OnThisHost(), "openai/a, openai/b", base_url, provider_key, tmp_path / "calls.jsonl"
+        )
+        with closing(source):
+            journal = tmp_path / "journal.jsonl"
+            endpoint = source.endpoint("python-amd64", "s", "openai/b", journal)
+            assert (endpoint.model, endpoint.is_stand_in, source.describe().kind) == (
+                "openai/b",
+                False,
+                "provider",
+            )
+            assert provider_key not in (endpoint.api_key or "")
+            here = str(endpoint.base_url).replace("host.docker.internal", "127.0.0.1")
+            answer = httpx.post(f"{here}/chat/completions", json=ASK, headers=bearer(endpoint.api_key or ""))
+            calls = source.ledger(endpoint).calls()
+    assert answer.status_code == 200
+    assert [call.status for call in calls or ()] == [200]
+    assert len(journal.read_text().splitlines()) == 1
+    assert lines(tmp_path)[0].model == "openai/b"
 
 
 def a_call(**changes: Any) -> RecordedCall:

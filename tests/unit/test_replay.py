@@ -137,8 +137,17 @@ def test_more_calls_than_were_recorded(play: Play) -> None:
     player.say("one")
     found = replay.difference(player.key)
     assert found is not None
-    assert "nothing more was recorded" in found.message
+    assert "was not recorded: no more than 1 recorded" in found.message
     assert '+    "messages": [' in found.detail
+
+
+def test_a_cell_without_a_recording_is_told_which_have_one(play: Play) -> None:
+    replay = play(a_call("one"), a_call("one", cell="java-amd64", attempt="b"))
+    player = Player(replay, "golang-amd64")
+    player.say("one")
+    found = replay.difference(player.key)
+    assert found is not None
+    assert "none recorded for golang-amd64; calls.jsonl has python-amd64, java-amd64" in found.message
 
 
 def test_each_attempt_hears_the_recording_from_its_start_each_call_once(play: Play) -> None:
@@ -176,10 +185,10 @@ def test_which_recording_a_cell_hears() -> None:
 
 
 def test_a_secret_that_the_recorder_hid_is_no_difference(play: Play) -> None:
-    replay = play(a_call("key=[hidden]"))
+    replay = play(a_call("key=[hidden]", path="/v1/chat/completions?key=[hidden]"))
     player = Player(replay)
     replay.hide(player.key, "this-runs-secret")
-    player.say("key=this-runs-secret")
+    player.post(ask("key=this-runs-secret"), f"/chat/completions?key={player.key}")
     assert replay.difference(player.key) is None
 
 
@@ -239,7 +248,7 @@ class OnThisHost(FakeEngine):
 
 
 def test_whatever_a_step_meets_after_a_difference_is_its_fault(tmp_path: Path) -> None:
-    source = ReplaySource(OnThisHost(), Recording(Path("calls.jsonl"), [a_call("one")]))
+    source = ReplaySource(OnThisHost(), Recording(Path("calls.jsonl"), [a_call("k=[hidden]"), a_call("one")]))
     with closing(source):
         endpoint = source.endpoint("java-arm64", "s", None, tmp_path / "calls.jsonl")
         assert (endpoint.model, source.describe().kind, source.describe().model) == (
@@ -252,11 +261,10 @@ def test_whatever_a_step_meets_after_a_difference_is_its_fault(tmp_path: Path) -
             a_task(endpoint, str(tmp_path)), FakeEngine(), ledger, Silent(), Cancellation(), Limits()
         )
         base_url = str(endpoint.base_url).replace("host.docker.internal", "127.0.0.1")
-        httpx.post(
-            f"{base_url}/chat/completions",
-            json=ask("two"),
-            headers={"Authorization": f"Bearer {endpoint.api_key}"},
-        )
+        session.hide("this-runs-secret")
+        for text in ("k=this-runs-secret", "two"):
+            headers = {"Authorization": f"Bearer {endpoint.api_key}"}
+            httpx.post(f"{base_url}/chat/completions", json=ask(text), headers=headers)
         with pytest.raises(CellFailure), session.step("finished", "t", phase="conversation", limit=5):
             raise CellFailure(Cause.CONVERSATION_ERROR, "LLMBadRequestError")
         calls = ledger.calls()
@@ -265,4 +273,4 @@ def test_whatever_a_step_meets_after_a_difference_is_its_fault(tmp_path: Path) -
     assert failure.cause is Cause.LLM_REPLAY_DIFFERS
     assert '+        "content": "two",' in (failure.detail or "")
     assert (POLICIES[failure.cause].outcome, POLICIES[failure.cause].final) == (Outcome.FAILED, True)
-    assert [call.status for call in calls or ()] == [400]
+    assert [call.status for call in calls or ()] == [200, 400]

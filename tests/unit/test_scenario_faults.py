@@ -15,12 +15,14 @@ from e2e_matrix.cell import run_cell
 from e2e_matrix.engine.base import ExecResult, Resources
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.failures import Cause, Outcome
-from e2e_matrix.limits import Limits
+from e2e_matrix.limits import Budget, Limits
 from e2e_matrix.llm.source import NotReplayed
 from e2e_matrix.llm.standin import StandIn
+from e2e_matrix.prices import Price
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, LlmCall, Step, Tokens
 from e2e_matrix.scenarios import container, conversation
+from e2e_matrix.scenarios.base import ReplayDifference
 from e2e_matrix.task import CellTask, LlmEndpoint
 from e2e_matrix.usage import read_bill
 from support.fake_agent_server import BUILD_SHA, UNLISTED_ROUTE, FakeAgentServer, Fault
@@ -70,14 +72,20 @@ class Bench:
     task: CellTask
     model: StandIn
 
-    def run(self, server: FakeAgentServer, engine: FakeEngine | None = None, **changes: object) -> Attempt:
+    def run(
+        self,
+        server: FakeAgentServer,
+        engine: FakeEngine | None = None,
+        limits: Limits | None = None,
+        **changes: object,
+    ) -> Attempt:
         engine = engine or FakeEngine()
         engine.images[IMAGE] = server.image
         try:
             llm = replace(self.task.llm, api_key=self.model.issue_key(self.task.cell))
             task = replace(self.task, llm=llm, **changes)  # type: ignore[arg-type]
             ledger = Ledger(self.model, str(llm.api_key))
-            attempt = run_cell(task, engine, ledger, Silent(), Cancellation(), Limits())
+            attempt = run_cell(task, engine, ledger, Silent(), Cancellation(), limits or Limits())
             assert engine.list({}) == []
         finally:
             engine.close()
@@ -136,6 +144,46 @@ def test_a_server_that_is_right_passes_every_step(bench: Bench, version: str, ga
     assert attempt.server.build_git_sha == BUILD_SHA
     assert attempt.machine == "x86_64"
     assert step(attempt, "finished").facts == {"status": "finished", "learned_from": "websocket"}
+
+
+@pytest.mark.parametrize(
+    ("price", "cost"),
+    [
+        (Price(Decimal("3"), Decimal("15")), "0.000105"),  # of 30 and 1 tokens
+        (Price(Decimal(0), Decimal(0)), "0"),  # free, and known to be
+    ],
+)
+def test_a_price_of_the_matrix_counts_where_the_server_knows_none(
+    bench: Bench, price: Price, cost: str
+) -> None:
+    attempt = bench.run(FakeAgentServer(Fault.COST_ZERO), price=price)
+    assert (failed(attempt), attempt.cost_usd) == ([], Decimal(cost))
+    facts = step(attempt, "cost").facts
+    assert (facts["price"], facts["cost_by_server_usd"]) == (f"llm.prices of the matrix: {price}", "0.0")
+
+
+def test_a_price_of_the_matrix_counts_for_the_budget_too(bench: Bench) -> None:
+    price = Price(Decimal("3"), Decimal("15"))
+    limits = Limits(budget=Budget(per_cell=Decimal("0.0001")))
+    attempt = bench.run(FakeAgentServer(), price=price, limits=limits)
+    assert (attempt.outcome, attempt.cause) == (Outcome.FAILED, "cell-budget")
+
+
+def test_a_conversation_that_finished_in_spite_of_another_question_fails_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ledger, "difference", lambda _: ReplayDifference("call 1 differs", "-one\n+two"))
+    attempt = bench.run(FakeAgentServer())
+    assert (failed(attempt), attempt.cause) == (["finished"], "llm-replay-differs")
+    assert (attempt.message, step(attempt, "finished").detail) == ("call 1 differs", "-one\n+two")
+
+
+def test_what_a_replay_was_not_asked_is_noted_and_no_failure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ledger, "unused", lambda _: 2)
+    attempt = bench.run(FakeAgentServer())
+    assert (failed(attempt), step(attempt, "cost").facts["recorded_calls_not_asked_for"]) == ([], 2)
 
 
 # The fault, the step that meets it, and something of what that step says of it. The scenario goes on.

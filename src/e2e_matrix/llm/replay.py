@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,19 @@ _MESSAGE = "e2e-matrix replays a recording, and this request is not in it."
 
 
 @dataclass
+class _Expected:
+    call: RecordedCall
+
+    @cached_property
+    def what(self) -> Any:
+        """What the call asked, to be compared; once for all attempts: a request may be long."""
+        return _what(self.call.method, self.call.path, self.call.request)
+
+
+@dataclass
 class _Attempt:
     cell: str
-    scenario: str
-    left: list[RecordedCall]  # not asked for yet
+    left: list[_Expected]  # not asked for yet
     secrets: Secrets
     asked: int = 0
     difference: ReplayDifference | None = None
@@ -42,6 +52,7 @@ class Replay:
 
     def __init__(self, host: str, recording: Recording) -> None:
         self._recording = recording
+        self._expected: dict[tuple[str, str], list[_Expected]] = {}
         self._attempts: dict[str, _Attempt] = {}
         self.server = LocalServer(host, "the replay of the model's calls", self._answer)
 
@@ -49,7 +60,8 @@ class Replay:
         """A new random API key for one attempt, to which the cell's recording is replayed from its start."""
         key = self.server.log.issue_key(journal)
         calls = self._recording.calls_for(cell, scenario)
-        self._attempts[key] = _Attempt(cell, scenario, list(calls), Secrets([key]))
+        expected = self._expected.setdefault((cell, scenario), [_Expected(call) for call in calls])
+        self._attempts[key] = _Attempt(cell, list(expected), Secrets([key]))
         return key
 
     def hide(self, key: str, *values: str) -> None:
@@ -75,7 +87,7 @@ class Replay:
         attempt = self._attempts[request.key]
         with attempt.lock:
             attempt.asked += 1
-            call = _take(attempt, request)
+            call = self._take(attempt, request)
         if call is None:
             reply.error(_STATUS, _MESSAGE, "replay_differs", x_should_retry="false")
             return Usage()
@@ -88,37 +100,33 @@ class Replay:
             reply.finish()
         return usage_of(call.answer) if call.status == 200 else Usage()
 
+    def _take(self, attempt: _Attempt, request: Request) -> RecordedCall | None:
+        """The recorded call that answers this one; where there is none, the difference is kept."""
+        redact = attempt.secrets.redact
+        body = without_secrets(request_of(request.body), redact)
+        asked = _what(request.method, redact(request.target), body)
+        for index, expected in enumerate(attempt.left):
+            if expected.what == asked:
+                return attempt.left.pop(index).call
+        attempt.difference = attempt.difference or self._explain(attempt, asked)
+        return None
 
-def _take(attempt: _Attempt, request: Request) -> RecordedCall | None:
-    """The recorded call that answers this one; where there is none, the difference is kept."""
-    redact = attempt.secrets.redact
-    asked = _what(request.method, redact(request.target), without_secrets(request_of(request.body), redact))
-    for index, call in enumerate(attempt.left):
-        if _recorded(call) == asked:
-            return attempt.left.pop(index)
-    attempt.difference = attempt.difference or _explain(attempt, asked)
-    return None
+    def _explain(self, attempt: _Attempt, asked: Any) -> ReplayDifference:
+        what = f"call {attempt.asked} to the model, {one_line(asked['call'], 100)},"
+        if attempt.left:
+            nearest = _nearest(attempt.left, asked).what
+            return ReplayDifference(f"{what} is not the recorded one", difference(nearest, asked))
+        recorded = f"no more than {attempt.asked - 1} recorded"
+        if attempt.asked == 1:
+            cells = one_line(", ".join(self._recording.cells), 200)
+            recorded = f"none recorded for {attempt.cell}; {self._recording.path} has {cells}"
+        return ReplayDifference(f"{what} was not recorded: {recorded}", difference(None, asked))
 
 
 def _what(method: str, path: str, request: Any) -> Any:
     return normalised({"call": f"{method} {path}", "request": request})
 
 
-def _recorded(call: RecordedCall) -> Any:
-    return _what(call.method, call.path, call.request)
-
-
-def _explain(attempt: _Attempt, asked: Any) -> ReplayDifference:
-    what = f"call {attempt.asked} to the model, {one_line(asked['call'], 100)},"
-    if not attempt.left:
-        recorded = "nothing more was" if attempt.asked > 1 else "nothing is"
-        message = f"{what} is not in the recording: {recorded} recorded for the cell"
-        return ReplayDifference(message, difference(None, asked))
-    return ReplayDifference(
-        f"{what} is not the recorded one", difference(_recorded(_nearest(attempt.left, asked)), asked)
-    )
-
-
-def _nearest(left: Sequence[RecordedCall], asked: Any) -> RecordedCall:
+def _nearest(left: Sequence[_Expected], asked: Any) -> _Expected:
     """The call to compare with: the next one to the same path, else the next one."""
-    return next((call for call in left if _recorded(call)["call"] == asked["call"]), left[0])
+    return next((expected for expected in left if expected.what["call"] == asked["call"]), left[0])

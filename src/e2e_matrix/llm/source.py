@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import httpx
+
 from e2e_matrix.engine.base import Engine
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.llm import wire
@@ -128,7 +130,10 @@ class RecordingSource:
     def __init__(self, engine: Engine, model: str, base_url: str, api_key: str, path: Path) -> None:
         self._provider = ProviderSource(model, base_url, api_key)
         gateway = _reachable(engine, "the recorder of the model's calls")
-        self._recorder = Recorder(gateway, base_url, api_key, path)
+        url = httpx.URL(base_url)
+        if url.host == HOST_ALIAS:  # this host, by the name that only containers have for it
+            url = url.copy_with(host=gateway)
+        self._recorder = Recorder(gateway, str(url), api_key, path)
 
     def describe(self) -> Llm:
         return self._provider.describe()
