@@ -60,6 +60,7 @@ class Cause(StrEnum):
     LLM_DENIED = "llm-denied"
     SCRIPT_ENVIRONMENT = "script-environment"
     LLM_REPLAY_DIFFERS = "llm-replay-differs"
+    LLM_REFUSED = "llm-refused"
     PLATFORM_UNSUPPORTED = "platform-unsupported"
     INTERRUPTED = "interrupted"
     FAIL_FAST = "fail-fast"
@@ -291,6 +292,11 @@ POLICIES: dict[Cause, Policy] = {
         "the server asked the model something else than what was recorded",
         "The step shows the difference; if the change is wanted, record again with llm.record.",
         final=True,
+    ),
+    Cause.LLM_REFUSED: Policy(
+        _INFRA,
+        "the model's provider refused the content",
+        "Its content filter judged the question or the answer: ask otherwise, or name another model.",
     ),
     Cause.PLATFORM_UNSUPPORTED: Policy(
         Outcome.UNSUPPORTED,

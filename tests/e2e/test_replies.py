@@ -1,4 +1,4 @@
-"""What the stand-in is told to say reaches the real agent-server over both APIs, and its tools do it."""
+"""What the stand-in is told to say reaches the real agent-server, and its tools do it, over both APIs."""
 
 from __future__ import annotations
 

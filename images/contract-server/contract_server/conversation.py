@@ -17,6 +17,8 @@ Json = dict[str, Any]
 
 TERMINAL = ("finished", "error", "stuck")
 SYSTEM_PROMPT = "You are the agent of a contract server. Do as you are told, in as few words as can be."
+# Said in the user's name where the provider refused what the model was to read or to say.
+NUDGE = "That was blocked by the model's content filter. Say it in other words."
 WRONG_ANSWER = "41, I believe"
 
 # What the conversation is, for good, without asking the model.
@@ -52,6 +54,7 @@ class Conversation:
         llm = agent.get("llm") if isinstance(agent, dict) else None
         self._llm: Json = llm if isinstance(llm, dict) else {}
         self._workspace = request["workspace"]
+        self._most_calls = int(request.get("max_iterations") or 500)
         self._created = _now()
         self._updated = self._created
         self._calls: list[model.Answer] = []
@@ -82,7 +85,7 @@ class Conversation:
             return
         self._become("running")
         try:
-            answer = model.ask(self._llm, self._messages(), self.deleted.wait)
+            answer = self._ask()
         except model.ModelError as error:
             before_end()
             self._fail(error.code, str(error))
@@ -97,6 +100,15 @@ class Conversation:
         before_end()
         self._say("agent", [{"type": "text", "text": self.response}], llm_response_id=answer.response_id)
         self._become("finished")
+
+    def _ask(self) -> model.Answer:
+        for _ in range(self._most_calls):
+            try:
+                return model.ask(self._llm, self._messages(), self.deleted.wait)
+            except model.ContentRefused:
+                self._say("user", [{"type": "text", "text": NUDGE}])
+        limit = f"Agent reached maximum iterations limit ({self._most_calls})."
+        raise model.ModelError("MaxIterationsReached", limit)
 
     def _stay(self, status: str) -> None:
         if status != "idle":
@@ -124,7 +136,7 @@ class Conversation:
         info: Json = {
             "id": self.id,
             "workspace": {**self._workspace, "kind": "LocalWorkspace"},
-            "max_iterations": 500,
+            "max_iterations": self._most_calls,
             "stuck_detection": True,
             "execution_status": self.status,
             "last_user_message_id": self._last_message,
