@@ -37,6 +37,7 @@ class CellTask:
     owner: str  # label values: see engine/base.py
     deadline: str
     settings: Mapping[str, Any] = field(default_factory=dict)  # the scenario's own
+    axes: Mapping[str, str] = field(default_factory=dict)  # the cell's values, with what include added
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     expected_sha: str | None = None  # the commit that the image is said to be built from, 7 to 40 digits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from e2e_matrix.scenarios import deferred_init
+from e2e_matrix.scenarios import deferred_init, tools
 from e2e_matrix.scenarios.base import Scenario
 
-SCENARIOS: dict[str, Scenario] = {deferred_init.NAME: deferred_init}
+SCENARIOS: dict[str, Scenario] = {scenario.NAME: scenario for scenario in (deferred_init, tools)}

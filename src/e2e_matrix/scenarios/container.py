@@ -133,7 +133,7 @@ def check_machine(session: Session) -> None:
         go_on=True,
     ) as step:
         try:
-            result = session.engine.exec(_container(session), ["uname", "-m"], step.deadline.remaining())
+            result = session.engine.exec(started(session), ["uname", "-m"], step.deadline.remaining())
         except CellFailure:
             _check_still_running(session)
             raise
@@ -197,7 +197,7 @@ def check_running(session: Session) -> None:
     Its watch gives up, too, where the engine is out of reach: a container that still runs is not to blame.
     """
     if session.exited.is_set():
-        state = session.engine.state(_container(session))
+        state = session.engine.state(started(session))
         if state.running:
             raise CellFailure(Cause.ENGINE_LOST, "the engine was out of reach while the container ran")
         raise ended(session, state)
@@ -310,7 +310,7 @@ def describe_server(session: Session) -> None:
 
 def stop(session: Session) -> None:
     """TERM, and a clean end within the grace; then look through the log for what has broken images before."""
-    container = _container(session)
+    container = started(session)
     grace = session.task.step_timeouts.get("stop", STOP_GRACE) * session.task.slowness
     with session.step(
         "stop", "The server ends cleanly when it is stopped", phase="removal", limit=STOP_LIMIT, go_on=True
@@ -342,7 +342,8 @@ def stop(session: Session) -> None:
         )
 
 
-def _container(session: Session) -> str:
+def started(session: Session) -> str:
+    """The id of the container that the session has started."""
     if session.container is None:
         raise RuntimeError("the scenario asked for the container before it was started")
     return session.container
