@@ -77,6 +77,79 @@ def test_responses_whole_and_streamed(llm: StandIn, client: httpx.Client) -> Non
     assert [call.streamed for call in llm.calls("python-amd64")] == [False, True]
 
 
+RUN = "Run `echo 42` in the terminal."
+ARGUMENTS = {"command": "echo 42"}
+TERMINAL = {"type": "function", "name": "terminal", "parameters": {"type": "object"}}
+CHAT_TOOLS = {"model": "gpt-4o", "tools": [{"type": "function", "function": {"name": "terminal"}}]}
+INPUT_TOOLS = {"model": "gpt-5.5", "tools": [TERMINAL]}
+
+
+def test_chat_calls_a_tool_and_then_tells_what_it_said(llm: StandIn, client: httpx.Client) -> None:
+    turns: list[dict[str, Any]] = [{"role": "user", "content": RUN}]
+    body = client.post("/chat/completions", json=CHAT_TOOLS | {"messages": turns}).json()
+    [choice] = body["choices"]
+    [call] = choice["message"]["tool_calls"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+    assert (call["type"], call["function"]["name"]) == ("function", "terminal")
+    assert json.loads(call["function"]["arguments"]) == ARGUMENTS
+
+    turns += [choice["message"], {"role": "tool", "tool_call_id": call["id"], "content": "42\n[exit 0]"}]
+    [choice] = client.post("/chat/completions", json=CHAT_TOOLS | {"messages": turns}).json()["choices"]
+    assert (choice["finish_reason"], "tool_calls" in choice["message"]) == ("stop", False)
+    assert choice["message"]["content"] == "The terminal says:\n42\n[exit 0]"
+    first, second = llm.calls("python-amd64")
+    assert (first.prompt_tokens, first.completion_tokens) == (
+        body["usage"]["prompt_tokens"],
+        wire.count_tokens("terminal") + wire.count_tokens(json.dumps(ARGUMENTS)),
+    )
+    assert second.prompt_tokens > first.prompt_tokens
+
+
+def test_chat_streams_a_call(client: httpx.Client) -> None:
+    asked = {"messages": [{"role": "user", "content": RUN}], "stream": True}
+    *chunks, last = _events(client.post("/chat/completions", json=CHAT_TOOLS | asked))
+    assert last == {"done": True}
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0] == {"role": "assistant", "content": None}
+    [first, *rest] = [call for delta in deltas for call in delta.get("tool_calls", [])]
+    assert first["id"].startswith("call_")
+    assert (first["index"], first["type"]) == (0, "function")
+    assert first["function"] == {"name": "terminal", "arguments": ""}
+    assert len(rest) > 1
+    assert all(set(call) == {"index", "function"} and call["index"] == 0 for call in rest)
+    assert json.loads("".join(call["function"]["arguments"] for call in rest)) == ARGUMENTS
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks][-2:] == [None, "tool_calls"]
+
+
+def test_responses_calls_a_tool_and_then_tells_what_it_said(client: httpx.Client) -> None:
+    items: list[dict[str, Any]] = [{"role": "user", "content": RUN}]
+    [call] = client.post("/responses", json=INPUT_TOOLS | {"input": items}).json()["output"]
+    assert (call["type"], call["name"], call["status"]) == ("function_call", "terminal", "completed")
+    assert json.loads(call["arguments"]) == ARGUMENTS
+    items += [call, {"type": "function_call_output", "call_id": call["call_id"], "output": "42"}]
+    [message] = client.post("/responses", json=INPUT_TOOLS | {"input": items}).json()["output"]
+    assert message["content"][0]["text"] == "The terminal says:\n42"
+
+
+def test_responses_streams_a_call(client: httpx.Client) -> None:
+    asked = INPUT_TOOLS | {"input": RUN, "stream": True}
+    events = _events(client.post("/responses", json=asked))
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    begun, *pieces, done, item = events[2:-1]
+    assert [event["type"] for event in (begun, done, item)] == [
+        "response.output_item.added",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+    ]
+    assert {event["type"] for event in pieces} == {"response.function_call_arguments.delta"}
+    assert (begun["item"]["name"], begun["item"]["arguments"]) == ("terminal", "")
+    assert len(pieces) > 1
+    assert "".join(event["delta"] for event in pieces) == done["arguments"] == item["item"]["arguments"]
+    assert json.loads(done["arguments"]) == ARGUMENTS
+    assert {event["item_id"] for event in (*pieces, done)} == {item["item"]["id"]}
+    assert events[-1]["response"]["output"] == [item["item"]]
+
+
 def test_models(client: httpx.Client) -> None:
     listed = client.get("/models").json()
     assert "gpt-4o" in [model["id"] for model in listed["data"]]

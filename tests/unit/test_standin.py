@@ -7,6 +7,7 @@ import json
 import pytest
 
 from e2e_matrix.llm import wire
+from e2e_matrix.llm.replies import OTHER_ANSWER, plain_answer
 
 
 def _chat(**changed: object) -> bytes:
@@ -15,10 +16,10 @@ def _chat(**changed: object) -> bytes:
 
 
 def test_a_number_that_is_asked_for_is_answered() -> None:
-    assert wire.answer_to("Reply with just the number 42.") == "42"
-    assert wire.answer_to("Be quick: reply with only the number -7.5, nothing else") == "-7.5"
-    assert wire.answer_to("Reply with just the number 1. No: reply with just the number 2.") == "2"
-    assert wire.answer_to("What is 42?") == wire.OTHER_ANSWER
+    assert plain_answer("Reply with just the number 42.") == "42"
+    assert plain_answer("Be quick: reply with only the number -7.5, nothing else") == "-7.5"
+    assert plain_answer("Reply with just the number 1. No: reply with just the number 2.") == "2"
+    assert plain_answer("What is 42?") == OTHER_ANSWER
 
 
 def test_the_last_user_turn_decides() -> None:
@@ -70,7 +71,7 @@ def test_the_stream_says_what_the_whole_answer_says() -> None:
     )
     chunks = [data for _, data in wire.chat_events(exchange)]
     texts = [choice["delta"].get("content", "") for chunk in chunks for choice in chunk["choices"]]
-    assert "".join(texts) == wire.OTHER_ANSWER
+    assert "".join(texts) == OTHER_ANSWER
     assert chunks[-1]["usage"] == wire.chat_completion(exchange)["usage"]
     events = dict(wire.response_events(exchange))
     assert events["response.completed"]["response"] == wire.response(exchange)

@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.llm import wire
+from e2e_matrix.llm.replies import Replies
 from e2e_matrix.results import LlmCall
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,16 +57,17 @@ _ROUTES: Mapping[str, _Route] = {
 class StandIn:
     """A running stand-in: ``with StandIn(host) as llm``.
 
-    ``port`` 0 lets the system choose. Raises InfrastructureError when it cannot listen there.
+    ``port`` 0 lets the system choose. Raises InfrastructureError when it cannot listen there. ``replies``
+    is what it says.
     """
 
     model = MODEL
 
-    def __init__(self, host: str, port: int = 0) -> None:
+    def __init__(self, host: str, port: int = 0, replies: Replies = wire.BUILT_IN) -> None:
         self.host = host
         self._log = _CallLog()
         try:
-            self._server = _Server(host, port, self._log)
+            self._server = _Server(host, port, self._log, replies)
         except OSError as error:
             raise InfrastructureError(
                 f"the stand-in LLM cannot listen on {host}:{port}: {error.strerror or error}",
@@ -183,8 +185,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, log: _CallLog) -> None:
+    def __init__(self, host: str, port: int, log: _CallLog, replies: Replies) -> None:
         self.log = log
+        self.replies = replies
         self.stopping = False
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
@@ -313,7 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return None, _STATUS_CLIENT_GONE
         try:
-            exchange = wire.understand(body, route.turns_field)
+            exchange = wire.understand(body, route.turns_field, self.server.replies)
         except wire.BadRequest as problem:
             refusal = wire.error(str(problem), "invalid_request_error", param=problem.param)
             return None, self._send_json(400, refusal)

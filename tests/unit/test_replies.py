@@ -1,0 +1,102 @@
+"""What the stand-in answers: the rules of a file before its own, each turn when it is due."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from e2e_matrix.llm import wire
+from e2e_matrix.llm.replies import OTHER_ANSWER, Answer, Asked, Call, Replies
+
+BUILT_IN = Replies()
+
+
+def asked(text: str, turns: int = 0, output: str = "", tools: tuple[str, ...] = ("terminal",)) -> Asked:
+    return Asked(text, turns, output, tools)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("Run `ls -la /` in the terminal.", "ls -la /"),
+        ("Please run the command `id -u`, and tell me.", "id -u"),
+        ("RUN `a\nb`", "a\nb"),
+        ("Run `one`, then run `two`.", "one"),
+    ],
+)
+def test_a_command_in_backticks_is_run_once(text: str, command: str) -> None:
+    [call] = BUILT_IN.answer(asked(text)).calls
+    assert call == Call("terminal", {"command": command})
+    assert BUILT_IN.answer(asked(text, turns=1, output="what it said")).text == (
+        "The terminal says:\nwhat it said"
+    )
+
+
+@pytest.mark.parametrize("text", ["Run ls in the terminal.", "Run ``", "Rerun `ls`", "Do not look at `ls`."])
+def test_what_only_speaks_of_commands_runs_none(text: str) -> None:
+    assert BUILT_IN.answer(asked(text)) == Answer(OTHER_ANSWER)
+
+
+def test_the_terminal_is_the_one_that_is_offered() -> None:
+    text = "Run `ls`. Reply with just the number 42."
+    [call] = BUILT_IN.answer(asked(text, tools=("finish", "execute_bash"))).calls
+    assert call.tool == "execute_bash"
+    assert BUILT_IN.answer(asked(text, tools=("finish",))) == Answer("42")
+
+
+def test_of_a_long_output_the_end_is_told() -> None:
+    lines = [f"line {number}" for number in range(1000)]
+    told = BUILT_IN.answer(asked("Run `seq`", 1, "\n".join(lines))).text.splitlines()
+    assert told[1:] == lines[-40:]
+    assert len(BUILT_IN.answer(asked("Run `x`", 1, "x" * 100_000)).text) < 5000
+
+
+def exchange(turns: list[dict[str, Any]], field: str, **more: Any) -> wire.Exchange:
+    tools = [{"type": "function", "name": "terminal"}]
+    body = {"model": "m", field: turns, "tools": tools} | more
+    return wire.understand(json.dumps(body).encode(), field)
+
+
+USER = {"role": "user", "content": "Run `ls`."}
+CHAT_TURN = [
+    {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "terminal"}}]},
+    {"role": "tool", "content": [{"type": "text", "text": "here"}]},
+]
+ITEMS_TURN = [
+    {"type": "reasoning", "summary": []},
+    {"type": "function_call", "name": "terminal", "arguments": "{}"},
+    {"type": "function_call", "name": "terminal", "arguments": "{}"},
+    {"type": "function_call_output", "output": "he"},
+    {"type": "function_call_output", "output": [{"type": "input_text", "text": "re"}]},
+]
+
+
+@pytest.mark.parametrize(("field", "turn"), [("messages", CHAT_TURN), ("input", ITEMS_TURN)])
+def test_turns_are_counted_from_the_last_user_message(field: str, turn: list[dict[str, Any]]) -> None:
+    assert len(exchange([USER], field).calls) == 1
+    told = exchange([USER, *turn], field)
+    assert told.calls == ()
+    assert told.answer.replace("\n", "").endswith("says:here")
+    assert len(exchange([USER, *turn, USER], field).calls) == 1
+    assert len(exchange([USER, *turn, {"role": "assistant", "content": "x"}, USER], field).calls) == 1
+
+
+def test_no_tool_is_called_where_none_may_be() -> None:
+    assert exchange([USER], "messages", tool_choice="none").answer == OTHER_ANSWER
+    assert exchange([USER], "messages", tools=[None, {"function": 3}, {"name": 4}]).answer == OTHER_ANSWER
+
+
+def test_a_call_has_the_same_id_in_the_stream_and_whole() -> None:
+    one, other = exchange([USER], "input"), exchange([USER, USER], "input")
+    assert one.calls[0].id != other.calls[0].id
+    events = dict(wire.response_events(one))
+    assert events["response.completed"]["response"] == wire.response(one)
+    chunks = [data["choices"][0]["delta"] for _, data in wire.chat_events(one)]
+    [whole] = wire.chat_completion(one)["choices"][0]["message"]["tool_calls"]
+    assert (
+        chunks[1]["tool_calls"][0]["id"]
+        == whole["id"]
+        == events["response.output_item.done"]["item"]["call_id"]
+    )
