@@ -72,7 +72,7 @@ class Snapshot:
 
     @classmethod
     def parse(cls, text: str) -> Snapshot:
-        """Read what the look at it has printed; a file name may hold anything: it misleads about no more than itself."""
+        """Read what the look has printed. A file name may hold anything, a line break too."""
         processes: dict[int, str] = {}
         files = set()
         for line in text.split("\n"):

@@ -37,7 +37,7 @@ class Tool(BaseModel):
 
 # Nothing is fetched, and all that Go keeps lies in the folder. `println` needs no package but the runtime,
 # which Go 1.20 and later have to compile first; it prints to stderr.
-_GO = "GOCACHE=$PWD/cache GOPROXY=off GOFLAGS= GOTOOLCHAIN=local CGO_ENABLED=0"
+_GO = "export GOCACHE=$PWD/cache GOPROXY=off GOFLAGS= GOTOOLCHAIN=local CGO_ENABLED=0\n"
 
 DEFAULTS: Mapping[str, Sequence[Tool]] = {
     "python": (
@@ -58,7 +58,7 @@ DEFAULTS: Mapping[str, Sequence[Tool]] = {
     "golang": (
         Tool(run="go version"),
         Tool(
-            run=f"{_GO} go build -o hello hello.go && ./hello 2>&1",
+            run=f"{_GO}go build -o hello hello.go && ./hello 2>&1",
             prints="42",
             files={"hello.go": "package main\n\nfunc main() { println(6 * 7) }\n"},
         ),
@@ -71,7 +71,7 @@ def check(found: Checks, tools: Sequence[Tool], folder: str) -> None:
     session, step = found.session, found.step
     place = f"{WORKING_DIR}/{folder}"
     for number, tool in enumerate(tools, 1):
-        name = one_line(tool.run, 80)
+        name = one_line(tool.run.strip().split("\n")[-1], 80)  # what is set up comes before
         with found.one():
             output = shell.run(session, step, _command(tool, f"{place}/{number}"), _limit(session, found))
             found.expect(f"`{name}`", 0, output.exit_code, detail=output.shown)
