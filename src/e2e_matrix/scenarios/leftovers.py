@@ -44,17 +44,11 @@ _PLACES = (
     *(f"{folder}/{names}" for folder in (WORKING_DIR, "/tmp") for names in ("*", ".[!.]*")),
     f"{boot.CONVERSATIONS_PATH}/{'[0-9a-f]' * 8}*",  # what is named after a conversation
 )
-# What any POSIX shell can do by itself, but for the command lines: an image need have no ps and no find. It
-# leaves itself out, and the children that it starts.
+# What any POSIX shell can do by itself, but for the command lines: an image need have no ps and no find.
 _LOOK = r"""
 for p in /proc/[0-9]*; do
-  parent=
-  while read -r key value rest; do
-    case $key in PPid:) parent=$value; break;; esac
-  done 2>/dev/null < "$p/status"
   pid=${p#/proc/}
-  [ -z "$parent" ] || [ "$pid" = $$ ] || [ "$parent" = $$ ] ||
-    echo "process $pid $(tr '\0\n' '  ' 2>/dev/null < "$p/cmdline")"
+  [ "$pid" = $$ ] || echo "process $pid $(tr '\0\n' '  ' 2>/dev/null < "$p/cmdline")"
 done
 for f in PLACES; do
   [ -e "$f" ] || [ -L "$f" ] && echo "file $f"
