@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2e_matrix.agent_server import Reply
+from e2e_matrix.errors import CellFailure
 from e2e_matrix.scenarios import bill, container, conversation
 from e2e_matrix.scenarios.base import Session
 from e2e_matrix.scenarios.checks import Checks
@@ -63,8 +64,9 @@ def check(found: Checks, identity: str, *, in_tmux: bool) -> None:
                 found.wrong("the tool's output, as the model had it", TEXT, _told(session, answer))
     try:
         conversation.ask_more(session, step, identity, ask_for(FAILING))
-    finally:
+    except CellFailure:
         bill.note_what_it_cost(session, identity)
+        raise
     with found.one():
         observed = list(_observations(found, identity))
         if not any(one.exit_code == FAILING_CODE for one in observed):
