@@ -249,6 +249,11 @@ class AgentServer:
     def create_conversation(self, body: Mapping[str, Any]) -> Reply:
         return self.request("POST", "/api/conversations", body=body)
 
+    def send_message(self, conversation: str, text: str) -> Reply:
+        """Say more in a conversation, and let its agent run."""
+        body = {"role": "user", "content": [{"type": "text", "text": text}], "run": True}
+        return self.request("POST", f"/api/conversations/{conversation}/events", body=body)
+
     def conversation(self, conversation: str, timeout: float | None = None) -> Reply:
         return self.get(f"/api/conversations/{conversation}", timeout=timeout)
 
@@ -257,15 +262,22 @@ class AgentServer:
 
     def last_error(self, conversation: str) -> str | None:
         """The newest ConversationErrorEvent over REST, for when the WebSocket did not tell."""
-        reply = self.get(
-            f"/api/conversations/{conversation}/events/search?sort_order=TIMESTAMP_DESC&limit=50"
-        )
-        items = reply.field("items")
+        items = self.events_so_far(conversation, limit=50).field("items")
         for item in items if isinstance(items, list) else []:
             event = parse_event(json.dumps(item, default=str))
             if event and event.error:
                 return event.error
         return None
+
+    def events_so_far(self, conversation: str, limit: int = 100) -> Reply:
+        """The newest events over REST, the newest first; the server gives 100 at the most."""
+        query = f"sort_order=TIMESTAMP_DESC&limit={limit}"
+        return self.get(f"/api/conversations/{conversation}/events/search?{query}")
+
+    def execute_bash(self, command: str, limit: int, timeout: float) -> Reply:
+        """Run a command to its end, by /bin/sh. The server ends it after ``limit`` whole seconds."""
+        body = {"command": command, "timeout": limit}
+        return self.request("POST", "/api/bash/execute_bash_command", body=body, timeout=timeout)
 
     def delete_conversation(self, conversation: str) -> Reply:
         return self.request("DELETE", f"/api/conversations/{conversation}")

@@ -96,7 +96,8 @@ def _scenario_settings(
             setting = str(item["loc"][0])
             unknown = item["type"] == "extra_forbidden"
             message = f"unknown setting {setting!r}" if unknown else f"{setting}: {item['msg']}"
-            hint = did_you_mean(setting, model.model_fields) if unknown else ""
+            names = [field.alias or name for name, field in model.model_fields.items()]
+            hint = did_you_mean(setting, names) if unknown else ""
             if unknown and setting in _SCRIPT_KEYS:
                 hint = f"only a scenario with `script:` has {setting}"
             yield matrix.problem(("scenarios", scenario, setting), message, hint, key=unknown)

@@ -353,6 +353,7 @@ class _Execution:
             owner=owner.current(),
             deadline=owner.deadline_label(settings.timeout * slowness + DEADLINE_MARGIN),
             settings=planned.scenario_settings,
+            axes=planned.axes,
             environment=planned.environment,
             resources=settings.resources,
             build=f"{settings.image} {planned.ref}" if planned.ref else "",

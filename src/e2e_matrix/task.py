@@ -38,6 +38,7 @@ class CellTask:
     owner: str  # label values: see engine/base.py
     deadline: str
     settings: Mapping[str, Any] = field(default_factory=dict)  # the scenario's own
+    axes: Mapping[str, str] = field(default_factory=dict)  # the cell's values, with what include added
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     build: str = ""  # what the images of one ref have in common; "": this image is of no ref

@@ -21,13 +21,13 @@ from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served
 from support.contract_faults import EXIT_CODES, LAST_STEP, ROWS, Row
+from support.price import GPT_4O
 from support.real_runs import Ran, Runner, peak_memory
 
 pytestmark = pytest.mark.timeout(240)
 
 AT_A_TIME = 6
 LONGEST_RUN = 90.0  # seconds; none takes 20
-COST = Decimal("0.000085")  # of the one call that the contract server makes, by its own price
 # Linux's count of what the runner held at the most, in bytes. It holds 65 MB without a fault.
 MOST_MEMORY = 130_000_000
 LONGEST_LOG = 7_000_000  # characters, of a server that prints 50 MB
@@ -149,11 +149,18 @@ def check_money(faulty: Faulty, row: Row) -> None:
     totals = faulty.ran.results["run"]["totals"]
     talked = any(attempt["llm_calls"] for attempt in faulty.cell["attempts"])
     if row.billed:
-        assert Decimal(faulty.cell["cost_usd"]) == Decimal(totals["cost_usd"]) == COST
+        assert Decimal(faulty.cell["cost_usd"]) == Decimal(totals["cost_usd"]) == served(faulty) > 0
     else:
         assert faulty.cell["cost_usd"] is None
         assert totals["cost_usd"] == (None if talked else "0")
     assert totals["cost_unknown_cells"] == (talked and not row.billed)
+
+
+def served(faulty: Faulty) -> Decimal:
+    """The price of what the model was asked and said, by the contract server's own list."""
+    calls = [call for attempt in faulty.cell["attempts"] for call in attempt["llm_calls"]]
+    prompt, completion = (sum(call[f"{what}_tokens"] for call in calls) for what in ("prompt", "completion"))
+    return Decimal(prompt * GPT_4O.prompt + completion * GPT_4O.completion)
 
 
 def check_attempts(faulty: Faulty, row: Row) -> None:

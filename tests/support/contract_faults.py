@@ -284,6 +284,67 @@ TRANSPORT = (
     seen("wrong-content-type", "answer cost", "response", _BODY, "got: JSON, but called text/html"),
 )
 
+
+def tools(fault: str, steps: str, *words: str, settings: str = "", **more: Any) -> Row:
+    """Seen by the scenario ``tools``; ``settings`` of it."""
+    matrix = f"scenarios: {{tools: {{{settings}}}}}\n"
+    return Row(fault, steps, words, matrix=matrix, **({"goes_on": True, "billed": True} | more))
+
+
+TOOLS = (
+    tools(
+        "bash-exit-lost",
+        "bash",
+        "the exit code of a command that ends with 7; the answer to a command that takes longer than it may",
+        "got: the exit code of a command that ends with 7: 0",
+    ),
+    tools(
+        "bash-never-ends",
+        "bash leftovers",
+        "a command that takes longer than it may",
+        "expected: it has ended, with all that it started",
+        "got: it still runs",
+    ),
+    tools(
+        "utf-8-mangled",
+        "bash terminal",
+        "UTF-8 in a command, as it is printed again; UTF-8 in the output of a command",
+        "Gr\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}",
+    ),
+    tools(
+        "workspace-read-only",
+        "bash",
+        "a file in /workspace",
+        "expected: it can be made, read and removed",
+        "got: it cannot be made: exit code 11, ",
+        "Permission denied",
+    ),
+    tools(
+        "terminal-missing",
+        "conversation",
+        "expected: 201",
+        "got: 500",
+        "'terminal' is not registered",
+        goes_on=False,
+        billed=False,
+    ),
+    tools(
+        "terminal-silent",
+        "bash terminal",
+        "the user that commands run as",
+        "expected: 4711",
+        "got: 10001",
+        settings="user: 4711",
+    ),
+    tools(
+        "leaves-behind",
+        "leftovers",
+        "processes that were left behind; files that were left behind",
+        "processes that were left behind: sleep 600",
+        "files that were left behind: /tmp/left-behind",
+    ),
+)
+
 # What they print has tests of its own: test_a_flood.py, test_secrets.py.
 LOG = (
     # The log is shown where something failed.
@@ -299,4 +360,4 @@ LOG = (
     fine("log-secret"),
 )
 
-ROWS = (fine("none"), *BOOT, *INIT, *CONVERSATION, *EVENTS, *BILL, *END, *TRANSPORT, *LOG)
+ROWS = (fine("none"), *BOOT, *INIT, *CONVERSATION, *EVENTS, *BILL, *END, *TRANSPORT, *TOOLS, *LOG)

@@ -10,7 +10,7 @@ import time
 from http.server import ThreadingHTTPServer
 from typing import NoReturn
 
-from contract_server import boot, faults
+from contract_server import boot, faults, shell
 from contract_server.faults import Fault, Told
 from contract_server.server import Server
 from contract_server.transport import handler
@@ -32,6 +32,8 @@ def main() -> None:
         process.write(f"CONTRACT_FAULT: {error}\n".encode())
         process.end(_USAGE)
     _heed_term(told)
+    if told.fault is Fault.WORKSPACE_READ_ONLY:
+        shell.WORKSPACE.chmod(0o555)
     boot.at_boot(told, process)
     server = Server(os.environ, told, process.write, process.end)
     http = _HttpServer((arguments.host, arguments.port), handler(server))

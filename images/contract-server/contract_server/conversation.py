@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from contract_server import model
+from contract_server import model, shell
 from contract_server.exact import Literal
 from contract_server.faults import Fault, Told
 
@@ -37,6 +38,13 @@ _STAYS = {
 _SPEND_SECONDS = 0.2  # between two updates of a growing cost
 
 
+def tools_of(request: Mapping[str, Any]) -> list[str]:
+    """The names of the tools that a conversation is to have."""
+    agent = request.get("agent")
+    tools = agent.get("tools") if isinstance(agent, dict) else None
+    return [str(tool.get("name")) for tool in tools or () if isinstance(tool, dict)]
+
+
 class Conversation:
     """What was asked, and what became of it. ``changed`` is notified at every event."""
 
@@ -61,12 +69,18 @@ class Conversation:
         self._spent = Decimal(0)
         self._message = request.get("initial_message")
         self._last_message: str | None = None
+        self._tools = [shell.SPECIFICATION] if tools_of(request) else []
+        self._turns: list[Json] = [
+            {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
+        ]
         self._add(
-            "SystemPromptEvent", "agent", system_prompt={"type": "text", "text": SYSTEM_PROMPT}, tools=[]
+            "SystemPromptEvent",
+            "agent",
+            system_prompt={"type": "text", "text": SYSTEM_PROMPT},
+            tools=[tool["function"] for tool in self._tools],
         )
         if isinstance(self._message, dict):
-            self._last_message = self._say("user", self._message.get("content") or [])
-            self._tell("last_user_message_id", self._last_message)
+            self.hear(self._message)
 
     @property
     def wants_run(self) -> bool:
@@ -77,6 +91,15 @@ class Conversation:
     def api_key(self) -> str:
         return str(self._llm.get("api_key") or "")
 
+    def hear(self, message: Json) -> None:
+        """Take a message of the user."""
+        content = message.get("content") or []
+        if self.status != "idle":
+            self._become("idle")
+        self._last_message = self._say("user", content)
+        self._tell("last_user_message_id", self._last_message)
+        self._turns.append({"role": "user", "content": content})
+
     def run(self, before_end: Callable[[], object]) -> None:
         """Ask the model and end; ``before_end`` returns when the end may be told."""
         fault = self._told.fault
@@ -85,13 +108,11 @@ class Conversation:
             return
         self._become("running")
         try:
-            answer = self._ask()
+            answer = self._work()
         except model.ModelError as error:
             before_end()
             self._fail(error.code, str(error))
             return
-        self._calls.append(answer)
-        self._tell("stats", self.stats(whole=False))
         self.response = {Fault.EMPTY_ANSWER: "", Fault.WRONG_ANSWER: WRONG_ANSWER}.get(fault, answer.text)
         if fault is Fault.RUNS_FOR:
             self.deleted.wait(self._told.number())
@@ -101,14 +122,36 @@ class Conversation:
         self._say("agent", [{"type": "text", "text": self.response}], llm_response_id=answer.response_id)
         self._become("finished")
 
-    def _ask(self) -> model.Answer:
+    def _work(self) -> model.Answer:
+        """Ask the model, and do what it calls, until it says something. Raises ``model.ModelError``."""
         for _ in range(self._most_calls):
             try:
-                return model.ask(self._llm, self._messages(), self.deleted.wait)
+                answer = model.ask(self._llm, self._turns, self.deleted.wait, self._tools)
             except model.ContentRefused:
-                self._say("user", [{"type": "text", "text": NUDGE}])
+                nudge: list[Json] = [{"type": "text", "text": NUDGE}]
+                self._say("user", nudge)
+                self._turns.append({"role": "user", "content": nudge})
+                continue
+            self._calls.append(answer)
+            self._tell("stats", self.stats(whole=False))
+            if not answer.tool_calls:
+                self._turns.append({"role": "assistant", "content": answer.text})
+                return answer
+            self._turns.append({"role": "assistant", "content": None, "tool_calls": list(answer.tool_calls)})
+            for call in answer.tool_calls:
+                self._turns.append(self._use(call, answer.response_id))
         limit = f"Agent reached maximum iterations limit ({self._most_calls})."
         raise model.ModelError("MaxIterationsReached", limit)
+
+    def _use(self, call: Json, response: str) -> Json:
+        """Run a call of the terminal; the turn that tells the model what came of it."""
+        command = str(json.loads(call["function"]["arguments"]).get("command"))
+        about = {"tool_name": shell.TOOL, "tool_call_id": call["id"]}
+        action = {"command": command, "kind": "TerminalAction"}
+        done = self._add("ActionEvent", "agent", **about, action=action, llm_response_id=response)
+        seen = shell.observe(command, str(self._workspace.get("working_dir")), self._told.fault)
+        self._add("ObservationEvent", "environment", **about, observation=seen, action_id=done)
+        return {"role": "tool", "tool_call_id": call["id"], "content": seen["content"]}
 
     def _stay(self, status: str) -> None:
         if status != "idle":
@@ -208,13 +251,6 @@ class Conversation:
             Fault.COST_HUGE: Literal("1e300"),
         }
         return spelled.get(self._told.fault, cost)
-
-    def _messages(self) -> list[Json]:
-        content = self._message.get("content") if isinstance(self._message, dict) else None
-        return [
-            {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
-            {"role": "user", "content": content},
-        ]
 
     def _say(self, source: str, content: list[Json], **more: Any) -> str:
         role = "user" if source == "user" else "assistant"

@@ -122,6 +122,18 @@ class Fault(Enum):
     IGNORES_TERM = "ignores-term", "", "does not end when it is told to"
     ENDS_BADLY = "ends-badly", "CODE=4", "ends with that exit code when it is told to end"
 
+    BASH_EXIT_LOST = "bash-exit-lost", "", "the bash API gives 0 as every command's exit code"
+    BASH_NEVER_ENDS = (
+        "bash-never-ends",
+        "",
+        "the bash API answers to a command that is over its time, and lets it run on",
+    )
+    UTF8_MANGLED = "utf-8-mangled", "", "takes the output of commands for ASCII"
+    WORKSPACE_READ_ONLY = "workspace-read-only", "", "/workspace cannot be written to"
+    TERMINAL_MISSING = "terminal-missing", "", "has no terminal tool: a conversation with it is a 500"
+    TERMINAL_SILENT = "terminal-silent", "", "the terminal tool gives no output"
+    LEAVES_BEHIND = "leaves-behind", "", "a process and a file in /tmp are there after the DELETE"
+
     TRICKLES = "trickles", "PATH", "sends the body a byte every 0.5 s; PATH as below"
     HUGE_RESPONSE = "huge-response", "PATH", "sends a body of 100 MB; PATH as below"
     INVALID_JSON = "invalid-json", "PATH", "sends half of the body; PATH as below"

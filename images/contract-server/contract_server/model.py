@@ -32,6 +32,7 @@ class Answer:
     cached_tokens: int
     seconds: float
     at: float  # when it came, in seconds since 1970
+    tool_calls: tuple[dict[str, Any], ...] = ()  # as the API has them
 
     @property
     def cost(self) -> Decimal:
@@ -57,8 +58,15 @@ class ContentRefused(Exception):
     """The provider's content filter: the conversation goes on, and asks again."""
 
 
-def ask(llm: Mapping[str, Any], messages: list[dict[str, Any]], sleep: Callable[[float], object]) -> Answer:
-    """Ask the model, as often as ``llm`` says. Raises ``ModelError`` or ``ContentRefused``.
+def ask(
+    llm: Mapping[str, Any],
+    messages: list[dict[str, Any]],
+    sleep: Callable[[float], object],
+    tools: list[dict[str, Any]],
+) -> Answer:
+    """Ask the model, which may call ``tools``, as often as ``llm`` says.
+
+    Raises ``ModelError`` or ``ContentRefused``.
 
     ``llm`` is the request's: base_url, api_key, model. ``num_retries`` is how often it is asked at all; the
     waits between are retry_multiplier * 2^n seconds, within retry_min_wait and retry_max_wait (tenacity's).
@@ -66,7 +74,7 @@ def ask(llm: Mapping[str, Any], messages: list[dict[str, Any]], sleep: Callable[
     tries = max(1, int(_number(llm, "num_retries", 5)))
     for number in range(tries):
         try:
-            return _ask_once(llm, messages)
+            return _ask_once(llm, messages, tools)
         except ModelError as error:
             if not error.passing or number + 1 == tries:
                 raise
@@ -81,15 +89,14 @@ def _number(llm: Mapping[str, Any], name: str, default: float) -> float:
     return float(value) if isinstance(value, int | float) else default
 
 
-def _ask_once(llm: Mapping[str, Any], messages: list[dict[str, Any]]) -> Answer:
+def _ask_once(llm: Mapping[str, Any], messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Answer:
     seconds = _number(llm, "timeout", 300)
     started = time.monotonic()
+    asked = {"model": str(llm.get("model")).removeprefix("openai/"), "messages": messages}
     try:
         request = urllib.request.Request(
             str(llm.get("base_url") or "").rstrip("/") + "/chat/completions",
-            json.dumps(
-                {"model": str(llm.get("model")).removeprefix("openai/"), "messages": messages}
-            ).encode(),
+            json.dumps({**asked, **({"tools": tools} if tools else {})}).encode(),
             {
                 "Authorization": f"Bearer {llm.get('api_key')}",
                 "Content-Type": "application/json",
@@ -170,7 +177,8 @@ def _read(body: bytes, seconds: float) -> Answer:
     except ValueError as error:
         raise _unavailable(str(error)) from error
     try:
-        text = answer["choices"][0]["message"]["content"] or ""
+        message = answer["choices"][0]["message"]
+        text = message["content"] or ""
     except (KeyError, IndexError, TypeError) as error:
         detail = f"Response choices is less than 1. Response: {str(answer)[:200]}"
         raise ModelError("LLMNoResponseError", detail, passing=True) from error
@@ -184,6 +192,7 @@ def _read(body: bytes, seconds: float) -> Answer:
         cached_tokens=_count(details, "cached_tokens"),
         seconds=seconds,
         at=time.time(),
+        tool_calls=tuple(message.get("tool_calls") or ()),
     )
 
 

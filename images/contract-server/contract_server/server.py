@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from contract_server import answers, routes
+from contract_server import answers, routes, shell
 from contract_server.answers import Answer, Invalid, NoAnswer
-from contract_server.conversation import Conversation
+from contract_server.conversation import Conversation, tools_of
 from contract_server.faults import Ended, Fault, Told
 
 VERSION = "1.58.0"
@@ -20,6 +20,7 @@ OPEN = ("/", "/alive", "/health", "/ready", "/server_info", "/docs", "/redoc", "
 INIT_KEY, SESSION_KEY = "x-init-api-key", "x-session-api-key"
 
 _CONVERSATIONS = "/api/conversations"
+_BASH = "/api/bash/execute_bash_command"
 _LAST_WITH_400 = (1, 43, 1)  # what it answers to a second DELETE; 1.58.0 answers 404
 _SOCKET_GATED_SINCE = (1, 58, 0)
 
@@ -228,6 +229,8 @@ class Server:
             return answers.unauthorized()
         if path == _CONVERSATIONS or path.startswith(f"{_CONVERSATIONS}/"):
             return self._conversation(method, path.removeprefix(_CONVERSATIONS).strip("/"), query, parsed)
+        if path == _BASH:
+            return Answer(200, shell.execute(answers.the_object(parsed), self.fault))
         return Answer(501, {"detail": "the contract server has no such part"})
 
     def knows(self, key: str | None) -> bool:
@@ -269,6 +272,8 @@ class Server:
             return Answer(200, {"response": conversation.response})
         if (method, part) == ("GET", "events/search"):
             return answers.page(list(conversation.events), options)
+        if (method, part) == ("POST", "events"):
+            return self._hear(conversation, answers.the_object(body))
         if (method, part) == ("GET", "events/count"):
             return Answer(200, len(conversation.events))
         return Answer(501, {"detail": "the contract server has no such part"})
@@ -282,6 +287,9 @@ class Server:
         identity = answers.the_uuid(asked, "body", "conversation_id")
         if self.fault is Fault.CONVERSATION_500:
             return answers.server_error(500, "RuntimeError: no such agent")
+        for tool in tools_of(request):
+            if tool != shell.TOOL or self.fault is Fault.TERMINAL_MISSING:
+                return answers.server_error(500, f"\"ToolDefinition '{tool}' is not registered\"")
         with self._lock:
             known = self.conversations.get(identity)
             if known:
@@ -293,6 +301,12 @@ class Server:
         if self.fault is Fault.CONVERSATION_WITHOUT_ID:
             del info["id"]
         return Answer(201, info)
+
+    def _hear(self, conversation: Conversation, message: dict[str, Any]) -> Answer:
+        conversation.hear(message)
+        if message.get("run"):
+            threading.Thread(target=self._run, args=(conversation,), daemon=True).start()
+        return Answer(200, {"success": True})
 
     def _run(self, conversation: Conversation) -> None:
         try:
@@ -310,6 +324,8 @@ class Server:
             return Answer(400, {"detail": "Bad Request"}) if old else answers.not_found()
         if self.fault is Fault.DELETE_FAILS:
             return answers.server_error(500, "OSError: [Errno 39] Directory not empty")
+        if self.fault is Fault.LEAVES_BEHIND:
+            shell.leave_behind()
         if self.fault is not Fault.DELETE_KEEPS:
             del self.conversations[identity]
             conversation.deleted.set()

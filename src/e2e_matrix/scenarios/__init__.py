@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from e2e_matrix.scenarios import deferred_init, script
+from e2e_matrix.scenarios import deferred_init, script, tools
 from e2e_matrix.scenarios.base import Scenario
 
-SCENARIOS: dict[str, Scenario] = {deferred_init.NAME: deferred_init}
+SCENARIOS: dict[str, Scenario] = {scenario.NAME: scenario for scenario in (deferred_init, tools)}
 
 
 def find(name: str, settings: Mapping[str, Any]) -> Scenario:

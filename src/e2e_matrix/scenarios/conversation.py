@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 from uuid import uuid4
@@ -24,7 +25,8 @@ from e2e_matrix.scenarios import bill, container
 from e2e_matrix.scenarios.base import Session, StepRecord
 from e2e_matrix.text import one_line
 
-STEPS: tuple[str, ...] = ("conversation", "finished", "events", "answer", "cost", "delete")
+ASK_STEPS: tuple[str, ...] = ("conversation", "finished", "events")
+STEPS: tuple[str, ...] = (*ASK_STEPS, "answer", "cost", "delete")
 WORKING_DIR = "/workspace"
 CREATE_LIMIT = 60.0
 TERMINAL_LIMIT = 120.0
@@ -65,8 +67,16 @@ _REFUSED = re.compile(
 
 def run(session: Session, question: str, answer: str) -> None:
     """Ask, wait for the end, check the answer and the bill, delete."""
+    conversation = ask(session, question)
+    _check_answer(session, conversation, answer)
+    bill.check(session, conversation)
+    delete(session, conversation)
+
+
+def ask(session: Session, question: str, tools: Sequence[str] = ()) -> str:
+    """Create a conversation whose agent has these tools and wait until it has finished; its id."""
     begin = time.monotonic()
-    created_at, conversation = _create(session, question)
+    created_at, conversation = _create(session, question, tools)
     try:
         _wait_for_end(session, conversation)
     except CellFailure:
@@ -74,12 +84,30 @@ def run(session: Session, question: str, answer: str) -> None:
         raise
     session.phase(conversation=round(time.monotonic() - begin, 4))
     _note_first_token(session, created_at, time.monotonic() - begin)
-    _check_answer(session, conversation, answer)
-    bill.check(session, conversation)
-    _delete(session, conversation)
+    return conversation
 
 
-def _create(session: Session, question: str) -> tuple[float, str]:
+def ask_more(session: Session, step: StepRecord, conversation: str, question: str) -> None:
+    """Say more in one that has finished, within a step, and wait until it has finished again.
+
+    Learned by asking: the WebSocket would tell its earlier end as well.
+    """
+    with container.transport(session, step):
+        reply = session.server.send_message(conversation, question)
+        container.expect_json(step, reply)
+    events = _Events(session, None)
+    status = _terminal_status(session, step, conversation, events)
+    if status != "finished":
+        with container.transport(session, step):
+            raise _conversation_failure(session, conversation, status, events)
+
+
+def terminal_limit(session: Session) -> float:
+    """Seconds on a native engine in which an agent has to come to its end."""
+    return TERMINAL_LIMIT if session.task.llm.is_stand_in else PROVIDER_TERMINAL_LIMIT
+
+
+def _create(session: Session, question: str, tools: Sequence[str] = ()) -> tuple[float, str]:
     llm = session.task.llm
     model: dict[str, Any] = {"model": llm.model, "api_key": llm.api_key, "base_url": llm.base_url}
     # A provider that stays away has to be told from a server that hangs before the step's time is over: the
@@ -93,7 +121,7 @@ def _create(session: Session, question: str) -> tuple[float, str]:
     asked = str(uuid4())
     body = {
         "conversation_id": asked,
-        "agent": {"kind": "Agent", "llm": model, "tools": []},
+        "agent": {"kind": "Agent", "llm": model, "tools": [{"name": tool} for tool in tools]},
         "workspace": {"working_dir": WORKING_DIR},
         "autotitle": False,  # its own call to the model is counted by some runs and not by others
         "initial_message": {"role": "user", "content": [{"type": "text", "text": question}], "run": True},
@@ -119,10 +147,8 @@ def _create(session: Session, question: str) -> tuple[float, str]:
 
 def _wait_for_end(session: Session, conversation: str) -> None:
     """Learn the terminal state from the WebSocket, or by asking where the socket does not tell."""
-    limit = TERMINAL_LIMIT if session.task.llm.is_stand_in else PROVIDER_TERMINAL_LIMIT
-    with session.step(
-        "finished", "The conversation reaches the state finished", phase="conversation", limit=limit
-    ) as step:
+    title = "The conversation reaches the state finished"
+    with session.step("finished", title, phase="conversation", limit=terminal_limit(session)) as step:
         events = _Events(session, conversation)
         with closing(events):
             status = _terminal_status(session, step, conversation, events)
@@ -141,15 +167,17 @@ def _wait_for_end(session: Session, conversation: str) -> None:
 
 
 class _Events:
-    """The events of one conversation for as long as the stream holds."""
+    """The events of one conversation for as long as the stream holds; of None there is no stream."""
 
-    def __init__(self, session: Session, conversation: str) -> None:
+    def __init__(self, session: Session, conversation: str | None) -> None:
         self.broken: str | None = None
         self.error: str | None = None
         self.count = 0
         self.refusals = 0
         self.source = "websocket"
         self._stream: EventStream | None = None
+        if conversation is None:
+            return
         try:
             self._stream = session.server.events(conversation, timeout=10.0 * session.task.slowness)
         except STREAM_ERRORS as error:
@@ -331,7 +359,8 @@ SECOND_DELETE_400_UNTIL = (1, 43, 1)
 SECOND_DELETE_404_SINCE = (1, 58, 0)
 
 
-def _delete(session: Session, conversation: str) -> None:
+def delete(session: Session, conversation: str) -> None:
+    """Delete a conversation, and see that it is gone."""
     with container.check(session, "delete", "The conversation can be deleted, and is gone") as step:
         reply = session.server.delete_conversation(conversation)
         step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)

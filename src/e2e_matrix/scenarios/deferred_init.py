@@ -6,9 +6,7 @@ POST /api/init, and runs conversations. Every step below is something that such 
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -16,7 +14,6 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from e2e_matrix.agent_server import (
-    INIT_HEADER,
     OPEN_ROUTES,
     OPENAPI,
     SESSION_HEADER,
@@ -25,22 +22,16 @@ from e2e_matrix.agent_server import (
 )
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
-from e2e_matrix.scenarios import container, conversation
+from e2e_matrix.scenarios import boot, container, conversation
 from e2e_matrix.scenarios.base import Session, StepRecord
 from e2e_matrix.text import one_line
 
 NAME = "deferred-init"
 VERSION = "1"
 STEPS: tuple[str, ...] = (
-    "pull", "start", "machine", "dormant", "server-info", "gate", "refusals", "init", "init-again",
-    "session-keys", *conversation.STEPS, "stop", "log",
+    *boot.STEPS, "gate", "refusals", "init", "init-again", "session-keys", *conversation.STEPS, "stop", "log",
 )  # fmt: skip
 
-# Seconds on a native engine; an emulated cell gets them times its slowness.
-BOOT_LIMIT = 120.0
-INIT_LIMIT = 30.0
-
-CONVERSATIONS_PATH = "/workspace/conversations"
 SOCKET_GATED_SINCE = (1, 58, 0)
 HTTP_METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -77,38 +68,14 @@ GATED_ROUTES: tuple[tuple[str, str], ...] = tuple(
 
 def run(session: Session) -> None:
     """Drive one attempt through the whole contract."""
-    init_key = secrets.token_urlsafe(24)
-    session_key = secrets.token_urlsafe(24)
-    session.hide(init_key, session_key)
-    container.start(session, {"OH_DEFERRED_INIT": "true", "OH_SECRET_KEY": init_key})
-    container.check_machine(session)
-    _wait_until_dormant(session)
-    container.describe_server(session)
+    keys = boot.start(session)
     _check_gate(session, Settings.model_validate(session.task.settings))
-    _check_refusals(session, init_key)
-    _initialise(session, init_key, session_key)
-    _check_second_init(session, init_key)
-    _check_session_keys(session, session_key)
+    _check_refusals(session, keys.init)
+    boot.initialise(session, keys)
+    _check_second_init(session, keys.init)
+    _check_session_keys(session, keys.session)
     conversation.run(session, question="Reply with just the number 42.", answer="42")
     container.stop(session)
-
-
-def _wait_until_dormant(session: Session) -> None:
-    with session.step(
-        "dormant", "The server boots and says that it waits for init", phase="boot", limit=BOOT_LIMIT
-    ) as step:
-        reply = container.wait_for_answer(session, step, "/api/init")
-        if reply.status == 404:
-            raise CellFailure(
-                Cause.ASSERTION,
-                "the server is not in deferred-init mode: it ignored OH_DEFERRED_INIT",
-                expected="200 with state dormant",
-                got=f"404 from {reply.request}",
-            )
-        container.expect_json(step, reply)
-        step.expect("the state after boot", "dormant", reply.field("state"), detail=reply.text)
-    boot = sum(done.duration_seconds for done in session.findings.steps if done.phase == "boot")
-    session.phase(boot=round(boot, 4))
 
 
 def _check_gate(session: Session, settings: Settings) -> None:
@@ -193,58 +160,6 @@ def _expect_state(session: Session, step: StepRecord, what: str, state: str) -> 
     reply = session.server.init_state()
     container.expect_json(step, reply)
     step.expect(what, state, reply.field("state"), detail=reply.text)
-
-
-def _initialise(session: Session, init_key: str, session_key: str) -> None:
-    body = {"session_api_keys": [session_key], "conversations_path": CONVERSATIONS_PATH}
-
-    def ask(step: StepRecord) -> Reply:
-        headers = {INIT_HEADER: init_key}
-        begin = time.monotonic()
-        reply = session.server.request(
-            "POST", "/api/init", body=body, headers=headers, timeout=step.deadline.remaining()
-        )
-        if _is_ready(reply):
-            session.phase(init=round(time.monotonic() - begin, 4))
-        return reply
-
-    with (
-        session.step("init", "POST /api/init makes the server ready", phase="init", limit=INIT_LIMIT) as step,
-        container.transport(session, step),
-    ):
-        reply = ask(step)
-        if reply.status >= 500:
-            raise _init_failed(session, step, reply, ask)
-        container.expect_json(step, reply)
-        step.expect("the state that POST /api/init answers", "ready", reply.field("state"), detail=reply.text)
-    session.server.session_key = session_key
-
-
-def _is_ready(reply: Reply) -> bool:
-    return reply.status == 200 and reply.field("state") == "ready"
-
-
-def _init_failed(
-    session: Session, step: StepRecord, reply: Reply, ask: Callable[[StepRecord], Reply]
-) -> CellFailure:
-    """An init that fails is rolled back: the server is dormant again, says why, and another one works.
-
-    The step has failed whatever comes of it; where the second one works the rest is tested too.
-    """
-    state = session.server.init_state()
-    told = one_line(str(state.field("state")), 40)
-    step.note(state_after_failure=told, error_after_failure=str(state.field("error")))
-    message = f"{reply.request} failed"
-    if told != "dormant":
-        message += f", and the state after it was {told} instead of dormant"
-    else:
-        again = ask(step)
-        step.go_on = _is_ready(again)
-        step.note(second_try="worked" if step.go_on else f"answered {again.status}")
-        message += f", and {'worked' if step.go_on else 'failed again'} when it was tried a second time"
-        if not state.field("error"):
-            message += "; GET /api/init did not say why"
-    return CellFailure(Cause.ASSERTION, message, expected="200", got=str(reply.status), detail=reply.text)
 
 
 def _check_second_init(session: Session, init_key: str) -> None:
