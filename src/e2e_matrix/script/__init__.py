@@ -1,1 +1,1 @@
-"""Running a script as it was published: what it is told, what it runs in, and what it is seen to do."""
+"""Example scripts: what they may say in matrix.yaml, what they run with, and what is seen of them."""
