@@ -6,11 +6,9 @@ may be another one there, or be there alone.
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import importlib.util
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +17,12 @@ from typing import Any
 from e2e_matrix.errors import Problem
 from e2e_matrix.matrix import Matrix
 from e2e_matrix.matrix_yaml import Location
+from e2e_matrix.script.globs import MAX_SCRIPTS, SUFFIX, WILD, Room, find, matcher
 from e2e_matrix.script.scan import Finding, scan
 from e2e_matrix.script.settings import RUN_TIME_FIELDS, Expect, PerScript, ScriptSection, ScriptSettings
 from e2e_matrix.templates import Template, did_you_mean, is_revision
 
-MAX_SCRIPTS = 1000  # of one glob
-MAX_ENTRIES = 20_000  # of folders, that one glob looks at
 MAX_BYTES = 1 << 20
-SUFFIX = ".py"
-_WILD = re.compile(r"[*?[]")
 # What a per-script entry says in the place of the scenario's own words.
 _REPLACED = ("sdk", "timeout", "stdin")
 
@@ -51,12 +46,13 @@ def scenarios_of(matrix: Matrix) -> tuple[Scenarios, list[Problem]]:
     """Every scenario that the cells have, by name and in the order of the file: a glob makes one per file."""
     found: dict[str, Script | Mapping[str, Any]] = {}
     problems: list[Problem] = []
+    room = Room()
     for origin, section in matrix.scenarios.items():
         if not isinstance(section, ScriptSection):
             found[origin] = section
             continue
         where = ("scenarios", origin)
-        for name, script in _Glob(matrix, origin, section, problems).scripts():
+        for name, script in _Glob(matrix, origin, section, room, problems).scripts():
             other = found.get(name)
             if other is None:
                 found[name] = script
@@ -74,15 +70,18 @@ def scenarios_of(matrix: Matrix) -> tuple[Scenarios, list[Problem]]:
 class _Glob:
     """One script section's scripts: itself, or the files that its glob finds."""
 
-    def __init__(self, matrix: Matrix, origin: str, section: ScriptSection, problems: list[Problem]) -> None:
+    def __init__(
+        self, matrix: Matrix, origin: str, section: ScriptSection, room: Room, problems: list[Problem]
+    ) -> None:
         self._matrix = matrix
         self._origin = origin
         self._section = section
+        self._room = room
         self._problems = problems
 
     def scripts(self) -> Iterator[tuple[str, Script]]:
         template = Template.parse(self._section.script)
-        if not _WILD.search("".join(template.literals)):
+        if not WILD.search("".join(template.literals)):
             if self._section.exclude:
                 self._report("exclude goes with a glob", "leave it out", "exclude", key=True)
             yield self._origin, Script(self._origin, self._section)
@@ -96,7 +95,7 @@ class _Glob:
 
     def _found(self, pattern: str) -> list[str]:
         try:
-            paths = find(self._matrix.folder, pattern)
+            paths = find(self._matrix.folder, pattern, self._room)
         except ValueError as error:
             self._report(f"script: {error}", "name the files more closely", "script")
             return []
@@ -107,14 +106,10 @@ class _Glob:
             hint = f"paths begin at {_absolute(self._matrix, '')}; only files that end in {SUFFIX} count"
             self._report(f"script: no file matches {pattern!r}", hint, "script")
             return []
-        if len(paths) > MAX_SCRIPTS:
-            message = f"script: {len(paths)} files match; {MAX_SCRIPTS} is the limit"
-            self._report(message, "name the files more closely", "script")
-            return []
         names = set(map(_name, paths))
         left = set(names)
         for index, glob in enumerate(self._section.exclude):
-            out = set(filter(_matcher(glob), names))
+            out = set(filter(matcher(glob), names))
             left -= out
             if not out:
                 self._report(f"exclude: no file matches {glob!r}", _files(names), "exclude", index)
@@ -127,52 +122,17 @@ class _Glob:
         self._problems.append(self._matrix.problem(where, message, hint, key=key))
 
 
-def find(folder: Path, pattern: str) -> list[str]:
-    """The scripts that a glob finds, sorted, each path as the pattern writes it; none begins with a dot.
+class _Change:
+    """What a per-script entry says; of its texts, where they stand."""
 
-    ``*``, ``?`` and ``[...]`` in any part of the path; the number of folders' entries that are looked at is
-    bounded. Raises ValueError with a message for a person, OSError for a folder that cannot be read.
-    """
-    parts = pattern.split("/")
-    if "**" in parts:
-        raise ValueError("** is not for scripts: write a * for each level of folders")
-    room = MAX_ENTRIES
-    paths = [""]
-    for number, part in enumerate(parts):
-        bases = [f"{path}/" if number else "" for path in paths]
-        if not _WILD.search(part):
-            paths = [f"{base}{part}" for base in bases]
-            continue
-        matches = _matcher(part)
-        paths = []
-        for base in bases:
-            names = _entries(folder / base, room)
-            room -= len(names)
-            visible = (name for name in names if part.startswith(".") or not name.startswith("."))
-            paths += [f"{base}{name}" for name in visible if matches(name)]
-    found = sorted(path for path in paths if path.endswith(SUFFIX) and (folder / path).is_file())
-    for path in found:
-        if not path.isprintable():
-            raise ValueError(f"the name {path!r} cannot be shown: rename the file")
-    return found
-
-
-def _matcher(glob: str) -> Callable[[str], object]:
-    """Whether a name matches: compiled once, fnmatch keeps the last 256 only."""
-    return re.compile(fnmatch.translate(glob)).match
-
-
-def _entries(folder: Path, room: int) -> list[str]:
-    names: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if len(names) >= room:
-                    raise ValueError(f"the glob looks at more than {MAX_ENTRIES} files and folders")
-                names.append(entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return names
+    def __init__(self, glob: str, entry: PerScript) -> None:
+        above: Location = ("per-script", glob)
+        self.values = {name: value for name in _REPLACED if (value := getattr(entry, name)) is not None}
+        self.expect = entry.expect.model_dump(exclude_unset=True) if entry.expect else {}
+        self.environment = {name: (*above, "environment", name) for name in entry.environment}
+        self.arguments: list[Location] | None = None
+        if entry.arguments is not None:
+            self.arguments = [(*above, "arguments", index) for index in range(len(entry.arguments))]
 
 
 @dataclass
@@ -181,8 +141,8 @@ class _Parsed:
 
     templates: dict[Location, Template] = field(default_factory=dict)
     broken: bool = False  # one has an unknown field
-    per_script: list[tuple[str, Callable[[str], object], PerScript]] = field(default_factory=list)
-    matching: dict[str, list[tuple[str, PerScript]]] = field(default_factory=dict)  # by file name
+    per_script: list[tuple[str, Callable[[str], object], _Change]] = field(default_factory=list)
+    matching: dict[str, list[_Change]] = field(default_factory=dict)  # by file name
     idle: set[str] = field(default_factory=set)  # patterns that have matched no script yet
 
 
@@ -233,13 +193,11 @@ class Scripts:
             name: ("environment", name) for name in script.section.environment
         }
         arguments: list[Location] = [("arguments", index) for index in range(len(script.section.arguments))]
-        for glob, entry in self._entries_for(script, path):
-            above: Location = ("per-script", glob)
-            values |= {name: value for name in _REPLACED if (value := getattr(entry, name)) is not None}
-            expect |= entry.expect.model_dump(exclude_unset=True) if entry.expect else {}
-            environment |= {name: (*above, "environment", name) for name in entry.environment}
-            if entry.arguments is not None:
-                arguments = [(*above, "arguments", index) for index in range(len(entry.arguments))]
+        for change in self._changes(script, path):
+            values |= change.values
+            expect |= change.expect
+            environment |= change.environment
+            arguments = arguments if change.arguments is None else change.arguments
         filled = ScriptSettings(
             script=_absolute(self._matrix, path),
             path=path,
@@ -269,7 +227,7 @@ class Scripts:
         self._add_all(script, parsed, (), section)
         for glob, entry in section.per_script.items():
             self._add_all(script, parsed, ("per-script", glob), entry)
-            parsed.per_script.append((glob, _matcher(glob), entry))
+            parsed.per_script.append((glob, matcher(glob), _Change(glob, entry)))
             parsed.idle.add(glob)
         return parsed
 
@@ -294,20 +252,21 @@ class Scripts:
                 message = f"{_label(script.origin, place)}: unknown field {{{slip}}}"
                 self._report(script, place, message, hint)
 
-    def _entries_for(self, script: Script, path: str) -> list[tuple[str, PerScript]]:
+    def _changes(self, script: Script, path: str) -> list[_Change]:
+        """What per-script says of a script, in the order of the file."""
         parsed = self._sections[script.origin]
         name = _name(path)
         if name not in parsed.matching:
-            found = [(glob, entry) for glob, matches, entry in parsed.per_script if matches(name)]
-            parsed.matching[name] = found
+            found = [(glob, change) for glob, matches, change in parsed.per_script if matches(name)]
+            parsed.matching[name] = [change for _, change in found]
             parsed.idle -= {glob for glob, _ in found}
         return parsed.matching[name]
 
     def _look_at(self, script: Script, path: str) -> None:
         """Report what is wrong with the file, once."""
         stdin = script.section.stdin
-        for _, entry in self._entries_for(script, path):
-            stdin = entry.stdin or stdin
+        for change in self._changes(script, path):
+            stdin = change.values.get("stdin", stdin)
         if script.section.at is not None or (script.origin, path, stdin) in self._looked_at:
             return
         self._looked_at.add((script.origin, path, stdin))
@@ -349,7 +308,7 @@ def _slips(file: str, path: str, stdin: str, is_found: bool) -> Iterator[tuple[s
             yield f"{path}:{finding.line} {finding}", f"it does not test the cell's image: {leave}"
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=MAX_SCRIPTS)
 def _findings(data: bytes) -> tuple[Finding, ...]:
     """The first of each kind; a plan is made more than once from the same files."""
     try:

@@ -9,9 +9,10 @@ import pytest
 
 from e2e_matrix.errors import BadInput
 from e2e_matrix.matrix_load import load_matrix
-from e2e_matrix.matrix_scripts import MAX_BYTES, find
+from e2e_matrix.matrix_scripts import MAX_BYTES
 from e2e_matrix.plan import PlannedCell, make_plan
 from e2e_matrix.scenarios import find as find_scenario
+from e2e_matrix.script.globs import Room, find
 from e2e_matrix.script.settings import ScriptSettings
 from e2e_matrix.settings import Overrides, resolve
 from support.matrix_files import load, problem, problems, write
@@ -490,28 +491,35 @@ def test_a_value_from_a_variable_is_not_shown(folder: Path) -> None:
     assert "sk-hidden" not in repr(resolve(matrix, Overrides(), {}))
 
 
-def test_a_glob_looks_at_so_many_files_and_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e2e_matrix.matrix_scripts.MAX_ENTRIES", 6)
-    with pytest.raises(ValueError, match="looks at more than 6 files and folders"):
-        find(folder, "../sdk/examples/*.py")
-    monkeypatch.setattr("e2e_matrix.matrix_scripts.MAX_SCRIPTS", 4)
-    monkeypatch.setattr("e2e_matrix.matrix_scripts.MAX_ENTRIES", 60)
-    assert only(folder, "{script: '../sdk/examples/*.py'}") == (
-        "2:26 script: 5 files match; 4 is the limit | name the files more closely"
+def test_globs_look_at_so_many_files_and_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = "a: {script: '../sdk/examples/0[14]*'}, b: {script: '../sdk/examples/16*'}"
+    text = f"{MATRIX}scenarios: {{{both}}}\n"
+    entries = len(FILES) + 1  # with the folder
+    monkeypatch.setattr("e2e_matrix.matrix_scripts.Room", lambda: Room(3, 2 * entries))
+    load(folder, text)
+    monkeypatch.setattr("e2e_matrix.matrix_scripts.Room", lambda: Room(2, 2 * entries))
+    assert problem(folder, text) == (
+        "2:64 script: the globs of this file find more than 1000 scripts | name the files more closely"
+    )
+    monkeypatch.setattr("e2e_matrix.matrix_scripts.Room", lambda: Room(3, 2 * entries - 1))
+    assert problem(folder, text) == (
+        "2:64 script: the globs of this file look at more than 20000 files and folders | "
+        "name the files more closely"
     )
 
 
 def test_a_glob_keeps_the_path_as_it_was_written(folder: Path) -> None:
+    def found(pattern: str) -> list[str]:
+        return find(folder, pattern, Room(9, 99))
+
     examples = folder.parent / "sdk" / "examples"
-    assert find(folder, f"{examples}/1*.py") == [f"{examples}/16_deferred_init.py"]
-    assert find(folder, "../*dk/./e*/../examples/1?_*") == [
-        "../sdk/./examples/../examples/16_deferred_init.py"
-    ]
-    assert find(folder, "../sdk/examples/.h*") == ["../sdk/examples/.hidden.py"]
-    assert find(folder, "not/there/*.py") == []
+    assert found(f"{examples}/1*.py") == [f"{examples}/16_deferred_init.py"]
+    assert found("../*dk/./e*/../examples/1?_*") == ["../sdk/./examples/../examples/16_deferred_init.py"]
+    assert found("../sdk/examples/.h*") == ["../sdk/examples/.hidden.py"]
+    assert found("not/there/*.py") == []
     (examples / "17_\udcff.py").touch()
     with pytest.raises(ValueError, match="cannot be shown: rename the file"):
-        find(folder, "../sdk/examples/1*.py")
+        found("../sdk/examples/1*.py")
 
 
 def test_more_cells_than_there_may_be_are_counted_before_they_are_planned(folder: Path) -> None:
