@@ -11,8 +11,9 @@ from pathlib import Path
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.escape import code, excerpt, fact, fence, prose
 from e2e_matrix.report.view import Broken, CellView, Grid, NotTested, View, build, left_out
-from e2e_matrix.results import Results
-from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
+from e2e_matrix.results import Results, ScriptRun
+from e2e_matrix.script_words import call_rows, described, ended, output_left_out, wasted_words
+from e2e_matrix.text import NO_VALUE, block, format_bytes, format_money, format_seconds, one_line
 
 # GitHub takes 65,536 characters in a comment; bytes are never fewer than characters.
 BUDGET_BYTES = 60_000
@@ -71,9 +72,12 @@ def _write(view: View, stage: Stage) -> str:
             parts.append(f"… and {len(view.broken) - stage.broken} more: see report.html.")
     parts += [_flaky(cell) for cell in view.flaky[: stage.broken]]
     parts += [_retried(cell) for cell in view.retried[: stage.broken]]
+    parts += [_remarked(cell) for cell in view.remarkable[: stage.broken]]
     parts += [_not_tested(group) for group in view.not_tested[: stage.broken]]
     if stage.table:
         parts += [_table(grid) for grid in view.grids]
+    if stage.tested and view.scripts:
+        parts.append(_scripts(view))
     if stage.tested:
         parts.append(_tested(view))
     if stage != STAGES[0]:
@@ -110,7 +114,7 @@ def _head(view: View) -> str:
 
 
 def _broken(item: Broken, stage: Stage) -> str:
-    cell = item.view.cell
+    cell, script = item.view.cell, item.view.script
     where = f" at step {code(item.step.name)}" if item.step else ""
     emulated = ", emulated" if cell.emulated else ""
     tried = f", {item.view.tried}" if item.view.tried else ""
@@ -119,6 +123,9 @@ def _broken(item: Broken, stage: Stage) -> str:
         said.append(f"expected: {block(item.expected, 600, 4)}")
     if item.got is not None:
         said.append(f"got:      {block(item.got, 600, 4)}")
+    if script:
+        said.append(f"script:   {one_line(described(script), 300)}")
+        said += [f"          {one_line(remark, 300)}" for remark in item.view.remarks]
     said += [f"also at {step.name}: {one_line(step.message or step.title, 300)}" for step in item.also[:10]]
     parts = [
         f"#### {MARKS[cell.outcome]} {code(cell.id)} {cell.outcome.value}{where}{emulated}{tried}",
@@ -126,11 +133,18 @@ def _broken(item: Broken, stage: Stage) -> str:
     ]
     if item.do:
         parts.append(f"**What to do:** {item.do}")
-    for title, text in (("What came with it", item.detail), ("The log around it", item.log)):
+    for title, text in (
+        ("What came with it", item.detail),
+        ("The end of the script's output", item.output),
+        ("The script's API calls", _calls(script) if script else None),
+        ("The log around it", item.log),
+    ):
         if text and stage.log_lines:
             parts.append(_folded(title, fence(excerpt(text, stage.log_lines, 200))))
     if item.log and stage.log_lines and (said_of_log := left_out(item.view.last)):
         parts.append(f"In server.log, {said_of_log}.")
+    if item.output and stage.log_lines and script and (said_of_output := output_left_out(script)):
+        parts.append(f"In script.log, {said_of_output}.")
     parts.append(f"Run just this again:\n\n{fence(one_line(item.view.again, 1000), 'sh')}")
     return "\n\n".join(parts)
 
@@ -147,6 +161,52 @@ def _retried(view: CellView) -> str:
     before = f": {prose(why)}" if why else "."
     tries = view.cell.attempt or len(view.cell.attempts)
     return f"{code(view.cell.id)} passed at attempt {tries}, after trouble of the infrastructure{before}"
+
+
+def _remarked(view: CellView) -> str:
+    said = "; ".join(prose(remark) for remark in view.remarks)
+    return f"{code(view.cell.id)} {view.cell.outcome.value.replace('_', ' ')}, but {said}."
+
+
+def _calls(script: ScriptRun) -> str:
+    """The calls as lines, those that followed the conversation's end told apart."""
+    rows, ended_at = call_rows(script), format_seconds(script.terminal_seconds)
+    lines = []
+    for number, row in enumerate(rows):
+        if row.before:
+            lines.append(f"          … {row.before:,} calls in between")
+        if row.late and not (number and rows[number - 1].late):
+            lines.append(f"          -- the conversation had ended at {ended_at} --")
+        lines.append(f"{format_seconds(row.starts_seconds):>8}  {row.words}")
+    return "\n".join(lines)
+
+
+def _scripts(view: View) -> str:
+    lines = [
+        _line(["cell", "script", "SDK", "ended", "time", "wasted", "API calls", "printed", "server's cost"]),
+        _line(["---"] * 9),
+    ]
+    for item in view.scripts:
+        script = item.script
+        if script is None:
+            continue
+        revision = f" at {code(script.revision, 60)}" if script.revision else ""
+        lines.append(
+            _line(
+                [
+                    code(item.cell.id),
+                    code(script.path) + revision,
+                    code(script.sdk_version) if script.sdk_version else "unknown",
+                    ended(script),
+                    format_seconds(script.duration_seconds),
+                    format_seconds(script.wasted_seconds),
+                    f"{script.calls_total:,}",
+                    NO_VALUE if script.printed_cost_usd is None else format_money(script.printed_cost_usd),
+                    NO_VALUE if script.server_cost_usd is None else format_money(script.server_cost_usd),
+                ]
+            )
+        )
+    return _folded("The scripts", "\n".join(lines))
 
 
 def _not_tested(group: NotTested) -> str:
@@ -181,7 +241,9 @@ def _slot(view: CellView) -> str:
         return f"{MARKS[cell.outcome]} {words}"
     if view.repeated:
         return f"{MARKS[cell.outcome]} {words}<br>{view.repeated}"
-    return f"{MARKS[cell.outcome]} {words}<br>{format_seconds(cell.duration_seconds)} · {view.cost}"
+    wasted = wasted_words(view.cell)
+    lost = f"<br>{wasted}" if wasted else ""
+    return f"{MARKS[cell.outcome]} {words}<br>{format_seconds(cell.duration_seconds)} · {view.cost}{lost}"
 
 
 def _tested(view: View) -> str:
