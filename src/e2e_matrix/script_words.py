@@ -125,14 +125,20 @@ def waste(script: ScriptRun) -> str | None:
 
 
 def remarks(script: ScriptRun) -> list[str]:
-    """What a person should know also of a script that passed."""
-    found = [waste(script)]
+    """What a person should know beside ``described``, also of a script that passed."""
+    found = [remark] if (remark := waste(script)) else []
     if script.left_behind:
         left = counted(script.left_behind, "process", "processes")
         found.append(f"it left {left} running, and they were ended")
-    if script.printed_cost_usd is not None and script.printed_cost_usd != script.server_cost_usd:
-        found.append(costs(script))
-    return [remark for remark in found if remark]
+    return found
+
+
+def notes(script: ScriptRun) -> list[str]:
+    """What a person should know where ``described`` does not stand: the remarks, and a cost that differs."""
+    difference = costs(script)
+    if difference is None or script.printed_cost_usd in (None, script.server_cost_usd):
+        return remarks(script)
+    return [*remarks(script), difference]
 
 
 def output_left_out(script: ScriptRun) -> str | None:

@@ -164,7 +164,7 @@ def _retried(view: CellView) -> str:
 
 
 def _remarked(view: CellView) -> str:
-    said = "; ".join(prose(remark) for remark in view.remarks)
+    said = "; ".join(prose(note) for note in view.notes)
     return f"{code(view.cell.id)} {view.cell.outcome.value.replace('_', ' ')}, but {said}."
 
 

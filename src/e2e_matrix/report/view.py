@@ -16,7 +16,7 @@ from e2e_matrix.advice import for_run, program_of, words_of
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PHASES, PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, ScriptRun, Step
-from e2e_matrix.script_words import remarks, script_of
+from e2e_matrix.script_words import notes, remarks, script_of
 from e2e_matrix.text import format_bytes, format_money, format_seconds
 
 _SPREAD = ("min", "median", "max")
@@ -106,8 +106,13 @@ class CellView:
 
     @property
     def remarks(self) -> list[str]:
-        """What a person should know about the script, whether or not it passed."""
+        """What a person should know about the script, beside what it came to."""
         return remarks(self.script) if self.script else []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about a script that passed."""
+        return notes(self.script) if self.script else []
 
 
 def left_out(attempt: Attempt | None) -> str | None:
@@ -233,7 +238,7 @@ def build(results: Results) -> View:
         broken=[_broken(view, run) for view in broken],
         flaky=[view for view in cells if view.flaky],
         retried=[view for view in cells if view.retried],
-        remarkable=[view for view in scripts if view.remarks and not view.broken],
+        remarkable=[view for view in scripts if view.notes and not view.broken],
         not_tested=_not_tested(cells, run),
         grids=_grids(run, cells),
         timeline=timeline(anchored, run.duration_seconds, run.workers),
