@@ -18,6 +18,10 @@ from e2e_matrix.text import NO_VALUE, block, format_bytes, format_money, format_
 # GitHub takes 65,536 characters in a comment; bytes are never fewer than characters.
 BUDGET_BYTES = 60_000
 
+_SCRIPT_COLUMNS = [
+    *("cell", "script", "SDK", "ended", "time", "wasted", "API calls"),
+    *("printed cost", "server's cost"),
+]
 MARKS = {
     Outcome.PASSED: "✅",
     Outcome.FAILED: "❌",
@@ -140,7 +144,7 @@ def _broken(item: Broken, stage: Stage) -> str:
         ("The log around it", item.log),
     ):
         if text and stage.log_lines:
-            parts.append(_folded(title, fence(excerpt(text, stage.log_lines, 200))))
+            parts.append(folded(title, fence(excerpt(text, stage.log_lines, 200))))
     if item.log and stage.log_lines and (said_of_log := left_out(item.view.last)):
         parts.append(f"In server.log, {said_of_log}.")
     if item.output and stage.log_lines and script and (said_of_output := output_left_out(script)):
@@ -183,8 +187,8 @@ def _calls(script: ScriptRun) -> str:
 
 def _scripts(view: View) -> str:
     lines = [
-        _line(["cell", "script", "SDK", "ended", "time", "wasted", "API calls", "printed", "server's cost"]),
-        _line(["---"] * 9),
+        table_line(_SCRIPT_COLUMNS),
+        table_line(["---"] * len(_SCRIPT_COLUMNS)),
     ]
     for item in view.scripts:
         script = item.script
@@ -192,7 +196,7 @@ def _scripts(view: View) -> str:
             continue
         revision = f" at {code(script.revision, 60)}" if script.revision else ""
         lines.append(
-            _line(
+            table_line(
                 [
                     code(item.cell.id),
                     code(script.path) + revision,
@@ -206,7 +210,7 @@ def _scripts(view: View) -> str:
                 ]
             )
         )
-    return _folded("The scripts", "\n".join(lines))
+    return folded("The scripts", "\n".join(lines))
 
 
 def _not_tested(group: NotTested) -> str:
@@ -222,12 +226,11 @@ def _table(grid: Grid) -> str:
     if grid.group:
         lines += [", ".join(f"**{prose(axis)}** {code(value)}" for axis, value in grid.group.items()), ""]
     corner = " / ".join(prose(axis) for axis in (grid.row_axis, grid.column_axis) if axis)
-    lines.append(_line([corner, *(code(column) if column else "" for column in grid.columns)]))
-    lines.append(_line(["---"] * (len(grid.columns) + 1)))
-    lines += [
-        _line([code(row.label) if row.label else "", *("<br>".join(map(_slot, slot)) for slot in row.slots)])
-        for row in grid.rows
-    ]
+    lines.append(table_line([corner, *(code(column) if column else "" for column in grid.columns)]))
+    lines.append(table_line(["---"] * (len(grid.columns) + 1)))
+    for row in grid.rows:
+        slots = ["<br>".join(map(_slot, slot)) for slot in row.slots]
+        lines.append(table_line([code(row.label) if row.label else "", *slots]))
     return "\n".join(lines)
 
 
@@ -248,9 +251,9 @@ def _slot(view: CellView) -> str:
 
 def _tested(view: View) -> str:
     run, engine = view.run, view.run.engine
-    images = [_line(["cell", "image", "digest", "size", "platform", "server"]), _line(["---"] * 6)]
+    images = [table_line(["cell", "image", "digest", "size", "platform", "server"]), table_line(["---"] * 6)]
     images += [
-        _line(
+        table_line(
             [
                 code(cell.id),
                 code(cell.image.reference),
@@ -279,13 +282,14 @@ def _tested(view: View) -> str:
         ),
     ]
     listed = "\n".join(f"- {name}: {value}" for name, value in facts if value)
-    return _folded("What was tested", "\n".join(images) + "\n\n" + listed)
+    return folded("What was tested", "\n".join(images) + "\n\n" + listed)
 
 
-def _folded(title: str, body: str) -> str:
+def folded(title: str, body: str) -> str:
     """``title`` is ours: nothing from outside may stand in a summary, where Markdown is not read."""
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-def _line(columns: list[str]) -> str:
+def table_line(columns: list[str]) -> str:
+    """A row of a table; the columns are Markdown already."""
     return f"| {' | '.join(columns)} |"
