@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from e2e_matrix.results import ApiCall, Attempt, Cell, ScriptRun
-from e2e_matrix.text import ELLIPSIS, format_bytes, format_money, format_seconds
+from e2e_matrix.text import ELLIPSIS, format_bytes, format_money, format_seconds, one_line
 
 # Seconds. So much waste is worth a line; less where it is half of the script's time, but for a trifle.
 _MUCH, _TRIFLE = 5.0, 1.0
@@ -106,7 +106,8 @@ def conversation_end(script: ScriptRun) -> str | None:
     """When its last conversation ended, by the script's own clock, and how."""
     if script.terminal_seconds is None:
         return None
-    how = f" ({script.terminal_status})" if script.terminal_status else ""
+    # Cut short: what a server calls its end must not push the figures out of the line.
+    how = f" ({one_line(script.terminal_status, 40)})" if script.terminal_status else ""
     since, of = script.first_request_seconds, "first request"
     if since is None:
         since, of = script.start_seconds or 0.0, "start"

@@ -61,7 +61,7 @@ def test_a_pass_that_wasted_time_is_told_before_the_grid() -> None:
     results = script_samples.with_scripts()
     page = Page(html.render(results, FOLDER)).text
     said = page.index(f"python-amd64-example-16 passed, but {WASTE}.")
-    assert said < page.index("The grid") < page.index("1 min 56 s wasted")
+    assert said < page.index("The grid", said) < page.index("1 min 56 s wasted", said)
     assert "it left 3 processes running, and they were ended; printed cost $0.01, the server counted" in page
     text = markdown.render(results, FOLDER)
     assert "the script went on for 1 min 56 s, and asked 59 times more." in text
