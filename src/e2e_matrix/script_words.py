@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from e2e_matrix.results import ApiCall, Attempt, Cell, ScriptRun
+from e2e_matrix.results import ApiCall, Attempt, Cell, ScriptRun, Step
 from e2e_matrix.text import ELLIPSIS, format_bytes, format_money, format_seconds, one_line
 
 # Seconds. So much waste is worth a line; less where it is half of the script's time, but for a trifle.
@@ -150,32 +150,27 @@ def output_left_out(script: ScriptRun) -> str | None:
     return f"{dropped} from the middle of its {whole} are left out"
 
 
-def own_stretches(attempt: Attempt) -> list[tuple[float, float]]:
-    """(start, end) of the steps of phase `script`, but for what steps within them took."""
+def own_parts(step: Step, steps: Sequence[Step]) -> list[tuple[float, float]]:
+    """(start, end) of what a step took itself: not what others of ``steps`` took within it."""
+    at, end = step.start_seconds, step.start_seconds + step.duration_seconds
     inner = sorted(
-        (step.start_seconds, step.start_seconds + step.duration_seconds)
-        for step in attempt.steps
-        if step.phase != "script"
+        (one.start_seconds, one.start_seconds + one.duration_seconds)
+        for one in steps
+        if one.duration_seconds < step.duration_seconds and at <= one.start_seconds < end
     )
-    found = []
-    for step in attempt.steps:
-        if step.phase != "script":
-            continue
-        at, end = step.start_seconds, step.start_seconds + step.duration_seconds
-        for begins, ends in inner:
-            if at < begins < end:
-                found.append((at, begins))
-            at = max(at, min(ends, end))
-        if at < end:
-            found.append((at, end))
-    return found
+    parts = []
+    for begins, ends in inner:
+        if at < begins:
+            parts.append((at, begins))
+        at = max(at, min(ends, end))
+    return [*parts, (at, end)] if at < end or not inner else parts
 
 
 def own_seconds(attempt: Attempt) -> float | None:
     """The script's time without the boots and stops of its servers; None where none ran."""
-    if not any(step.phase == "script" for step in attempt.steps):
-        return None
-    return sum(end - start for start, end in own_stretches(attempt))
+    scripts = [step for step in attempt.steps if step.phase == "script"]
+    parts = [part for step in scripts for part in own_parts(step, attempt.steps)]
+    return sum(end - start for start, end in parts) if scripts else None
 
 
 def call_rows(script: ScriptRun) -> list[CallRow]:

@@ -119,3 +119,15 @@ def test_two_servers_of_one_script_stay_two() -> None:
     steps = [*attempt.steps[:3], second, *attempt.steps[3:]]
     found = segments(attempt.model_copy(update={"steps": steps}), attempt.duration_seconds)
     assert [part.phase for part in found] == ["pull", "boot", "script", "boot", "script", "removal"]
+
+
+def test_a_check_that_boots_a_server_of_its_own_lies_beneath_it_too() -> None:
+    attempt = samples.script_attempt("x", samples.script_run())
+    boots = [
+        step.model_copy(update={"start_seconds": step.start_seconds + 20}) for step in attempt.steps[1:3]
+    ]
+    check = boots[0].model_copy(update={"name": "sdk-version", "phase": "checks", "duration_seconds": 9.0})
+    steps = [attempt.steps[0], *boots, check]
+    found = segments(attempt.model_copy(update={"steps": steps, "duration_seconds": 32.0}), 32.0)
+    assert [part.phase for part in found] == ["pull", "boot", "checks"]
+    assert found[2].start == pytest.approx(found[1].start + found[1].width, abs=0.01)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from e2e_matrix.failures import Outcome
-from e2e_matrix.results import Attempt, Cell, Step
-from e2e_matrix.script_words import own_seconds, own_stretches
+from e2e_matrix.results import Attempt, Cell
+from e2e_matrix.script_words import own_parts, own_seconds
 from e2e_matrix.text import format_seconds
 
 PHASES = ("pull", "boot", "checks", "init", "conversation", "script", "removal")
@@ -100,7 +100,8 @@ class PhasePanel:
 def segments(attempt: Attempt, whole: float) -> list[Segment]:
     """An attempt's phases in per cent of ``whole`` seconds, none over another.
 
-    Neighbouring steps of one phase become one. A script lies beneath the boots and stops of its servers.
+    Neighbouring steps of one phase become one. A step lies beneath those within it, as a script beneath the
+    boots and stops of its servers.
     """
     stretches = _stretches(attempt)
     whole = whole or 1.0
@@ -113,18 +114,17 @@ def segments(attempt: Attempt, whole: float) -> list[Segment]:
 
 def _stretches(attempt: Attempt) -> list[tuple[str, float, float]]:
     unseen = attempt.duration_seconds * _UNSEEN
-    script = [(start, end) for start, end in own_stretches(attempt) if end - start > unseen]
-    found: list[tuple[str, float, float]] = []
+    parts: list[tuple[str, float, float]] = []
     for step in attempt.steps:
-        if step.phase == "script":
-            continue
-        end = step.start_seconds + step.duration_seconds
-        if found and found[-1][0] == step.phase and not _any_between(script, found[-1][2], step):
-            found[-1] = (step.phase, found[-1][1], end)
+        own = own_parts(step, attempt.steps)
+        seen = own if len(own) == 1 else [part for part in own if part[1] - part[0] > unseen]
+        parts += [(step.phase, start, end) for start, end in seen]
+    found: list[tuple[str, float, float]] = []
+    for phase, start, end in sorted(parts, key=lambda part: part[1]):
+        if found and found[-1][0] == phase:
+            found[-1] = (phase, found[-1][1], end)
         else:
-            found.append((step.phase, step.start_seconds, end))
-    if script:
-        found = sorted([*found, *(("script", *part) for part in script)], key=lambda part: part[1])
+            found.append((phase, start, end))
     if not attempt.steps:
         at = 0.0
         for phase in PHASES:
@@ -133,10 +133,6 @@ def _stretches(attempt: Attempt) -> list[tuple[str, float, float]]:
                 found.append((phase, at, at + spent))
                 at += spent
     return found
-
-
-def _any_between(script: Sequence[tuple[float, float]], end: float, step: Step) -> bool:
-    return any(end <= start < step.start_seconds for start, _ in script)
 
 
 def timeline(cells: Sequence[tuple[Cell, str]], run_seconds: float, workers: int) -> Timeline:
