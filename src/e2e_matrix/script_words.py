@@ -74,6 +74,8 @@ def costs(script: ScriptRun) -> str | None:
     if printed == counted:
         return f"cost {format_money(printed)}, printed and counted alike"
     says = "printed no cost" if printed is None else f"printed cost {format_money(printed)}"
+    if counted is None and not script.conversations:
+        return f"{says}, and held no conversation"
     return f"{says}, the server counted {format_money(counted)}"
 
 
@@ -136,10 +138,15 @@ def remarks(script: ScriptRun) -> list[str]:
 
 def notes(script: ScriptRun) -> list[str]:
     """What a person should know where ``described`` does not stand: the remarks, and a cost that differs."""
-    difference = costs(script)
-    if difference is None or script.printed_cost_usd in (None, script.server_cost_usd):
-        return remarks(script)
-    return [*remarks(script), difference]
+    printed, difference = script.printed_cost_usd, costs(script)
+    alike = printed is None or printed == script.server_cost_usd or not (printed or script.conversations)
+    return remarks(script) if alike or difference is None else [*remarks(script), difference]
+
+
+def detail_beside(detail: str | None, output: str | None) -> str | None:
+    """A step's detail, unless it is the beginning of the script's output, which is shown anyway."""
+    told = detail.removesuffix(ELLIPSIS).rstrip() if detail else ""
+    return None if output and output.startswith(told) else detail
 
 
 def output_left_out(script: ScriptRun) -> str | None:

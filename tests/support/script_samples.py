@@ -105,6 +105,7 @@ def script_attempt(
             outcome=changed.get("outcome", Outcome.PASSED),
             cause=changed.get("cause"),
             message=changed.get("message") if failed else None,
+            detail=script.output_excerpt if failed else None,
             start_seconds=SCRIPT_STARTS,
             duration_seconds=took,
         )

@@ -72,6 +72,7 @@ def test_a_script_that_failed_comes_with_the_end_of_its_output() -> None:
     results = script_samples.with_scripts()
     [broken] = build(results).broken
     assert (broken.step and broken.step.name, broken.output) == ("script", script_samples.CRASH)
+    assert broken.detail is None  # the same once more
     page = Page(html.render(results, FOLDER)).text
     said = (
         "The script: exit code 1 after 9.63 s, 6 API calls, printed no cost, the server counted $0.0000168."

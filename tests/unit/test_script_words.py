@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -70,6 +71,8 @@ def test_a_cost_is_told_beside_the_servers_and_unknown_is_not_nothing() -> None:
     neither: dict[str, Any] = {"printed_cost_usd": None, "server_cost_usd": None}
     assert costs(samples.script_run(**neither)) == "cost unknown"
     assert costs(samples.script_run(**neither, conversations=0)) is None
+    nothing = samples.script_run(printed_cost_usd=Decimal(0), server_cost_usd=None, conversations=0)
+    assert (costs(nothing), notes(nothing)) == ("printed cost $0.00, and held no conversation", [])
 
 
 def test_equal_calls_are_one_row_and_the_conversations_end_parts_them() -> None:

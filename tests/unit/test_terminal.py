@@ -356,6 +356,7 @@ def test_scripts_have_a_column_and_a_line_of_their_own() -> None:
     assert "✓ python-amd64-example-16: exit code 0 after 2 min 06 s, 64 API calls, cost $0.0000168" in told
     assert "\n  the conversation ended (finished) 2.71 s after" in told
     assert "  output   Traceback (most recent call last):" in told
+    assert told.count("Traceback") == 1
     assert "script" not in _shown(_bad_run())
 
 

@@ -16,7 +16,7 @@ from e2e_matrix.advice import for_run, program_of, words_of
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PHASES, PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, ScriptRun, Step
-from e2e_matrix.script_words import notes, remarks, script_of
+from e2e_matrix.script_words import detail_beside, notes, remarks, script_of
 from e2e_matrix.text import format_bytes, format_money, format_seconds
 
 _SPREAD = ("min", "median", "max")
@@ -318,7 +318,7 @@ def _broken(view: CellView, run: Run) -> Broken:
         do=for_run(policy.do, run) if policy else None,
         expected=step.expected if step else None,
         got=step.got if step else None,
-        detail=detail if detail not in (log, output) else None,
+        detail=detail_beside(detail, output) if detail != log else None,
         log=log,
         output=output,
     )

@@ -15,7 +15,7 @@ from rich.text import Text
 from e2e_matrix.advice import for_run
 from e2e_matrix.failures import POLICIES, Outcome
 from e2e_matrix.results import Cell, Results, Run, Step
-from e2e_matrix.script_words import counted, described, own_seconds, remarks, script_of
+from e2e_matrix.script_words import counted, described, detail_beside, own_seconds, remarks, script_of
 from e2e_matrix.summary import WORST_FIRST
 from e2e_matrix.terminal.screen import STYLES, Screen, outcome_words
 from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
@@ -201,11 +201,12 @@ def _show_failure(screen: Screen, group: Sequence[Cell], run: Run, folder: str) 
         _show_field(screen, "expected", one_line(step.expected, 300))
     if step and step.got is not None:
         _show_field(screen, "got", one_line(step.got, 300))
-    if step and step.detail:
-        _show_field(screen, "detail", block(step.detail, 600, _DETAIL_LINES))
     script = script_of(cell)
-    if script and script.output_excerpt and not (step and step.detail == script.output_excerpt):
-        _show_field(screen, "output", _end_of(script.output_excerpt))
+    output = script.output_excerpt if script else None
+    if step and (detail := detail_beside(step.detail, output)):
+        _show_field(screen, "detail", block(detail, 600, _DETAIL_LINES))
+    if output:
+        _show_field(screen, "output", _end_of(output))
     for other in failing_steps(cell)[1:]:
         _show_field(screen, "also", one_line(f"{other.title}: {other.message or ''}", 300))
     if policy:
