@@ -99,6 +99,14 @@ class Comparison:
         )
 
     @property
+    def outcome(self) -> Outcome:
+        """Passed where all that both have is good now, failed where something newly fails, else error."""
+        if self.of(Change.NEWLY_FAILING):
+            return Outcome.FAILED
+        good = sum(len(self.of(change)) for change in (Change.FIXED, Change.SAME))
+        return Outcome.PASSED if good and good == len(self._both) else Outcome.ERROR
+
+    @property
     def images(self) -> str:
         """On what the two ran, in one line with names of cells; ``same_images``: whether it is good news."""
         both, cells = self._both, counted(len(self._both), "cell")

@@ -56,6 +56,12 @@ def script_of(cell: Cell) -> ScriptRun | None:
     return counts.script if counts else None
 
 
+def held_conversation(cell: Cell) -> bool:
+    """Whether a model was talked to, so that a cost that nobody told is unknown and not none."""
+    script = script_of(cell)
+    return any(step.phase == "conversation" for step in cell.steps) or bool(script and script.conversations)
+
+
 def ended(script: ScriptRun) -> str:
     """Such as ``exit code 1`` or ``ended by SIGKILL``."""
     if script.exit_code is not None:

@@ -46,6 +46,20 @@ def test_what_became_of_a_cell(before: str | None, after: str | None, change: Ch
     assert pair.change is change
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "mark"),
+    [
+        ("failed", "passed", "✅"),
+        ("failed", "failed", "⚠️"),
+        ("passed", "error", "⚠️"),
+        ("passed", "failed", "❌"),
+    ],
+)
+def test_no_news_is_not_taken_for_good_news(before: str, after: str, mark: str) -> None:
+    sides = [samples.run([_cell(Outcome(outcome))]) for outcome in (before, after)]
+    assert as_markdown(compare_runs(*sides)).startswith(f"## {mark} ")
+
+
 def test_what_is_worst_comes_first_and_the_verdict_counts() -> None:
     compared = compare_runs(samples.six_passed(), samples.broken())
     assert [pair.name for pair in compared.pairs][:3] == ["java-amd64", "java-arm64", "golang-amd64"]

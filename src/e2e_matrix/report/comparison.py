@@ -12,7 +12,7 @@ from e2e_matrix.report.escape import code, excerpt, fence, prose
 from e2e_matrix.report.markdown import BUDGET_BYTES, MARKS, folded, table_line
 from e2e_matrix.report.view import command_for
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
-from e2e_matrix.script_words import ended, script_of
+from e2e_matrix.script_words import ended, held_conversation, script_of
 from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
 
 _COLUMNS = ["cell", "change", "outcome", "ended", "time", "wasted", "API calls", "cost", "image"]
@@ -37,13 +37,14 @@ def figures(cell: Cell | None) -> Figures:
         return Figures("not there")
     script = script_of(cell)
     flaky = ", flaky" if cell.flaky else ""
+    has_cost = cell.cost_usd is not None or held_conversation(cell)
     return Figures(
         outcome=cell.outcome.value.replace("_", " ") + flaky,
         ended=ended(script) if script else NO_VALUE,
         time=format_seconds(time_of(cell)),
         wasted=format_seconds(script.wasted_seconds) if script else NO_VALUE,
         calls=f"{script.calls_total:,}" if script else NO_VALUE,
-        cost=format_money(cell.cost_usd) if cell.cost_usd is not None else NO_VALUE,
+        cost=format_money(cell.cost_usd) if has_cost else NO_VALUE,
     )
 
 
@@ -96,7 +97,7 @@ def _write(compared: Comparison, lines: int, told: int, table: bool) -> str:
 
 
 def _head(compared: Comparison) -> str:
-    mark = MARKS[Outcome.FAILED if compared.of(Change.NEWLY_FAILING) else Outcome.PASSED]
+    mark = MARKS[compared.outcome]
     sides = [
         f"- {word}: {code(name)}, {_of(run)}"
         for word, name, run in (

@@ -16,7 +16,7 @@ from e2e_matrix.advice import for_run, program_of, words_of
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PHASES, PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, ScriptRun, Step
-from e2e_matrix.script_words import detail_beside, notes, remarks, script_of
+from e2e_matrix.script_words import detail_beside, held_conversation, notes, remarks, script_of
 from e2e_matrix.text import format_bytes, format_money, format_seconds
 
 _SPREAD = ("min", "median", "max")
@@ -89,8 +89,7 @@ class CellView:
     @property
     def cost(self) -> str:
         """What the cell cost; one that never came to talk to a model has none, which is not unknown."""
-        talked = any(step.phase == "conversation" for step in self.cell.steps)
-        if self.cell.cost_usd is None and not (talked or (self.script and self.script.conversations)):
+        if self.cell.cost_usd is None and not held_conversation(self.cell):
             return "no conversation"
         return format_money(self.cell.cost_usd) if self.cell.cost_usd is not None else "cost unknown"
 

@@ -36,8 +36,7 @@ def show_comparison(screen: Screen, compared: Comparison) -> None:
         screen.line("")
         _show_pair(screen, pair, before, after, widths)
     screen.line("")
-    style = "bold red" if compared.of(Change.NEWLY_FAILING) else "bold green"
-    screen.line((compared.verdict, style))
+    screen.line((compared.verdict, STYLES[compared.outcome]))
 
 
 def _show_side(screen: Screen, word: str, name: str, run: Run) -> None:
