@@ -249,6 +249,12 @@ class Cell(Model):
     repeat: Repeat | None = Field(None, description="Where the cell was run more than once on purpose")
     server: Server = Server()
 
+    @property
+    def counted_attempt(self) -> Attempt | None:
+        """The attempt that counts; None where there was none."""
+        counts = next((one for one in self.attempts if one.number == self.attempt), None)
+        return counts or (self.attempts[-1] if self.attempts else None)
+
 
 class SettingValue(Model):
     value: Any

@@ -201,6 +201,19 @@ def sweep(reports: Path, dry_run: bool = False) -> list[Path]:
     return removed
 
 
+def find(name: str, reports: Path) -> Path:
+    """The folder of a run that a person names: a path, or below ``reports`` the run's id, or `latest`.
+
+    Raises ``BadInput`` where there is none with results.
+    """
+    for folder in (reports / name, Path(name)):
+        if (folder / RESULTS).is_file():
+            return folder.parent / folder.resolve().name  # what `latest` names, not the link
+    known = sorted({path.parent.resolve().name for path in reports.glob(f"*/{RESULTS}")}, reverse=True)
+    there = f"There are: {', '.join(known[:5])}." if known else f"{reports} has none; see --reports."
+    raise BadInput([Problem("", 0, 0, f"there is no run {name!r}", there)])
+
+
 def load(folder: Path) -> Results:
     """Read a run's results.json. Raises ``BadInput`` where there is none, or none that this version reads."""
     path = folder / RESULTS

@@ -146,6 +146,8 @@ def costs_unknown(attempt: Attempt) -> bool:
         return bool(attempt.llm_calls)  # the stand-in knows whether it was talked to
     if attempt.cause is Cause.RUNNER_DIED:
         return True  # nobody knows how far it came
+    if attempt.script is not None:
+        return attempt.script.conversations > 0
     return any(step.name == "conversation" for step in attempt.steps)
 
 

@@ -10,8 +10,10 @@ import pytest
 from browser.conftest import Reader
 from e2e_matrix.results import Results
 from support import report_samples as samples
+from support import script_samples
 
 SAMPLES = [samples.six_passed, samples.broken, samples.hostile]
+SCRIPTS = [script_samples.with_scripts, script_samples.hostile]
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -39,7 +41,7 @@ def test_nothing_that_a_server_wrote_runs(reader: Reader) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("sample", [*SAMPLES, lambda: samples.large(18)])
+@pytest.mark.parametrize("sample", [*SAMPLES, lambda: samples.large(18), *SCRIPTS])
 @pytest.mark.parametrize("width", [360, 800])
 def test_nothing_is_wider_than_the_window(reader: Reader, sample: Callable[[], Results], width: int) -> None:
     page = reader.read(sample(), width=width).page
@@ -51,6 +53,8 @@ def test_nothing_is_wider_than_the_window(reader: Reader, sample: Callable[[], R
 def test_dark_and_light_follow_the_system_and_can_be_read(reader: Reader) -> None:
     grounds = {}
     for colors in ("light", "dark"):
+        page = reader.read(script_samples.with_scripts(), colors=colors).page
+        assert page.evaluate(WEAK_TEXT) == []
         page = reader.read(samples.broken(), colors=colors).page
         grounds[colors] = page.evaluate("getComputedStyle(document.body).backgroundColor")
         weak = page.evaluate(WEAK_TEXT)

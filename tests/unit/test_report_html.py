@@ -16,6 +16,7 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.report.html import _environment, render
 from e2e_matrix.results import Results
 from support import report_samples as samples
+from support import script_samples
 
 FOLDER = Path("unused")
 VOID = {"meta", "link", "br", "col"}
@@ -53,7 +54,15 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    "results", [samples.six_passed(), samples.broken(), samples.hostile(), samples.large(24)]
+    "results",
+    [
+        samples.six_passed(),
+        samples.broken(),
+        samples.hostile(),
+        samples.large(24),
+        script_samples.with_scripts(),
+        script_samples.hostile(),
+    ],
 )
 def test_the_page_is_whole_asks_for_nothing_and_runs_nothing(results: Results) -> None:
     page = Page(render(results, FOLDER))
@@ -183,7 +192,8 @@ def test_the_same_results_give_the_same_bytes() -> None:
 
 
 def test_nothing_moves_or_hides_what_stands_beside_it() -> None:
-    assert not set(render(samples.hostile(), FOLDER)) & {"\x00", "\x1b", "\u202e", "\u202c"}
+    for results in (samples.hostile(), script_samples.hostile()):
+        assert not set(render(results, FOLDER)) & {"\x00", "\x1b", "\u202e", "\u202c"}
 
 
 def test_a_flood_in_a_log_does_not_become_a_flood_in_the_page() -> None:

@@ -17,6 +17,7 @@ from e2e_matrix.results import Llm, Results
 from e2e_matrix.terminal.screen import Screen
 from e2e_matrix.terminal.summary import show_summary
 from support import report_samples as samples
+from support import script_samples
 
 FOLDER = Path("unused")
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
@@ -86,12 +87,14 @@ def test_the_same_results_give_the_same_bytes() -> None:
     assert render(results, FOLDER) == render(again, Path("elsewhere"))
 
 
-def test_what_a_server_wrote_is_only_ever_text() -> None:
-    text = render(samples.hostile(), FOLDER)
+@pytest.mark.parametrize("results", [samples.hostile(), script_samples.hostile()], ids=["server", "script"])
+def test_what_came_from_outside_is_only_ever_text(results: Results) -> None:
+    text = render(results, FOLDER)
     html = [token.content for token in MARKDOWN.parse(text) if token.type == "html_block"]
     assert set("".join(html).split("\n")) <= {
         "", "</details>", *(f"<details><summary>{name}</summary>" for name in
-        ("What came with it", "The log around it", "What was tested")),
+        ("What came with it", "The log around it", "What was tested", "The end of the script's output",
+         "The script's API calls", "The scripts")),
     }  # fmt: skip
     inline = [child for token in MARKDOWN.parse(text) for child in token.children or []]
     assert {token.content for token in inline if token.type == "html_inline"} <= {"<br>"}

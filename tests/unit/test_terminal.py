@@ -21,6 +21,7 @@ from e2e_matrix.results import Results
 from e2e_matrix.terminal import make_progress
 from e2e_matrix.terminal.live import LiveProgress
 from e2e_matrix.terminal.screen import Screen
+from support import script_samples
 from support.sample_run import FOLDER, a_cell, a_run, a_step, tell, tell_cell
 
 XTERM = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
@@ -341,3 +342,46 @@ def test_everything_else_that_is_wrong_with_a_cell_is_told_after_the_first() -> 
     told = stream.getvalue()
     assert "message  first" in told
     assert "also     Events come: second" in told
+
+
+def test_scripts_have_a_column_and_a_line_of_their_own() -> None:
+    stream = io.StringIO()
+    make_progress(stream, False, {}, False).run_finished(script_samples.with_scripts(), FOLDER)
+    told = stream.getvalue()
+    row = next(line.split() for line in told.splitlines() if line.startswith("python-amd64-example-16"))
+    assert row[1:] == [
+        "✓", "passed", "2.30", "5.20", "0.58", "1.10", "119.5", "0.90", "128.3", "$0.0000168", "native"
+    ]  # fmt: skip
+    assert re.search(r"python-amd64-deferred-init +✓ passed +2.31 +5.29 +0.58 +1.48 +– ", told)
+    assert "✓ python-amd64-example-16: exit code 0 after 2 min 06 s, 64 API calls, cost $0.0000168" in told
+    assert "\n  the conversation ended (finished) 2.71 s after" in told
+    assert "  output   Traceback (most recent call last):" in told
+    assert told.count("Traceback") == 1
+    assert "script" not in _shown(_bad_run())
+
+
+def test_a_passed_cell_that_wasted_time_says_so_in_its_line() -> None:
+    stream = io.StringIO()
+    progress = make_progress(stream, False, {}, False)
+    late = next(cell for cell in script_samples.with_scripts().cells if cell.id == "python-amd64-example-16")
+    progress.cell_finished(late)
+    assert "passed in 2 min 08 s, $0.0000168, 1 min 56 s wasted [1/0]" in stream.getvalue()
+
+
+def test_the_picture_goes_back_to_the_script_when_its_server_has_booted() -> None:
+    progress, _ = _live()
+    progress.run_started("r", ["python-amd64"], 1, "the stand-in")
+    progress.cell_started("python-amd64", 1)
+    progress.step_started("python-amd64", "script", "The script runs")
+    progress.step_started("python-amd64", "dormant", "The server boots")
+    assert "The server boots" in _picture(progress)
+    progress.step_finished("python-amd64", a_step("dormant"))
+    assert "The script runs" in _picture(progress)
+    progress.close()
+
+
+@pytest.mark.parametrize("tty", [True, False], ids=["live", "lines"])
+def test_text_from_scripts_is_harmless(tty: bool) -> None:
+    shown = _shown(script_samples.hostile(), environ=XTERM | {"NO_COLOR": "1"}, isatty=tty)
+    assert "window.pwned" in shown
+    assert not re.search("\x1b\\[31m|\u202e|\x00", shown)

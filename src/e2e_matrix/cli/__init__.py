@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "plan",
     "demo": "demo",
     "render": "render",
+    "compare": "compare",
     "doctor": "doctor",
     "clean": "clean",
     "images": "images",

@@ -59,7 +59,7 @@ def load_run(
         if force:
             raise BadInput([Problem("--force", 0, 0, "goes with --resume", "leave it out, or say --resume")])
         return Loaded(*load(ctx, defaults, ours), None)
-    folder = resume.find(name, _reports(ctx))
+    folder = resume.find(name, reports_folder(ctx))
     before = resume.read_plan(folder)
     if not ctx.params.get("matrix"):
         ctx.params["matrix"] = before.matrix_file
@@ -67,7 +67,7 @@ def load_run(
     return Loaded(settings, plan, folder)
 
 
-def _reports(ctx: click.Context) -> Path:
+def reports_folder(ctx: click.Context) -> Path:
     """Where runs lie, before anything else of the settings is known."""
     if given := ctx.params.get("reports"):
         return Path(given)

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
+from e2e_matrix import script_words
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report import escape, timeline
 from e2e_matrix.report.view import build, left_out
@@ -90,13 +91,26 @@ def _environment() -> Environment:
         "words": lambda outcome: str(outcome).replace("_", " "),
         "commands": _commands,
         "when": _when,
+        "sentence": lambda text: f"{text[:1].upper()}{text[1:]}.",
         "fits": _fits,
     }
     environment.globals |= {
-        "PHASES": timeline.PHASES,
         "fact": escape.fact,
         "log_link": _log_link,
         "left_out": left_out,
+        "script_link": _script_link,
+    } | {
+        word.__name__: word
+        for word in (
+            script_words.call_rows,
+            script_words.conversation_end,
+            script_words.counted,
+            script_words.described,
+            script_words.ended,
+            script_words.much_wasted,
+            script_words.output_left_out,
+            script_words.wasted_words,
+        )
     }
     return environment
 
@@ -127,3 +141,10 @@ def _log_link(attempt: Attempt) -> str | None:
     if all(step.phase == "pull" for step in attempt.steps):
         return None
     return escape.relative_link(attempt.folder, "server.log")
+
+
+def _script_link(attempt: Attempt) -> str | None:
+    """The script's output beside the report; None where no script ran."""
+    if attempt.script is None or attempt.script.output_bytes is None:
+        return None
+    return escape.relative_link(attempt.folder, "script.log")

@@ -11,12 +11,17 @@ from pathlib import Path
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.escape import code, excerpt, fact, fence, prose
 from e2e_matrix.report.view import Broken, CellView, Grid, NotTested, View, build, left_out
-from e2e_matrix.results import Results
-from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
+from e2e_matrix.results import Results, ScriptRun
+from e2e_matrix.script_words import call_rows, described, ended, output_left_out, wasted_words
+from e2e_matrix.text import NO_VALUE, block, format_bytes, format_money, format_seconds, one_line
 
 # GitHub takes 65,536 characters in a comment; bytes are never fewer than characters.
 BUDGET_BYTES = 60_000
 
+_SCRIPT_COLUMNS = [
+    *("cell", "script", "SDK", "ended", "time", "wasted", "API calls"),
+    *("printed cost", "server's cost"),
+]
 MARKS = {
     Outcome.PASSED: "✅",
     Outcome.FAILED: "❌",
@@ -71,9 +76,12 @@ def _write(view: View, stage: Stage) -> str:
             parts.append(f"… and {len(view.broken) - stage.broken} more: see report.html.")
     parts += [_flaky(cell) for cell in view.flaky[: stage.broken]]
     parts += [_retried(cell) for cell in view.retried[: stage.broken]]
+    parts += [_remarked(cell) for cell in view.remarkable[: stage.broken]]
     parts += [_not_tested(group) for group in view.not_tested[: stage.broken]]
     if stage.table:
         parts += [_table(grid) for grid in view.grids]
+    if stage.tested and view.scripts:
+        parts.append(_scripts(view))
     if stage.tested:
         parts.append(_tested(view))
     if stage != STAGES[0]:
@@ -110,7 +118,7 @@ def _head(view: View) -> str:
 
 
 def _broken(item: Broken, stage: Stage) -> str:
-    cell = item.view.cell
+    cell, script = item.view.cell, item.view.script
     where = f" at step {code(item.step.name)}" if item.step else ""
     emulated = ", emulated" if cell.emulated else ""
     tried = f", {item.view.tried}" if item.view.tried else ""
@@ -119,6 +127,9 @@ def _broken(item: Broken, stage: Stage) -> str:
         said.append(f"expected: {block(item.expected, 600, 4)}")
     if item.got is not None:
         said.append(f"got:      {block(item.got, 600, 4)}")
+    if script:
+        said.append(f"script:   {one_line(described(script), 300)}")
+        said += [f"          {one_line(remark, 300)}" for remark in item.view.remarks]
     said += [f"also at {step.name}: {one_line(step.message or step.title, 300)}" for step in item.also[:10]]
     parts = [
         f"#### {MARKS[cell.outcome]} {code(cell.id)} {cell.outcome.value}{where}{emulated}{tried}",
@@ -126,11 +137,18 @@ def _broken(item: Broken, stage: Stage) -> str:
     ]
     if item.do:
         parts.append(f"**What to do:** {item.do}")
-    for title, text in (("What came with it", item.detail), ("The log around it", item.log)):
+    for title, text in (
+        ("What came with it", item.detail),
+        ("The end of the script's output", item.output),
+        ("The script's API calls", _calls(script) if script else None),
+        ("The log around it", item.log),
+    ):
         if text and stage.log_lines:
-            parts.append(_folded(title, fence(excerpt(text, stage.log_lines, 200))))
+            parts.append(folded(title, fence(excerpt(text, stage.log_lines, 200))))
     if item.log and stage.log_lines and (said_of_log := left_out(item.view.last)):
         parts.append(f"In server.log, {said_of_log}.")
+    if item.output and stage.log_lines and script and (said_of_output := output_left_out(script)):
+        parts.append(f"In script.log, {said_of_output}.")
     parts.append(f"Run just this again:\n\n{fence(one_line(item.view.again, 1000), 'sh')}")
     return "\n\n".join(parts)
 
@@ -149,6 +167,52 @@ def _retried(view: CellView) -> str:
     return f"{code(view.cell.id)} passed at attempt {tries}, after trouble of the infrastructure{before}"
 
 
+def _remarked(view: CellView) -> str:
+    said = "; ".join(prose(note) for note in view.notes)
+    return f"{code(view.cell.id)} {view.cell.outcome.value.replace('_', ' ')}, but {said}."
+
+
+def _calls(script: ScriptRun) -> str:
+    """The calls as lines, those that followed the conversation's end told apart."""
+    rows, ended_at = call_rows(script), format_seconds(script.terminal_seconds)
+    lines = []
+    for number, row in enumerate(rows):
+        if row.before:
+            lines.append(f"          … {row.before:,} calls in between")
+        if row.late and not (number and rows[number - 1].late):
+            lines.append(f"          -- the conversation had ended at {ended_at} --")
+        lines.append(f"{format_seconds(row.starts_seconds):>8}  {row.words}")
+    return "\n".join(lines)
+
+
+def _scripts(view: View) -> str:
+    lines = [
+        table_line(_SCRIPT_COLUMNS),
+        table_line(["---"] * len(_SCRIPT_COLUMNS)),
+    ]
+    for item in view.scripts:
+        script = item.script
+        if script is None:
+            continue
+        revision = f" at {code(script.revision, 60)}" if script.revision else ""
+        lines.append(
+            table_line(
+                [
+                    code(item.cell.id),
+                    code(script.path) + revision,
+                    code(script.sdk_version) if script.sdk_version else "unknown",
+                    ended(script),
+                    format_seconds(script.duration_seconds),
+                    format_seconds(script.wasted_seconds),
+                    f"{script.calls_total:,}",
+                    NO_VALUE if script.printed_cost_usd is None else format_money(script.printed_cost_usd),
+                    NO_VALUE if script.server_cost_usd is None else format_money(script.server_cost_usd),
+                ]
+            )
+        )
+    return folded("The scripts", "\n".join(lines))
+
+
 def _not_tested(group: NotTested) -> str:
     names = ", ".join(code(view.cell.id) for view in group.cells[:50])
     more = f" and {len(group.cells) - 50} more" if len(group.cells) > 50 else ""
@@ -162,12 +226,11 @@ def _table(grid: Grid) -> str:
     if grid.group:
         lines += [", ".join(f"**{prose(axis)}** {code(value)}" for axis, value in grid.group.items()), ""]
     corner = " / ".join(prose(axis) for axis in (grid.row_axis, grid.column_axis) if axis)
-    lines.append(_line([corner, *(code(column) if column else "" for column in grid.columns)]))
-    lines.append(_line(["---"] * (len(grid.columns) + 1)))
-    lines += [
-        _line([code(row.label) if row.label else "", *("<br>".join(map(_slot, slot)) for slot in row.slots)])
-        for row in grid.rows
-    ]
+    lines.append(table_line([corner, *(code(column) if column else "" for column in grid.columns)]))
+    lines.append(table_line(["---"] * (len(grid.columns) + 1)))
+    for row in grid.rows:
+        slots = ["<br>".join(map(_slot, slot)) for slot in row.slots]
+        lines.append(table_line([code(row.label) if row.label else "", *slots]))
     return "\n".join(lines)
 
 
@@ -181,14 +244,16 @@ def _slot(view: CellView) -> str:
         return f"{MARKS[cell.outcome]} {words}"
     if view.repeated:
         return f"{MARKS[cell.outcome]} {words}<br>{view.repeated}"
-    return f"{MARKS[cell.outcome]} {words}<br>{format_seconds(cell.duration_seconds)} · {view.cost}"
+    wasted = wasted_words(view.cell)
+    lost = f"<br>{wasted}" if wasted else ""
+    return f"{MARKS[cell.outcome]} {words}<br>{format_seconds(cell.duration_seconds)} · {view.cost}{lost}"
 
 
 def _tested(view: View) -> str:
     run, engine = view.run, view.run.engine
-    images = [_line(["cell", "image", "digest", "size", "platform", "server"]), _line(["---"] * 6)]
+    images = [table_line(["cell", "image", "digest", "size", "platform", "server"]), table_line(["---"] * 6)]
     images += [
-        _line(
+        table_line(
             [
                 code(cell.id),
                 code(cell.image.reference),
@@ -217,13 +282,14 @@ def _tested(view: View) -> str:
         ),
     ]
     listed = "\n".join(f"- {name}: {value}" for name, value in facts if value)
-    return _folded("What was tested", "\n".join(images) + "\n\n" + listed)
+    return folded("What was tested", "\n".join(images) + "\n\n" + listed)
 
 
-def _folded(title: str, body: str) -> str:
+def folded(title: str, body: str) -> str:
     """``title`` is ours: nothing from outside may stand in a summary, where Markdown is not read."""
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-def _line(columns: list[str]) -> str:
+def table_line(columns: list[str]) -> str:
+    """A row of a table; the columns are Markdown already."""
     return f"| {' | '.join(columns)} |"

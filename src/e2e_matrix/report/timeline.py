@@ -12,9 +12,12 @@ from dataclasses import dataclass
 
 from e2e_matrix.failures import Outcome
 from e2e_matrix.results import Attempt, Cell
+from e2e_matrix.script_words import own_parts, own_seconds
 from e2e_matrix.text import format_seconds
 
-PHASES = ("pull", "boot", "checks", "init", "conversation", "removal")
+PHASES = ("pull", "boot", "checks", "init", "conversation", "script", "removal")
+# Of an attempt: what is shorter is not seen in its bar.
+_UNSEEN = 0.005
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _MOST_TICKS = 7
 
@@ -95,27 +98,41 @@ class PhasePanel:
 
 
 def segments(attempt: Attempt, whole: float) -> list[Segment]:
-    """An attempt's phases in per cent of ``whole`` seconds; neighbouring steps of one phase become one."""
-    stretches: list[tuple[str, float, float]] = []
-    for step in attempt.steps:
-        end = step.start_seconds + step.duration_seconds
-        if stretches and stretches[-1][0] == step.phase:
-            stretches[-1] = (step.phase, stretches[-1][1], end)
-        else:
-            stretches.append((step.phase, step.start_seconds, end))
-    if not attempt.steps:
-        at = 0.0
-        for phase in PHASES:
-            spent = _spent(attempt, phase)
-            if spent:
-                stretches.append((phase, at, at + spent))
-                at += spent
+    """An attempt's phases in per cent of ``whole`` seconds, none over another.
+
+    Neighbouring steps of one phase become one. A step lies beneath those within it, as a script beneath the
+    boots and stops of its servers.
+    """
+    stretches = _stretches(attempt)
     whole = whole or 1.0
     return [
         Segment(phase, _percent(start, whole), _percent(min(end, whole) - start, whole), end - start)
         for phase, start, end in stretches
         if start < whole
     ]
+
+
+def _stretches(attempt: Attempt) -> list[tuple[str, float, float]]:
+    unseen = attempt.duration_seconds * _UNSEEN
+    parts: list[tuple[str, float, float]] = []
+    for step in attempt.steps:
+        own = own_parts(step, attempt.steps)
+        seen = own if len(own) == 1 else [part for part in own if part[1] - part[0] > unseen]
+        parts += [(step.phase, start, end) for start, end in seen]
+    found: list[tuple[str, float, float]] = []
+    for phase, start, end in sorted(parts, key=lambda part: part[1]):
+        if found and found[-1][0] == phase:
+            found[-1] = (phase, found[-1][1], end)
+        else:
+            found.append((phase, start, end))
+    if not attempt.steps:
+        at = 0.0
+        for phase in PHASES:
+            spent = _spent(attempt, phase)
+            if spent:
+                found.append((phase, at, at + spent))
+                at += spent
+    return found
 
 
 def timeline(cells: Sequence[tuple[Cell, str]], run_seconds: float, workers: int) -> Timeline:
@@ -177,6 +194,8 @@ def phase_panels(cells: Iterable[tuple[Cell, str]]) -> list[PhasePanel]:
 
 def _spent(attempt: Attempt, phase: str) -> float | None:
     """What results.json says, else the sum of the phase's steps; None where the attempt did not get there."""
+    if phase == "script":
+        return own_seconds(attempt)
     told: float | None = getattr(attempt.phases, phase, None)
     steps = [step.duration_seconds for step in attempt.steps if step.phase == phase]
     return told if told is not None else sum(steps) if steps else None

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 
 from e2e_matrix.advice import for_run, program_of, words_of
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
-from e2e_matrix.report.timeline import PhasePanel, Timeline, phase_panels, timeline
-from e2e_matrix.results import Attempt, Cell, Results, Run, Step
+from e2e_matrix.report.timeline import PHASES, PhasePanel, Timeline, phase_panels, timeline
+from e2e_matrix.results import Attempt, Cell, Results, Run, ScriptRun, Step
+from e2e_matrix.script_words import detail_beside, held_conversation, notes, remarks, script_of
 from e2e_matrix.text import format_bytes, format_money, format_seconds
 
 _SPREAD = ("min", "median", "max")
+# No axis may be called so: it stands for the cell's scenario where a run has several.
+_SCENARIO = "scenario"
 
 
 @dataclass(frozen=True)
@@ -86,16 +89,29 @@ class CellView:
     @property
     def cost(self) -> str:
         """What the cell cost; one that never came to talk to a model has none, which is not unknown."""
-        if self.cell.cost_usd is None and not any(step.phase == "conversation" for step in self.cell.steps):
+        if self.cell.cost_usd is None and not held_conversation(self.cell):
             return "no conversation"
         return format_money(self.cell.cost_usd) if self.cell.cost_usd is not None else "cost unknown"
 
     @property
     def last(self) -> Attempt | None:
         """The attempt that counts."""
-        attempts = self.cell.attempts
-        counts = next((one for one in attempts if one.number == self.cell.attempt), None)
-        return counts or (attempts[-1] if attempts else None)
+        return self.cell.counted_attempt
+
+    @property
+    def script(self) -> ScriptRun | None:
+        """What the example script did, in the attempt that counts."""
+        return script_of(self.cell)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know about the script, beside what it came to."""
+        return remarks(self.script) if self.script else []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about a script that passed."""
+        return notes(self.script) if self.script else []
 
 
 def left_out(attempt: Attempt | None) -> str | None:
@@ -128,6 +144,7 @@ class Broken:
     got: str | None
     detail: str | None
     log: str | None
+    output: str | None  # of the script
 
 
 @dataclass(frozen=True)
@@ -148,7 +165,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """The first two axes; ``group`` names one point of the further ones. An empty slot was not planned."""
+    """The first two axes; ``group`` names one point of the further ones. An empty slot was not planned.
+
+    Where a run has several scenarios they are the first axis.
+    """
 
     group: dict[str, str]
     row_axis: str
@@ -176,12 +196,15 @@ class View:
     broken: list[Broken]
     flaky: list[CellView]
     retried: list[CellView]
+    remarkable: list[CellView]
     not_tested: list[NotTested]
     grids: list[Grid]
     timeline: Timeline
     panels: list[PhasePanel]
     cells: list[CellView]
     scenarios: list[str] = field(default_factory=list)
+    phases: list[str] = field(default_factory=list)
+    scripts: list[CellView] = field(default_factory=list)
 
     @property
     def model(self) -> str:
@@ -205,6 +228,7 @@ def build(results: Results) -> View:
     ]
     anchored = [(view.cell, view.anchor) for view in cells]
     # What is wrong with the product comes before what is wrong with the machine.
+    scripts = [view for view in cells if view.script]
     broken = sorted((view for view in cells if view.broken), key=lambda view: BROKEN.index(view.cell.outcome))
     return View(
         run=run,
@@ -213,12 +237,15 @@ def build(results: Results) -> View:
         broken=[_broken(view, run) for view in broken],
         flaky=[view for view in cells if view.flaky],
         retried=[view for view in cells if view.retried],
+        remarkable=[view for view in scripts if view.notes and not view.broken],
         not_tested=_not_tested(cells, run),
         grids=_grids(run, cells),
         timeline=timeline(anchored, run.duration_seconds, run.workers),
         panels=phase_panels(anchored),
         cells=cells,
         scenarios=list(dict.fromkeys(cell.scenario for cell in results.cells)),
+        phases=[phase for phase in PHASES if phase != "script" or scripts],
+        scripts=scripts,
     )
 
 
@@ -279,6 +306,7 @@ def _broken(view: CellView, run: Run) -> Broken:
         (step.message if step else None) or cell.message or (policy.what if policy else "no message was left")
     )
     log = view.last.log_excerpt if view.last else None
+    output = view.script.output_excerpt if view.script else None
     detail = step.detail if step else None
     return Broken(
         view=view,
@@ -289,8 +317,9 @@ def _broken(view: CellView, run: Run) -> Broken:
         do=for_run(policy.do, run) if policy else None,
         expected=step.expected if step else None,
         got=step.got if step else None,
-        detail=detail if detail != log else None,
+        detail=detail_beside(detail, output) if detail != log else None,
         log=log,
+        output=output,
     )
 
 
@@ -308,12 +337,13 @@ def _not_tested(cells: Sequence[CellView], run: Run) -> list[NotTested]:
 
 
 def _grids(run: Run, cells: Sequence[CellView]) -> list[Grid]:
-    names = list(run.axes)
+    several = len({view.cell.scenario for view in cells}) > 1
+    names = [*([_SCENARIO] if several else []), *run.axes]
     row_axis, column_axis = [*names[:2], "", ""][:2]
     further = names[2:]
     groups: dict[tuple[str, ...], list[CellView]] = {}
     for view in cells:
-        groups.setdefault(tuple(view.cell.axes.get(axis, "") for axis in further), []).append(view)
+        groups.setdefault(tuple(_value(view, axis) for axis in further), []).append(view)
     rows, columns = _values(run, cells, row_axis), _values(run, cells, column_axis)
     return [
         Grid(
@@ -330,16 +360,19 @@ def _grids(run: Run, cells: Sequence[CellView]) -> list[Grid]:
     ]
 
 
+def _value(view: CellView, axis: str) -> str:
+    """The cell's value of an axis; "" where it has no such axis."""
+    return view.cell.scenario if axis == _SCENARIO else view.cell.axes.get(axis, "")
+
+
 def _values(run: Run, cells: Sequence[CellView], axis: str) -> list[str]:
-    """The axis's values in their order, then what `include` added; "" where a cell has no such axis."""
-    used = dict.fromkeys(view.cell.axes.get(axis, "") for view in cells)
+    """The axis's values in their order, then what `include` added."""
+    used = dict.fromkeys(_value(view, axis) for view in cells)
     return [*run.axes.get(axis, []), *(value for value in used if value not in run.axes.get(axis, []))]
 
 
 def _slot(cells: Sequence[CellView], point: dict[str, str]) -> list[CellView]:
-    return [
-        view for view in cells if all(view.cell.axes.get(axis, "") == value for axis, value in point.items())
-    ]
+    return [view for view in cells if all(_value(view, axis) == value for axis, value in point.items())]
 
 
 def _anchors(cells: Sequence[Cell]) -> list[str]:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from rich.console import Group, RenderableType
@@ -17,6 +17,7 @@ from rich.text import Text
 from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Outcome
 from e2e_matrix.results import Attempt, Cell, Results, Step
+from e2e_matrix.script_words import wasted_words
 from e2e_matrix.terminal.screen import STYLES, Screen, harmless, outcome_words
 from e2e_matrix.terminal.summary import failing_steps, show_summary, total_cost
 from e2e_matrix.text import format_bytes, format_money, format_seconds, one_line
@@ -31,11 +32,13 @@ class _Row:
     cell: str
     started: float | None = None  # monotonic
     attempt: int = 1
+    titles: list[tuple[str, str]] = field(default_factory=list)  # of the steps that run, the innermost last
     title: str = ""
     pull: PullProgress | None = None
     troubled: bool = False  # a step failed, and the cell still runs
     outcome: Outcome | None = None
     message: str = ""
+    wasted: str = ""
     seconds: float | None = None
     cost: Decimal | None = None
 
@@ -93,13 +96,18 @@ class LiveProgress:
     @harmless
     def step_started(self, cell: str, step: str, title: str) -> None:
         with self._lock:
-            self._row(cell).title = one_line(title)
+            row = self._row(cell)
+            row.title = one_line(title)
+            row.titles.append((step, row.title))
 
     @harmless
     def step_finished(self, cell: str, step: Step) -> None:
         with self._lock:
             row = self._row(cell)
             row.pull = None
+            row.titles = [running for running in row.titles if running[0] != step.name]
+            if row.titles:  # a script goes on when its server has booted
+                row.title = row.titles[-1][1]
             row.troubled |= step.outcome in (Outcome.FAILED, Outcome.ERROR)
             row.cost = _cost_in(step) or row.cost
 
@@ -118,6 +126,7 @@ class LiveProgress:
             row.outcome, row.cost = cell.outcome, cell.cost_usd
             row.seconds = cell.duration_seconds if cell.attempts else None
             row.message = one_line((step.message if step else None) or cell.message or "")
+            row.wasted = wasted_words(cell)
 
     @harmless
     def run_finished(self, results: Results, folder: str) -> None:
@@ -164,6 +173,8 @@ class LiveProgress:
             mark, what = self._screen.mark(row.outcome), Text(outcome_words(row.outcome), STYLES[row.outcome])
             if row.message and row.outcome is not Outcome.PASSED:
                 what.append(f": {row.message}")
+            if row.wasted:
+                what.append(f", {row.wasted}", "yellow")
         elif row.started is None:
             mark, what = self._screen.mark(Outcome.NOT_RUN), Text("waiting", "dim")
         else:

@@ -10,6 +10,7 @@ from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Outcome
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, Cell, Results, Step
+from e2e_matrix.script_words import wasted_words
 from e2e_matrix.terminal.screen import STYLES, Screen, harmless, outcome_words
 from e2e_matrix.terminal.summary import show_summary, show_verdict
 from e2e_matrix.text import format_bytes, format_money, format_seconds, one_line
@@ -93,6 +94,8 @@ class PlainProgress:
             words[0] += f" in {format_seconds(cell.duration_seconds)}"
         if cell.cost_usd is not None:
             words.append(format_money(cell.cost_usd))
+        if wasted := wasted_words(cell):
+            words.append(wasted)
         if cell.outcome is not Outcome.PASSED and cell.message and not cell.steps:
             words.append(one_line(cell.message, 300))
         self._say(cell.id, f"{', '.join(words)} [{done}/{self._cells}]", cell.outcome)

@@ -15,11 +15,13 @@ from rich.text import Text
 from e2e_matrix.advice import for_run
 from e2e_matrix.failures import POLICIES, Outcome
 from e2e_matrix.results import Cell, Results, Run, Step
+from e2e_matrix.script_words import counted, described, detail_beside, own_seconds, remarks, script_of
 from e2e_matrix.summary import WORST_FIRST
 from e2e_matrix.terminal.screen import STYLES, Screen, outcome_words
 from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
 
-_PHASES = ("pull", "boot", "init", "conversation", "removal", "total")
+# As results.json calls them, and where there is little room.
+_PHASES = {"pull": "pull", "boot": "boot", "init": "init", "conversation": "talk", "removal": "stop"}
 _NAMES_SHOWN = 8
 _DETAIL_LINES = 6
 _INDENT = 11
@@ -32,6 +34,7 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     cells = sorted(results.cells, key=lambda cell: WORST_FIRST.index(cell.outcome))
     screen.line("")
     _show_cells(screen, cells)
+    _show_scripts(screen, cells)
     for group in _groups(cells):
         screen.line("")
         _show_failure(screen, group, results.run, folder)
@@ -40,11 +43,11 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     run = results.run
     cost = format_money(run.totals.cost_usd)
     if run.totals.cost_unknown_cells:
-        cost += f" (unknown for {_count(run.totals.cost_unknown_cells, 'cell')})"
+        cost += f" (unknown for {counted(run.totals.cost_unknown_cells, 'cell')})"
     kind = "a replay: nothing was paid" if run.llm.kind == "replay" else run.llm.kind
     model = f"{one_line(run.llm.model, 80)} ({kind})"
     _show_field(screen, "tested", one_line(run.subject, 300), whole=True)
-    _show_field(screen, "took", f"{format_seconds(run.duration_seconds)}, {_count(run.workers, 'worker')}")
+    _show_field(screen, "took", f"{format_seconds(run.duration_seconds)}, {counted(run.workers, 'worker')}")
     _show_field(screen, "cost", f"{cost}, {model}")
     for label, name in zip(("report", "", ""), _FILES, strict=True):
         _show_field(screen, label, one_line(str(Path(folder) / name), 1000), whole=True)
@@ -62,7 +65,8 @@ def _show_cells(screen: Screen, cells: Sequence[Cell]) -> None:
     # Only ids may be folded: in a table squeezed further numbers lose digits, and a list says it better.
     longest = max((cell_len(one_line(cell.id, 100)) for cell in cells), default=0)
     unbounded = screen.console.options.update(width=10_000)
-    for table in (_table(screen, cells, roomy=True), _table(screen, cells, roomy=False)):
+    scripts = any(script_of(cell) for cell in cells)
+    for table in (_table(screen, cells, scripts, roomy=True), _table(screen, cells, scripts, roomy=False)):
         natural = Measurement.get(screen.console, unbounded, table).maximum
         room_for_ids = screen.width - natural + longest
         if room_for_ids >= min(longest, _SHORTEST_ID):
@@ -70,29 +74,34 @@ def _show_cells(screen: Screen, cells: Sequence[Cell]) -> None:
             screen.console.print(table)
             return
     for cell in cells:
-        *phases, total = _seconds(cell)
+        *phases, total = _seconds(cell, scripts)
         words = [outcome_words(cell.outcome) + _marks(cell), f"{total} s", _cost(cell), _kind(cell)]
         screen.line(screen.mark(cell.outcome), f" {one_line(cell.id, 100)}")
         screen.line("  ", ", ".join(words))
         if cell.attempts:
-            screen.line(
-                "  ", ", ".join(f"{name} {text}" for name, text in zip(_PHASES, phases, strict=False))
-            )
+            named = zip(_columns(scripts, roomy=True), phases, strict=False)
+            screen.line("  ", ", ".join(f"{name} {text}" for name, text in named))
 
 
-def _table(screen: Screen, cells: Sequence[Cell], roomy: bool) -> Table:
+def _columns(scripts: bool, roomy: bool) -> list[str]:
+    phases = list(_PHASES if roomy else _PHASES.values())
+    return [*phases[:-1], *(["script"] if scripts else []), phases[-1], "total"]
+
+
+def _table(screen: Screen, cells: Sequence[Cell], scripts: bool, roomy: bool) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1 if roomy else 0, 0, 0),
         pad_edge=False,
         show_edge=False,
         header_style="bold",
-        caption="seconds; a dash: not reached",
+        caption="seconds; a dash: not reached"
+        + ("; script: without the boot and stop of its servers" if scripts else ""),
         caption_justify="left",
     )
     table.add_column("cell", overflow="fold")
     table.add_column("outcome", no_wrap=True)
-    for phase in _PHASES if roomy else ("pull", "boot", "init", "talk", "stop", "total"):
+    for phase in _columns(scripts, roomy):
         table.add_column(phase, justify="right", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
     table.add_column("run as", no_wrap=True)
@@ -105,7 +114,7 @@ def _table(screen: Screen, cells: Sequence[Cell], roomy: bool) -> Table:
                 (outcome_words(cell.outcome), STYLES[cell.outcome]),
                 _marks(cell),
             ),
-            *(Text(text) for text in _seconds(cell)),
+            *(Text(text) for text in _seconds(cell, scripts)),
             Text(_cost(cell)),
             Text(_kind(cell)),
         )
@@ -127,16 +136,19 @@ def _ordinal(cell: Cell) -> str:
     return f"attempt {cell.attempt or len(cell.attempts)}"
 
 
-def _seconds(cell: Cell) -> list[str]:
-    """In the order of _PHASES, without the unit."""
-    phases = cell.phases
-    total = cell.duration_seconds if cell.attempts else None
-    values = (phases.pull, phases.boot, phases.init, phases.conversation, phases.removal, total)
+def _seconds(cell: Cell, scripts: bool) -> list[str]:
+    """In the order of _columns, without the unit."""
+    *before, removal = (getattr(cell.phases, phase) for phase in _PHASES)
+    counts = cell.counted_attempt
+    script = [own_seconds(counts) if counts else None] if scripts else []
+    values = [*before, *script, removal, cell.duration_seconds if counts else None]
     return [NO_VALUE if value is None else f"{value:.{2 if value < 9.995 else 1}f}" for value in values]
 
 
 def _cost(cell: Cell) -> str:
-    spent = cell.cost_usd is not None or cell.phases.conversation is not None
+    script = script_of(cell)
+    talked = cell.phases.conversation is not None or bool(script and script.conversations)
+    spent = cell.cost_usd is not None or talked
     return format_money(cell.cost_usd) if spent else NO_VALUE
 
 
@@ -144,6 +156,18 @@ def _kind(cell: Cell) -> str:
     if cell.outcome is Outcome.UNSUPPORTED:
         return NO_VALUE
     return "emulated" if cell.emulated else "native"
+
+
+def _show_scripts(screen: Screen, cells: Sequence[Cell]) -> None:
+    """A line for each script, and one for each thing that a person should know about it."""
+    told = [(cell, script) for cell in cells if (script := script_of(cell))]
+    if told:
+        screen.line("")
+    for cell, script in told:
+        words = f"{one_line(cell.id, 100)}: {one_line(described(script), 300)}"
+        screen.line(screen.mark(cell.outcome), " ", words)
+        for remark in remarks(script):
+            screen.line("  ", (one_line(remark, 300), "yellow"))
 
 
 def _groups(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
@@ -177,16 +201,24 @@ def _show_failure(screen: Screen, group: Sequence[Cell], run: Run, folder: str) 
         _show_field(screen, "expected", one_line(step.expected, 300))
     if step and step.got is not None:
         _show_field(screen, "got", one_line(step.got, 300))
-    if step and step.detail:
-        _show_field(screen, "detail", block(step.detail, 600, _DETAIL_LINES))
+    script = script_of(cell)
+    output = script.output_excerpt if script else None
+    if step and (detail := detail_beside(step.detail, output)):
+        _show_field(screen, "detail", block(detail, 600, _DETAIL_LINES))
+    if output:
+        _show_field(screen, "output", _end_of(output))
     for other in failing_steps(cell)[1:]:
         _show_field(screen, "also", one_line(f"{other.title}: {other.message or ''}", 300))
     if policy:
         _show_field(screen, "do", for_run(policy.do, run))
-    if cell.attempts and cell.outcome is not Outcome.UNSUPPORTED:
-        counts = next((one for one in cell.attempts if one.number == cell.attempt), cell.attempts[-1])
+    if (counts := cell.counted_attempt) and cell.outcome is not Outcome.UNSUPPORTED:
         where = one_line(str(Path(folder) / counts.folder), 1000)
         _show_field(screen, "files", where, whole=True)
+
+
+def _end_of(output: str) -> str:
+    """Its last lines; the others are in script.log."""
+    return block("\n".join(output.splitlines()[-_DETAIL_LINES:]), 1200, _DETAIL_LINES)
 
 
 def failing_steps(cell: Cell) -> list[Step]:
@@ -203,10 +235,6 @@ def _show_field(screen: Screen, label: str, value: str, whole: bool = False) -> 
             part.rstrip()
             screen.line((f"  {label:<{_INDENT - 2}}", "dim"), part)
             label = ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def total_cost(costs: Sequence[Decimal | None]) -> Decimal | None:

@@ -1,0 +1,225 @@
+"""What is different between two runs, or between two values of one axis within a run.
+
+Pure functions of results: nothing here reads a file or knows how it is shown. Times are put side by side and
+not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.results import Cell, Results, Run
+from e2e_matrix.script_words import counted, script_of
+
+# No axis of a matrix may be called so: it stands for the cell's scenario.
+SCENARIO = "scenario"
+_DECIDED = (Outcome.PASSED, Outcome.FAILED)
+
+
+class Change(StrEnum):
+    """What became of a cell, in the order in which it is read."""
+
+    NEWLY_FAILING = "newly failing"  # it fails, and did not fail before, or was not there
+    FIXED = "fixed"
+    STILL_FAILING = "still failing"
+    UNDECIDED = "not comparable"  # one of the two has no verdict
+    ONLY_BASELINE = "only in the baseline"
+    ONLY_CANDIDATE = "only in the candidate"
+    SAME = "same"  # both passed
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One cell in both; ``name`` is what both have in common. None: there is no such cell."""
+
+    name: str
+    baseline: Cell | None
+    candidate: Cell | None
+
+    @property
+    def change(self) -> Change:
+        before, after = self.baseline, self.candidate
+        if after is None:
+            return Change.ONLY_BASELINE
+        if after.outcome is Outcome.FAILED:
+            again = before is not None and before.outcome is Outcome.FAILED
+            return Change.STILL_FAILING if again else Change.NEWLY_FAILING
+        if before is None:
+            return Change.ONLY_CANDIDATE
+        if before.outcome not in _DECIDED or after.outcome not in _DECIDED:
+            return Change.UNDECIDED
+        return Change.FIXED if before.outcome is Outcome.FAILED else Change.SAME
+
+    @property
+    def same_image(self) -> bool | None:
+        """Whether both ran on the same digest; None where nobody knows, or there are no two."""
+        digests = [cell.image.digest for cell in (self.baseline, self.candidate) if cell]
+        return digests[0] == digests[1] if len(digests) == 2 and all(digests) else None
+
+    @property
+    def same_script(self) -> bool | None:
+        """Whether both ran the same script, byte for byte; None where that is not known."""
+        scripts = [script_of(cell) for cell in (self.baseline, self.candidate) if cell]
+        hashes = [script.sha256 for script in scripts if script and script.sha256]
+        return hashes[0] == hashes[1] if len(hashes) == 2 else None
+
+    @property
+    def alike(self) -> bool:
+        """Whether their times may be compared: both native or both emulated."""
+        return not (self.baseline and self.candidate) or self.baseline.emulated is self.candidate.emulated
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``baseline`` and ``candidate``: what the two are called. One run where an axis is compared."""
+
+    baseline: str
+    candidate: str
+    baseline_run: Run
+    candidate_run: Run
+    axis: str | None
+    pairs: list[Pair]
+
+    def of(self, change: Change) -> list[Pair]:
+        return [pair for pair in self.pairs if pair.change is change]
+
+    @property
+    def verdict(self) -> str:
+        """Such as ``fixed: 6 cells; newly failing: none``."""
+        always = (Change.FIXED, Change.NEWLY_FAILING)
+        counts = {change: len(self.of(change)) for change in dict.fromkeys([*always, *Change])}
+        return "; ".join(
+            f"{change}: {counted(number, 'cell') if number else 'none'}"
+            for change, number in counts.items()
+            if number or change in always
+        )
+
+    @property
+    def outcome(self) -> Outcome:
+        """Passed where all that both have is good now, failed where something newly fails, else error."""
+        if self.of(Change.NEWLY_FAILING):
+            return Outcome.FAILED
+        good = sum(len(self.of(change)) for change in (Change.FIXED, Change.SAME))
+        return Outcome.PASSED if good and good == len(self._both) else Outcome.ERROR
+
+    @property
+    def images(self) -> str:
+        """On what the two ran, in one line with names of cells; ``same_images``: whether it is good news."""
+        both, cells = self._both, counted(len(self._both), "cell")
+        others = [pair.name for pair in both if pair.same_image is False]
+        unknown = sum(pair.same_image is None for pair in both)
+        if not both:
+            return "no cell is in both"
+        if others:
+            names = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+            return f"not the same images: {len(others)} of {cells} ran on another: {names}"
+        if unknown:
+            return f"of {unknown} of {cells} it is not known whether the image is the same"
+        return f"the same images in {cells}"
+
+    @property
+    def same_images(self) -> bool:
+        return bool(self._both) and all(pair.same_image for pair in self._both)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the two less comparable than they look."""
+        found = []
+        unchanged = [pair for pair in self._both if pair.same_script]
+        if unchanged and self.axis:
+            found.append(f"the script is the same, byte for byte, in {counted(len(unchanged), 'cell')}")
+        if mixed := [pair for pair in self._both if not pair.alike]:
+            cells = counted(len(mixed), "cell")
+            found.append(f"{cells} ran native once and emulated once: their times cannot be compared")
+        models = [f"{run.llm.model} ({run.llm.kind})" for run in (self.baseline_run, self.candidate_run)]
+        if models[0] != models[1]:
+            found.append(f"not the same model: {models[0]}, then {models[1]}")
+        return found
+
+    @property
+    def _both(self) -> list[Pair]:
+        return [pair for pair in self.pairs if pair.baseline and pair.candidate]
+
+
+def compare_runs(baseline: Results, candidate: Results) -> Comparison:
+    """Two runs, cell by cell of the same id."""
+    before, after = ({cell.id: cell for cell in results.cells} for results in (baseline, candidate))
+    pairs = [Pair(name, before.get(name), after.get(name)) for name in {**before, **after}]
+    return Comparison(baseline.run.id, candidate.run.id, baseline.run, candidate.run, None, _in_order(pairs))
+
+
+def compare_axis(
+    results: Results, axis: str, baseline: str | None = None, candidate: str | None = None
+) -> Comparison:
+    """Two values of one axis, cell by cell that has all else in common; of an axis with two, those.
+
+    Raises BadInput where there is no such axis or value, or more than two and none is named.
+    """
+    before, after = _values(results, axis, baseline, candidate)
+    several = axis != SCENARIO and len({cell.scenario for cell in results.cells}) > 1
+    sides: dict[str, dict[tuple[str, ...], Cell]] = {before: {}, after: {}}
+    for cell in results.cells:
+        others = [value for name, value in cell.axes.items() if name != axis]
+        point = (*others, *([cell.scenario] if several else []))
+        if (value := _value(cell, axis)) in sides:
+            sides[value][point] = cell
+    pairs = [
+        Pair("-".join(point) or "all", sides[before].get(point), sides[after].get(point))
+        for point in {**sides[before], **sides[after]}
+    ]
+    return Comparison(f"{axis} {before}", f"{axis} {after}", results.run, results.run, axis, _in_order(pairs))
+
+
+def first_message(cell: Cell) -> str | None:
+    """Of the first step that broke, else the cell's own; hostile. None for a cell that passed."""
+    if cell.outcome is Outcome.PASSED:
+        return None
+    broken = (step.message for step in cell.steps if step.outcome in BROKEN and step.message)
+    return next(broken, cell.message)
+
+
+def time_of(cell: Cell) -> float | None:
+    """Seconds: of the script, else of the attempt that counts without its pull; None where none ran."""
+    attempt, script = cell.counted_attempt, script_of(cell)
+    if script and script.duration_seconds is not None:
+        return script.duration_seconds
+    return max(attempt.duration_seconds - (attempt.phases.pull or 0.0), 0.0) if attempt else None
+
+
+def _values(results: Results, axis: str, baseline: str | None, candidate: str | None) -> tuple[str, str]:
+    used = list(dict.fromkeys(value for cell in results.cells if (value := _value(cell, axis)) is not None))
+    if not used:
+        hint = f"The axes are {', '.join([*results.run.axes, SCENARIO])}."
+        raise BadInput([Problem("--axis", 0, 0, f"{results.run.id} has no axis {axis!r}", hint)])
+    there = f"The values are {', '.join(used)}."
+    wrong = [
+        Problem(option, 0, 0, f"{value!r} is no value of the axis {axis!r}", there)
+        for option, value in (("--baseline", baseline), ("--candidate", candidate))
+        if value is not None and value not in used
+    ]
+    if not wrong and (baseline is None or candidate is None):
+        left = [value for value in used if value not in (baseline, candidate)]
+        if len(left) != (baseline is None) + (candidate is None):
+            what = f"the axis {axis!r} has {counted(len(used), 'value')}, and two are compared"
+            wrong = [Problem("--axis", 0, 0, what, f"Say --baseline and --candidate. {there}")]
+        else:
+            baseline = baseline if baseline is not None else left.pop(0)
+            candidate = candidate if candidate is not None else left.pop(0)
+    if not wrong and baseline == candidate:
+        wrong = [Problem("--candidate", 0, 0, f"is the baseline, {baseline!r}", there)]
+    if wrong or baseline is None or candidate is None:
+        raise BadInput(wrong)
+    return baseline, candidate
+
+
+def _value(cell: Cell, axis: str) -> str | None:
+    return cell.scenario if axis == SCENARIO else cell.axes.get(axis)
+
+
+def _in_order(pairs: Sequence[Pair]) -> list[Pair]:
+    order = list(Change)
+    return sorted(pairs, key=lambda pair: order.index(pair.change))

@@ -1,0 +1,208 @@
+"""A comparison for a pull-request comment and for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from e2e_matrix.compare import Change, Comparison, Pair, first_message, time_of
+from e2e_matrix.failures import Outcome
+from e2e_matrix.report.escape import code, excerpt, fence, prose
+from e2e_matrix.report.markdown import BUDGET_BYTES, MARKS, folded, table_line
+from e2e_matrix.report.view import command_for
+from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
+from e2e_matrix.script_words import ended, held_conversation, script_of
+from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
+
+_COLUMNS = ["cell", "change", "outcome", "ended", "time", "wasted", "API calls", "cost", "image"]
+# What is told in full: what is the same needs no words.
+_TOLD = (Change.NEWLY_FAILING, Change.FIXED, Change.STILL_FAILING, Change.UNDECIDED)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One side of a pair, in words; a dash where it has no such thing."""
+
+    outcome: str
+    ended: str = NO_VALUE
+    time: str = NO_VALUE
+    wasted: str = NO_VALUE
+    calls: str = NO_VALUE
+    cost: str = NO_VALUE
+
+
+def figures(cell: Cell | None) -> Figures:
+    if cell is None:
+        return Figures("not there")
+    script = script_of(cell)
+    flaky = ", flaky" if cell.flaky else ""
+    has_cost = cell.cost_usd is not None or held_conversation(cell)
+    return Figures(
+        outcome=cell.outcome.value.replace("_", " ") + flaky,
+        ended=ended(script) if script else NO_VALUE,
+        time=format_seconds(time_of(cell)),
+        wasted=format_seconds(script.wasted_seconds) if script else NO_VALUE,
+        calls=f"{script.calls_total:,}" if script else NO_VALUE,
+        cost=format_money(cell.cost_usd) if has_cost else NO_VALUE,
+    )
+
+
+def as_markdown(compared: Comparison, budget: int = BUDGET_BYTES) -> str:
+    """One comment of at most ``budget`` bytes: what does not fit is left out from the longest down."""
+    text = ""
+    for lines, told, table in ((40, 1000, True), (12, 40, True), (0, 40, True), (0, 0, True), (0, 0, False)):
+        text = _write(compared, lines, told, table)
+        if len(text.encode()) <= budget:
+            break
+    return text
+
+
+def as_json(compared: Comparison) -> str:
+    """Everything that the other formats show, and no more of the cells than that."""
+    told = {
+        "verdict": compared.verdict,
+        "baseline": _run_json(compared.baseline, compared.baseline_run),
+        "candidate": _run_json(compared.candidate, compared.candidate_run),
+        "axis": compared.axis,
+        "images": compared.images,
+        "warnings": compared.warnings,
+        "counts": {change.value: len(compared.of(change)) for change in Change},
+        "cells": [
+            {
+                "name": pair.name,
+                "change": pair.change.value,
+                "same_image": pair.same_image,
+                "same_script": pair.same_script,
+                "baseline": _cell_json(pair.baseline),
+                "candidate": _cell_json(pair.candidate),
+            }
+            for pair in compared.pairs
+        ],
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False)
+
+
+def _write(compared: Comparison, lines: int, told: int, table: bool) -> str:
+    parts = [_head(compared)]
+    if table and compared.pairs:
+        rows = [table_line(_COLUMNS), table_line(["---"] * len(_COLUMNS))]
+        parts.append("\n".join([*rows, *map(_row, compared.pairs)]))
+        parts.append("Time: of the script, else of the cell without its pull.")
+    worth = [pair for pair in compared.pairs if pair.change in _TOLD]
+    parts += [_told(compared, pair, lines) for pair in worth[:told]]
+    if len(worth) > told or not lines or not table:
+        parts.append("*Shortened to fit; `e2e-matrix compare` has everything.*")
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(compared: Comparison) -> str:
+    mark = MARKS[compared.outcome]
+    sides = [
+        f"- {word}: {code(name)}, {_of(run)}"
+        for word, name, run in (
+            ("baseline", compared.baseline, compared.baseline_run),
+            ("candidate", compared.candidate, compared.candidate_run),
+        )
+    ]
+    images = prose(compared.images, 600)
+    warn = MARKS[Outcome.ERROR]
+    lines = [*sides, f"- {images}" if compared.same_images else f"- {warn} **{images}**"]
+    lines += [f"- {warn} {prose(warning)}" for warning in compared.warnings]
+    return f"## {mark} {compared.verdict}\n\n" + "\n".join(lines)
+
+
+def _of(run: Run) -> str:
+    return f"of {code(one_line(run.subject))}, {run.started_at:%Y-%m-%d %H:%M} UTC, run {code(run.id)}"
+
+
+def _row(pair: Pair) -> str:
+    before, after = figures(pair.baseline), figures(pair.candidate)
+    image = {True: "same", False: "**another**", None: "unknown"}[pair.same_image]
+    values = [
+        _side_by_side(getattr(before, name), getattr(after, name))
+        for name in ("outcome", "ended", "time", "wasted", "calls", "cost")
+    ]
+    change = pair.change.value
+    return table_line(
+        [
+            code(pair.name),
+            f"**{change}**" if pair.change in _TOLD else change,
+            *values,
+            image if pair.baseline and pair.candidate else NO_VALUE,
+        ]
+    )
+
+
+def _side_by_side(before: str, after: str) -> str:
+    return after if before == after else f"{before} → {after}"
+
+
+def _told(compared: Comparison, pair: Pair, lines: int) -> str:
+    sides = [("baseline", pair.baseline), ("candidate", pair.candidate)]
+    said = [
+        f"{word + ':':<10} {block(first_message(cell) or figures(cell).outcome, 600, 6)}"
+        for word, cell in sides
+        if cell
+    ]
+    parts = [f"#### {code(pair.name)} {pair.change}", fence("\n".join(said))]
+    outputs = [(word, script) for word, cell in sides if cell and (script := script_of(cell))]
+    if lines and any(script.output_excerpt for _, script in outputs):
+        ends = "\n\n".join(_output(word, script, lines) for word, script in outputs)
+        parts.append(folded("The end of the script's output", ends))
+    again = [
+        one_line(command_for(run, cell.id), 1000)
+        for run, (_, cell) in zip((compared.baseline_run, compared.candidate_run), sides, strict=True)
+        if cell
+    ]
+    parts.append(folded("Run it again", fence("\n".join(dict.fromkeys(again)), "sh")))
+    return "\n\n".join(parts)
+
+
+def _output(word: str, script: ScriptRun, lines: int) -> str:
+    if not script.output_excerpt:
+        return f"{word.capitalize()}: {ended(script)}; its output is in its script.log."
+    return f"{word.capitalize()}:\n\n{fence(excerpt(script.output_excerpt, lines, 200))}"
+
+
+def _run_json(name: str, run: Run) -> dict[str, Any]:
+    return {
+        "name": name,
+        "run": run.id,
+        "subject": run.subject,
+        "started_at": run.started_at.isoformat(),
+        "verdict": run.verdict.value,
+        "model": run.llm.model,
+        "llm": run.llm.kind,
+    }
+
+
+def _cell_json(cell: Cell | None) -> dict[str, Any] | None:
+    if cell is None:
+        return None
+    script = script_of(cell)
+    return {
+        "id": cell.id,
+        "outcome": cell.outcome.value,
+        "flaky": cell.flaky,
+        "emulated": cell.emulated,
+        "digest": cell.image.digest,
+        "message": first_message(cell),
+        "time_seconds": time_of(cell),
+        "cost_usd": None if cell.cost_usd is None else plain_decimal(cell.cost_usd),
+        "script": None
+        if script is None
+        else script.model_dump(
+            mode="json",
+            include={
+                "revision",
+                "sha256",
+                "exit_code",
+                "signal",
+                "wasted_seconds",
+                "calls_total",
+                "calls_after_terminal",
+                "output_excerpt",
+            },
+        ),
+    }
