@@ -58,6 +58,7 @@ class Cause(StrEnum):
     LLM_UNAVAILABLE = "llm-unavailable"
     LLM_BUSY = "llm-busy"
     LLM_DENIED = "llm-denied"
+    SCRIPT_REFUSED = "script-refused"
     SCRIPT_ENVIRONMENT = "script-environment"
     LLM_REPLAY_DIFFERS = "llm-replay-differs"
     LLM_REFUSED = "llm-refused"
@@ -280,6 +281,11 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the model's provider refused the key or the model",
         "Check the key, the model's name, and that the key may use it.",
+    ),
+    Cause.SCRIPT_REFUSED: Policy(
+        _INFRA,
+        "there is no such script, or it is none for a matrix",
+        "The message says what it lacks or does: correct the scenario, or exclude the script.",
     ),
     Cause.SCRIPT_ENVIRONMENT: Policy(
         _INFRA,

@@ -331,6 +331,8 @@ class _Execution:
         number = next(self._numbers[planned.id])
         repetition.attempts.append(number)
         slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
+        # What a script may take is said of this cell alone, and so outweighs what is said of all.
+        limit = max(settings.timeout, planned.scenario_settings.get("timeout", 0)) * slowness
         folder = record.folder.attempt_folder(planned.id, number)
         endpoint = self._tools.llm.endpoint(
             planned.id, planned.scenario, planned.model, folder / CALL_JOURNAL
@@ -345,13 +347,13 @@ class _Execution:
             platform=planned.platform,
             emulated=cell.emulated,
             scenario=planned.scenario,
-            timeout_seconds=settings.timeout * slowness,
+            timeout_seconds=limit,
             slowness=slowness,
             step_timeouts=settings.step_timeouts,
             llm=endpoint,
             price=price_of(endpoint.model, settings.prices),
             owner=owner.current(),
-            deadline=owner.deadline_label(settings.timeout * slowness + DEADLINE_MARGIN),
+            deadline=owner.deadline_label(limit + DEADLINE_MARGIN),
             settings=planned.scenario_settings,
             axes=planned.axes,
             environment=planned.environment,

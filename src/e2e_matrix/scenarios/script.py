@@ -27,6 +27,7 @@ from e2e_matrix.script import checkout, sdk
 from e2e_matrix.script.broker import Booted, BootRequest, Broker
 from e2e_matrix.script.output import agree, read_cost
 from e2e_matrix.script.process import ScriptExit, ScriptProcess
+from e2e_matrix.script.scan import scan
 from e2e_matrix.script.scratch import Scratch
 from e2e_matrix.script.settings import ScriptSettings, is_release
 from e2e_matrix.script.surroundings import Surroundings
@@ -55,6 +56,7 @@ def run(session: Session) -> None:
     if not is_local(session.engine.info().address):
         message = "a script and its server share folders, and this engine is on another machine"
         raise CellFailure(Cause.ENGINE_REFUSED, f"{message}: run script scenarios beside the engine")
+    session.hide(*secrets_by_name(settings.environment))
     script, root = _find(session, settings)
     interpreter = _prepare(session, settings, root)
     with Scratch(session.say) as scratch:
@@ -72,12 +74,19 @@ def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
         try:
             exported = checkout.export(root, settings.at, cache_folder(), session.cancel, session.say)
         except ValueError as error:
-            message = f"there is no {settings.at} in {root}: {error}"
-            raise CellFailure(Cause.SCRIPT_FAILED, message) from error
-        script, root = exported / script.relative_to(root), exported
-    if not script.is_file():
-        at = f" at {settings.at}" if settings.at else ""
-        raise CellFailure(Cause.SCRIPT_FAILED, f"there is no script {settings.script}{at}")
+            message = f"{root} cannot be had at {settings.at}: {error}"
+            raise CellFailure(Cause.SCRIPT_REFUSED, message) from error
+        script, root = exported / script.resolve().relative_to(root), exported
+    at = f" at {settings.at}" if settings.at else ""
+    try:
+        source = script.read_text(errors="replace")
+    except OSError as error:
+        message = f"{settings.path}{at} cannot be read: {error.strerror}"
+        raise CellFailure(Cause.SCRIPT_REFUSED, message) from error
+    # Of the files of the work tree it was said when the matrix was read.
+    for finding in scan(source) if settings.at else ():
+        if finding.kind == "own-container" or (finding.kind == "stdin" and settings.stdin == "refuse"):
+            raise CellFailure(Cause.SCRIPT_REFUSED, f"{settings.path}:{finding.line}{at}: {finding}")
     return script, root
 
 
@@ -210,6 +219,10 @@ class _ScriptInCell:
             step.note(exit_code=ended.exit.code, requests=self._account.trace.total)
             if ended.exit.left_behind:
                 step.note(left_behind=ended.exit.left_behind)
+            if unused := session.llm.unused():
+                step.note(recorded_calls_not_asked_for=unused)
+            if difference := session.llm.difference():
+                raise difference.failure()
             if ended.exit.code != expected:
                 cause, message = self._account.blame(ended.how, self._broker.failures)
                 raise CellFailure(
