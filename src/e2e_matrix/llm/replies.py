@@ -163,4 +163,4 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 def _bounded(output: str) -> str:
     """Its last lines."""
-    return "\n".join(output[-_OUTPUT_CHARACTERS:].splitlines()[-_OUTPUT_LINES:])
+    return "\n".join(output[-_OUTPUT_CHARACTERS:].split("\n")[-_OUTPUT_LINES:])
