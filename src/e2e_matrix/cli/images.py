@@ -6,6 +6,7 @@ from contextlib import nullcontext, suppress
 
 import click
 
+from e2e_matrix.cache import cache_folder
 from e2e_matrix.local import contract, images, push
 from e2e_matrix.local.registry_server import LocalRegistry
 
@@ -80,4 +81,4 @@ def list_images() -> None:
         )
     if not result.images:
         click.echo("none is built: `e2e-matrix images build`", err=True)
-    click.echo(f"cache: {images.cache_folder()}", err=True)
+    click.echo(f"cache: {cache_folder()}", err=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e_matrix.cache import cache_folder
 from e2e_matrix.local import images, oci, push, recipe
 from e2e_matrix.local.images import Image
 from e2e_matrix.local.oci import BlobStore, Document, Entry, Layer, directory
@@ -79,7 +80,7 @@ def build(
             "container": container,
         }
     )[:40]
-    with images.locked((cache or images.cache_folder()) / "images", say):
+    with images.locked((cache or cache_folder()) / "images", say):
         layer = local.blobs.write_layer(entries)
     settings = container.settings(sha, f"contract-{plan.server.version}", {})
     made = tuple(_image(arch, settings, base, layer) for arch, base in bases.items())

@@ -15,7 +15,6 @@ A layer is kept under the hash of what it is made of, in ``$XDG_CACHE_HOME/e2e-m
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from e2e_matrix.cache import cache_folder
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.local import oci, recipe, server_site
 from e2e_matrix.local.layers import LayerCache, Stack
@@ -84,12 +84,6 @@ class BuildResult:
         for variant, index in self.indexes.items():
             tags |= {f"{name}-{variant}": index for name in (*names, "latest")}
         return tags
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/e2e-matrix``, by default ~/.cache/e2e-matrix (XDG Base Directory Specification)."""
-    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (configured if configured.is_absolute() else Path.home() / ".cache") / "e2e-matrix"
 
 
 def build(

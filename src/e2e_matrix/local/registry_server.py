@@ -20,12 +20,12 @@ from typing import Protocol
 import httpx
 
 from e2e_matrix import owner
+from e2e_matrix.cache import cache_folder
 from e2e_matrix.engine import docker_connection, docker_pull
 from e2e_matrix.engine.base import LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN
 from e2e_matrix.engine.docker_connection import Clients
 from e2e_matrix.engine.platforms import architecture
 from e2e_matrix.errors import CellFailure, EngineUnavailable, InfrastructureError
-from e2e_matrix.local.images import cache_folder
 from e2e_matrix.local.packages import install_command
 
 Say = Callable[[str], None]

@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e_matrix.cache import cache_folder
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.local import recipe
-from e2e_matrix.local.images import cache_folder
 from e2e_matrix.script import uv
 from e2e_matrix.script.shared import Note, locked
 from e2e_matrix.script.workspace import LOCK, Workspace
