@@ -9,6 +9,7 @@ import click
 
 from e2e_matrix import clean, store
 from e2e_matrix.engine.docker import DockerEngine
+from e2e_matrix.script import scratch
 
 
 @click.command()
@@ -22,7 +23,7 @@ from e2e_matrix.engine.docker import DockerEngine
     help="Where runs have their folders: half-written files go.",
 )
 def command(everything: bool, dry_run: bool, reports: Path) -> None:
-    """Remove what ended runs left behind: containers, and the images of probes.
+    """Remove what ended runs left behind: containers, the images of probes, and folders of scripts.
 
     They are found by their labels: those whose owner is dead or, where that cannot be known, whose deadline
     has passed. Nothing else is touched. `run` does the same before it starts.
@@ -32,5 +33,10 @@ def command(everything: bool, dry_run: bool, reports: Path) -> None:
     halves = store.sweep(reports, dry_run)
     for path in halves:
         click.echo(f"{'would remove' if dry_run else 'removed'} {path} (half written, and abandoned)")
-    if not names and not halves:
+    swept: list[str] = []
+    if not dry_run:  # nobody but us can tell whose they are, and they hold nothing that is worth a look
+        scratch.sweep(swept.append)
+    for line in swept:
+        click.echo(line)
+    if not names and not halves and not swept:
         click.echo("nothing to remove")

@@ -312,7 +312,7 @@ def _conversation_failure(session: Session, conversation: str, status: str, even
         events.receive(timeout=0.1)
     error = session.redact(events.error or session.server.last_error(conversation) or "")
     told = one_line(error, 400) if error else "the server gave no reason"
-    cause = _cause_of(error)
+    cause = cause_of(error)
     if events.refusals:
         cause = Cause.LLM_REFUSED
     if not session.llm.is_alive():
@@ -322,7 +322,7 @@ def _conversation_failure(session: Session, conversation: str, status: str, even
     )
 
 
-def _cause_of(error: str) -> Cause:
+def cause_of(error: str) -> Cause:
     """``error`` is the event's "code: detail"."""
     code, _, detail = error.partition(":")
     if code == "LLMBadRequestError" and _REFUSED.search(detail):

@@ -19,7 +19,7 @@ from e2e_matrix.failures import Cause
 from e2e_matrix.llm.source import HOST_ALIAS
 from e2e_matrix.redaction import secrets_by_name
 from e2e_matrix.results import ScriptRun
-from e2e_matrix.scenarios import container
+from e2e_matrix.scenarios import container, conversation
 from e2e_matrix.scenarios.base import Session, StepRecord
 from e2e_matrix.scenarios.script_account import Account, Ended
 from e2e_matrix.scenarios.started import StartedContainer
@@ -256,6 +256,9 @@ class _ScriptInCell:
                 self._check_servers()
                 if not session.llm.is_alive():
                     raise CellFailure(Cause.LLM_UNAVAILABLE, "the stand-in LLM stopped while the script ran")
+                if self._account.watch.refusals >= conversation.MOST_REFUSALS:
+                    message = "the model's provider refused the content, and the server asks again and again"
+                    raise CellFailure(Cause.LLM_REFUSED, message)
                 if session.limits.budget.is_limited and (cost := self._account.watch.cost):
                     session.spend(cost)
                 self._turn(_TURN_SECONDS)

@@ -85,7 +85,9 @@ class Account:
             return failure.cause, f"the script ended with {how}, as its server failed: {failure.message}"
         if error := self.watch.error:
             error = one_line(self._session.redact(error), 400)
-            cause = conversation.LLM_CAUSES.get(error.partition(":")[0], Cause.SCRIPT_FAILED)
+            cause = conversation.cause_of(error)
+            cause = Cause.LLM_REFUSED if self.watch.refusals else cause
+            cause = Cause.SCRIPT_FAILED if cause is Cause.CONVERSATION_ERROR else cause
             return cause, f"the script ended with {how}, after a conversation had failed: {error}"
         word = one_line(self.output.last_word(), 300)
         if word.startswith("EOFError"):

@@ -40,6 +40,7 @@ class Watched:
     ended_at: float | None = None  # when its last terminal state was known
     error: str | None = None  # "code: detail"; hostile
     stats: Any = None
+    refusals: int = 0  # of the model's provider, after which the server asked again
 
     def learn(self, status: str | None, stats: Any, error: str | None = None) -> None:
         """Take over what the server told; a conversation that runs again has not ended."""
@@ -109,6 +110,10 @@ class Watch:
         errors = [one.error for one in self.conversations if one.error and one.status != "finished"]
         return errors[-1] if errors else None
 
+    @property
+    def refusals(self) -> int:
+        return sum(one.refusals for one in self.conversations)
+
     def _all(self) -> list[_Watcher]:
         with self._lock:
             return list(self._watchers.values())
@@ -163,6 +168,7 @@ class _Watcher:
                 while not self._enough.is_set():
                     if event := stream.receive(_RECEIVE_SECONDS):
                         self.watched.learn(event.status, event.stats, event.error)
+                        self.watched.refusals += event.refused
             yield
             self._enough.wait(_POLL_SECONDS)
 

@@ -1,0 +1,289 @@
+"""Example scripts as published, on the real images and against the contract server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from e2e_matrix.engine.base import LABEL_RUN
+from e2e_matrix.engine.docker import DockerEngine
+from e2e_matrix.local.contract import ContractImages
+from e2e_matrix.local.demo import Served
+from support.price import GPT_4O
+from support.real_runs import PROGRAM, Ran, Runner, environment
+from support.script_runs import (
+    CHECKOUT,
+    MISBEHAVING,
+    REMOTE,
+    contract_options,
+    facts,
+    image_of,
+    on_contract,
+    script,
+    write_matrix,
+)
+
+pytestmark = pytest.mark.timeout(900)
+
+VARIANTS = ["python", "java", "golang"]
+PATIENCE = 12  # seconds that the script with the bug waits, where upstream's waited 120
+
+
+@pytest.fixture(scope="module")
+def six(served: Served, engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The script with the bug and the script without it, on all six images."""
+    folder = tmp_path_factory.mktemp("scripts")
+    scenarios = {
+        "bug": {
+            "script": str(REMOTE / "warm_pool_with_a_bug.py"),
+            "environment": {"PATIENCE": str(PATIENCE)},
+        },
+        "fix": {"script": str(REMOTE / "warm_pool.py"), "timeout": "180s"},
+    }
+    matrix = write_matrix(folder, scenarios, {"variant": VARIANTS, "arch": ["amd64", "arm64"]})
+    return Runner(served, engine, folder).run("--matrix", str(matrix))
+
+
+def cells(ran: Ran, scenario: str) -> list[str]:
+    found = [cell["id"] for cell in ran.results["cells"] if cell["scenario"] == scenario]
+    assert len(found) == 6
+    return found
+
+
+def test_the_script_passes_on_six_images_and_its_cost_is_the_servers(six: Ran) -> None:
+    for name in cells(six, "fix"):
+        cell, seen = six.cell(name), facts(six, name)
+        assert cell["outcome"] == "passed", six.output
+        tokens = cell["tokens"]
+        price = GPT_4O.of(tokens["prompt"], tokens["completion"])
+        told = [
+            Decimal(seen["printed_cost_usd"]),
+            Decimal(seen["server_cost_usd"]),
+            Decimal(cell["cost_usd"]),
+        ]
+        assert told == [price] * 3
+        assert (seen["terminal_status"], seen["exit_code"], seen["sdk_version"]) == ("finished", 0, "1.58.0")
+        assert seen["wasted_seconds"] < 5
+        assert seen["calls_total"] == len(seen["calls"]) >= 5
+        for phase in ("boot", "init", "conversation", "removal"):
+            assert cell["phases"][phase] > 0, phase
+        assert [step["name"] for step in cell["steps"] if step["outcome"] != "passed"] == []
+
+
+def test_the_script_with_the_bug_fails_and_the_time_that_it_wasted_is_told(six: Ran) -> None:
+    for name in cells(six, "bug"):
+        cell, seen = six.cell(name), facts(six, name)
+        assert (cell["outcome"], cell["cause"]) == ("failed", "script-failed"), six.output
+        assert cell["message"] == "the script ended with exit code 1: AssertionError: it is finished"
+        assert PATIENCE * 0.5 < seen["wasted_seconds"] < PATIENCE + 2
+        assert seen["calls_after_terminal"] > 5
+        assert seen["terminal_status"] == "finished"
+        assert seen["server_cost_usd"] == cell["cost_usd"]  # paid all the same
+        [after] = {
+            (call["method"], call["status"])
+            for call in seen["calls"]
+            if call["start_seconds"] > seen["terminal_seconds"]
+        }
+        assert after == ("GET", 200)
+    assert "the script went on for" in (six.folder / "report.md").read_text()
+    assert "the script went on for" in six.output
+
+
+def test_what_the_script_was_told_and_said_is_in_the_attempts_folder(six: Ran) -> None:
+    [name] = [name for name in cells(six, "fix") if name.startswith("golang-amd64")]
+    folder = six.folder / six.cell(name)["attempts"][0]["folder"]
+    assert "status: finished\nEXAMPLE_COST: 0.0095525\n" in (folder / "script.log").read_text()
+    assert "POST /api/init" in (folder / "server.log").read_text()
+
+
+def test_compare_shows_the_fix(six: Ran) -> None:
+    command = [str(PROGRAM), "compare", str(six.folder), "--axis", "scenario", "--format", "md"]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert told.returncode == 0, told.stderr
+    assert "fixed: 6 cells" in told.stdout
+
+
+def test_a_script_of_the_sdk_works_with_the_agent_on_files_of_this_host(
+    runner: Runner, tmp_path: Path
+) -> None:
+    scenarios = {
+        "sdk": {"script": str(REMOTE / "remote_conversation.py")},
+        "own-helper": {"script": str(REMOTE / "own_helper.py"), "arguments": ["a b", "{variant}"]},
+    }
+    matrix = write_matrix(tmp_path, scenarios, {"variant": ["python"], "arch": ["amd64"]})
+    ran = runner.run("--matrix", str(matrix))
+    assert ran.exit_code == 0, ran.output
+    seen = facts(ran, "python-amd64-sdk")
+    assert seen["printed_cost_usd"] == seen["server_cost_usd"]
+    assert seen["conversations"] == 1
+    log = ran.folder / ran.cell("python-amd64-own-helper")["attempts"][0]["folder"] / "script.log"
+    assert "server 1.58.0 for ['a b', 'python']" in log.read_text()
+    assert leftovers() == []
+
+
+def leftovers() -> list[str]:
+    """Processes of test scripts, and folders of attempts that are over."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    processes = [line for line in listed.splitlines() if str(CHECKOUT) in line]
+    return [*processes, *(str(path.parent) for path in Path("/tmp").glob("e2e-matrix-*/owner"))]
+
+
+@pytest.fixture(scope="module")
+def misbehaving(
+    contract_images: ContractImages,
+    served: Served,
+    engine: DockerEngine,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ran:
+    """Scripts that do what no script should, each in a cell of one run."""
+    folder = tmp_path_factory.mktemp("misbehaving")
+    scenarios = {
+        "crashes": script(MISBEHAVING / "crashes.py"),
+        "hangs": script(MISBEHAVING / "hangs.py", timeout="2s"),
+        "leaves-children": script(MISBEHAVING / "leaves_children.py"),
+        "floods": script(MISBEHAVING / "floods.py", environment={"FLOOD_BYTES": str(10**9)}),
+        "no-cost": script(MISBEHAVING / "prints_no_cost.py"),
+        "no-cost-is-fine": script(MISBEHAVING / "prints_no_cost.py", expect={"cost": "optional"}),
+        "nonsense": script(MISBEHAVING / "prints_nonsense.py"),
+        "nan": script(MISBEHAVING / "prints_nonsense.py", environment={"NONSENSE": "nan"}),
+        "two-servers": script(MISBEHAVING / "two_servers.py"),
+        "stdin": script(MISBEHAVING / "reads_stdin.py", stdin="empty"),
+        "exit-3": script(MISBEHAVING / "exits_with_3.py", expect={"exit": 3, "cost": "optional"}),
+        "address": script(
+            REMOTE / "reads_an_address.py",
+            environment={"AGENT_SERVER_URL": "{base-url}"},
+            arguments=["{session-api-key}"],
+        ),
+    }
+    return on_contract(Runner(served, engine, folder), contract_images, folder, scenarios)
+
+
+@pytest.mark.parametrize(
+    ("cell", "outcome", "cause", "message"),
+    [
+        ("crashes", "failed", "script-failed", "the script ended with signal 6: about to crash"),
+        ("hangs", "failed", "script-timeout", "the script took longer than 2 s"),
+        ("leaves-children", "passed", None, None),
+        ("floods", "passed", None, None),
+        ("no-cost", "failed", "assertion", "the script printed no cost"),
+        ("no-cost-is-fine", "passed", None, None),
+        ("nonsense", "failed", "assertion", "the script printed a cost that is none"),
+        ("nan", "failed", "assertion", "the script printed a cost that is none"),
+        ("two-servers", "passed", None, None),
+        ("stdin", "failed", "script-failed", "it read its standard input, which is empty (EOFError"),
+        ("exit-3", "passed", None, None),
+        ("address", "passed", None, None),
+    ],
+)
+def test_a_script_that_misbehaves_is_called_by_what_it_did(
+    misbehaving: Ran, cell: str, outcome: str, cause: str | None, message: str | None
+) -> None:
+    seen = misbehaving.cell(f"x-{cell}")
+    assert (seen["outcome"], seen["cause"]) == (outcome, cause), misbehaving.output
+    assert (message or "") in (seen["message"] or "")
+
+
+def test_nothing_of_misbehaving_scripts_is_left(misbehaving: Ran) -> None:
+    assert leftovers() == []
+    assert facts(misbehaving, "x-leaves-children")["left_behind"] == 1
+
+
+def test_a_flood_of_a_script_is_kept_by_its_two_ends(misbehaving: Ran) -> None:
+    seen = facts(misbehaving, "x-floods")
+    folder = misbehaving.folder / misbehaving.cell("x-floods")["attempts"][0]["folder"]
+    assert seen["output_bytes"] > 10**9
+    assert (folder / "script.log").stat().st_size < 8 << 20
+    assert seen["printed_cost_usd"] == "0"
+
+
+def test_each_of_several_servers_has_its_log_and_its_end(misbehaving: Ran) -> None:
+    cell = misbehaving.cell("x-two-servers")
+    assert [step["name"] for step in cell["steps"]].count("stop") == 3
+    folder = misbehaving.folder / cell["attempts"][0]["folder"]
+    assert {path.name for path in folder.glob("server*.log")} == {
+        "server.log",
+        "server-2.log",
+        "server-3.log",
+    }
+
+
+def test_a_script_before_and_after_its_fix_on_the_same_image(
+    contract_images: ContractImages, runner: Runner, tmp_path: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    place = checkout / "examples" / "warm_pool.py"
+    place.parent.mkdir(parents=True)
+    (checkout / "scripts").mkdir()
+    (checkout / "scripts" / "utils.py").write_bytes((CHECKOUT / "scripts" / "utils.py").read_bytes())
+    commits = []
+    git(checkout, "init", "--quiet")
+    for version in ("warm_pool_with_a_bug.py", "warm_pool.py"):
+        text = (REMOTE / version).read_text()
+        place.write_text(text.replace("parents[2]", "parents[1]"))
+        git(checkout, "add", ".")
+        git(checkout, "commit", "--quiet", "--message", version)
+        commits.append(git(checkout, "rev-parse", "--short", "HEAD").strip())
+    before = git(checkout, "status", "--porcelain", "--ignored")
+    scenarios = {"example": script(place, at="{commit}", environment={"PATIENCE": "3"})}
+    ran = on_contract(
+        runner, contract_images, tmp_path, scenarios, axes={"variant": ["x"], "commit": commits}
+    )
+    outcomes = [cell["outcome"] for cell in ran.results["cells"]]
+    assert outcomes == ["failed", "passed"], ran.output
+    assert [facts(ran, f"x-{commit}")["revision"] for commit in commits] == commits
+    assert git(checkout, "status", "--porcelain", "--ignored") == before == ""
+    command = [str(PROGRAM), "compare", str(ran.folder), "--axis", "commit", "--format", "json"]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert told.returncode == 0, told.stderr
+    [pair] = json.loads(told.stdout)["cells"]
+    assert pair["change"] == "fixed"
+
+
+def git(checkout: Path, *command: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", *identity, *command], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_runner_that_is_ended_takes_its_script_along(
+    number: signal.Signals,
+    contract_images: ContractImages,
+    runner: Runner,
+    engine: DockerEngine,
+    tmp_path: Path,
+) -> None:
+    scenarios = {"hangs": script(MISBEHAVING / "hangs_with_a_server.py")}
+    options = contract_options(contract_images, tmp_path, scenarios)
+    process = runner.start(*options, template=image_of(contract_images))
+    wait_for(lambda: any("hangs_with_a_server" in line for line in leftovers()))
+    wait_for(lambda: "up" in printed(tmp_path))
+    os.kill(process.pid, number)
+    process.communicate(timeout=60)
+    wait_for(lambda: not any("hangs_with_a_server" in line for line in leftovers()))
+    if number is signal.SIGINT:
+        assert process.returncode == 130
+    else:
+        subprocess.run([str(PROGRAM), "clean"], check=True, env=environment(), capture_output=True)
+    assert leftovers() == []
+    assert list(engine.list({LABEL_RUN: None})) == []
+
+
+def printed(folder: Path) -> str:
+    return "".join(path.read_text() for path in folder.glob("*/cells/*/attempt-1/script.log"))
+
+
+def wait_for(condition, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
