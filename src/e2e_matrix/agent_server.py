@@ -93,6 +93,10 @@ def _decimal(text: str) -> Decimal | float:
         return float(text)
 
 
+# A server tells its model of the provider's refusal in the user's name. Seen on 1.58.0.
+_REFUSAL = "blocked by the model's content filter"
+
+
 @dataclass(frozen=True)
 class ServerEvent:
     """One frame of the events WebSocket, reduced to what a scenario reads."""
@@ -100,6 +104,7 @@ class ServerEvent:
     kind: str
     status: str | None  # the execution status it tells, if it tells one
     error: str | None  # "code: detail" of a ConversationErrorEvent
+    refused: bool = False  # the model's provider refused the content, and the server asks once more
 
 
 def parse_event(frame: str | bytes) -> ServerEvent | None:
@@ -122,7 +127,9 @@ def parse_event(frame: str | bytes) -> ServerEvent | None:
         status = value if isinstance(value, str) else None
     elif kind == "ConversationErrorEvent":
         error = f"{event.get('code')}: {event.get('detail')}"
-    return ServerEvent(kind, status, error)
+    text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+    refused = kind == "MessageEvent" and event.get("source") == "user" and _REFUSAL in text
+    return ServerEvent(kind, status, error, refused)
 
 
 def parse_version(text: str | None) -> tuple[int, ...] | None:

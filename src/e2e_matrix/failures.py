@@ -56,6 +56,7 @@ class Cause(StrEnum):
     LLM_UNAVAILABLE = "llm-unavailable"
     LLM_BUSY = "llm-busy"
     LLM_DENIED = "llm-denied"
+    LLM_REFUSED = "llm-refused"
     PLATFORM_UNSUPPORTED = "platform-unsupported"
     INTERRUPTED = "interrupted"
     FAIL_FAST = "fail-fast"
@@ -265,6 +266,11 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the model's provider refused the key or the model",
         "Check the key, the model's name, and that the key may use it.",
+    ),
+    Cause.LLM_REFUSED: Policy(
+        _INFRA,
+        "the model's provider refused the content",
+        "Its content filter judged the question or the answer: ask otherwise, or name another model.",
     ),
     Cause.PLATFORM_UNSUPPORTED: Policy(
         Outcome.UNSUPPORTED,

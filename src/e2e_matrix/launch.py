@@ -13,6 +13,8 @@ from e2e_matrix import clean, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.failures import Cause
+from e2e_matrix.llm.replies import Replies
+from e2e_matrix.llm.replies_file import load_replies
 from e2e_matrix.llm.source import LlmSource, ProviderSource, StandInSource
 from e2e_matrix.progress import Progress
 from e2e_matrix.record import Job
@@ -28,12 +30,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def launch(job: Job, progress: Progress, stand_in: bool = False) -> Results:
     """Run the plan on this machine's engine. The stand-in answers where no model is named, or ``stand_in``.
 
-    Raises ``EngineUnavailable``, ``BadInput`` (no key for the model, no image at all) or
-    ``InfrastructureError`` before the first cell; afterwards what goes wrong is in the results.
+    Raises ``EngineUnavailable``, ``BadInput`` (no key for the model, no image at all, replies that are no
+    longer there) or ``InfrastructureError`` before the first cell; afterwards what goes wrong is in the
+    results.
     """
     settings, plan = job.settings, job.plan
     stand_in = stand_in or settings.model is None
     key = None if stand_in else api_key(settings, os.environ)
+    replies = load_replies(settings.replies) if settings.replies else Replies()
     cancel = Cancellation()
     with ExitStack() as stack:
         stack.callback(progress.close)
@@ -43,7 +47,7 @@ def launch(job: Job, progress: Progress, stand_in: bool = False) -> Results:
             progress.note(f"removed {half} (half written, and abandoned)")
         models = list(dict.fromkeys(cell.model for cell in plan.cells if cell.model))
         llm: LlmSource = (
-            StandInSource(engine, models)
+            StandInSource(engine, models, replies)
             if stand_in
             else ProviderSource(", ".join(models), settings.base_url, key)
         )

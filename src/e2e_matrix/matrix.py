@@ -6,6 +6,7 @@ Axes, include, exclude, max-parallel and fail-fast have GitHub Actions' names an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -104,6 +105,9 @@ class LlmSection(_Section):
     model: TemplateText | None = Field(None, description="As litellm names it; may have {fields}")
     base_url: Url | None = Field(None, description="The model's endpoint, where it is not the provider's own")
     api_key_env: Variable = Field("LLM_API_KEY", description="The NAME of the variable that holds the key")
+    replies: Filled | None = Field(
+        None, description="What the stand-in answers: a file, relative to this one's folder; docs/llm.md"
+    )
 
 
 class Matrix(_Section):
@@ -166,6 +170,10 @@ class Matrix(_Section):
     def file(self) -> str:
         """The path it was read from, as it was given."""
         return self._document.file
+
+    def beside(self, path: str) -> Path:
+        """A path that the file names, which is relative to the file's folder."""
+        return Path(self.file).parent / path
 
     def problem(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """A Problem at the place in the file where the value (or key) at ``where`` was written."""

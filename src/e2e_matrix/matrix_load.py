@@ -7,7 +7,7 @@ shape (matrix.py), what the parts mean together (matrix_checks.py).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def load_matrix(
 ) -> Matrix:
     """Read and check a file; ``scenarios`` are the names that exist (None: those of this program).
 
-    Raises BadInput with every problem, in the order of the file.
+    Raises BadInput with every problem, in the order of the file; those of a file that it names, too.
     """
     document = read_document(Path(path), environ)
     if not isinstance(document.tree, dict):
@@ -51,6 +51,8 @@ def load_matrix(
         matrix, _ = _shape(document, tree)
     if matrix is not None:
         problems += check_matrix(matrix, _known_scenarios() if scenarios is None else scenarios, broken)
+    if matrix is not None and matrix.llm.replies:
+        problems += _problems_of_replies(matrix.beside(matrix.llm.replies))
     if problems or matrix is None:
         raise BadInput(list(dict.fromkeys(problems)))
     return matrix
@@ -117,6 +119,16 @@ def _meant_exclude(where: Location) -> str:
     ):
         return f"did you mean {near[0]!r}?" if near[0] != where[1] else ""
     return ""
+
+
+def _problems_of_replies(path: Path) -> Sequence[Problem]:
+    from e2e_matrix.llm.replies_file import load_replies  # loads the stand-in's server as well
+
+    try:
+        load_replies(path)
+    except BadInput as error:
+        return error.problems
+    return ()
 
 
 def _known_scenarios() -> Collection[str]:

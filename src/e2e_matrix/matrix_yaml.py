@@ -34,6 +34,7 @@ _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 # No setting is as long a number, and reading YAML's 1:60:60... takes time that grows with its square.
 _LONGEST_NUMBER = 100
+_SMALLER = "no file that a person wrote is as large: is it the right one?"
 _BOM = b"\xef\xbb\xbf"
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[^}:]*)(?::-(?P<default>[^}]*))?(?P<end>\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -87,31 +88,44 @@ class Document:
         self.broken.add(where)
 
 
-def read_document(path: Path, environ: Mapping[str, str]) -> Document:
-    """The tree of ``path`` with ``${NAME}`` replaced from ``environ``. Raises BadInput if there is none."""
-    return _Reader(str(path), _read_text(path), environ).document()
+@dataclass(frozen=True)
+class Advice:
+    """What to do where there is no such file, or a folder (FOLDER in the text), or nothing in it."""
+
+    missing: str
+    folder: str
+    empty: str
 
 
-def _read_text(path: Path) -> str:
+MATRIX_ADVICE = Advice(
+    missing="name one with --matrix FILE; e2e-matrix comes with a matrix.yaml",
+    folder="name the file in it: --matrix FOLDER/matrix.yaml",
+    empty="copy the matrix.yaml that e2e-matrix comes with",
+)
+
+
+def read_document(path: Path, environ: Mapping[str, str] | None, advice: Advice = MATRIX_ADVICE) -> Document:
+    """The tree of ``path`` with ``${NAME}`` replaced from ``environ``; None leaves it as it is.
+
+    Raises BadInput if there is no tree.
+    """
+    return _Reader(str(path), _read_text(path, advice), environ, advice).document()
+
+
+def _read_text(path: Path, advice: Advice) -> str:
     name = str(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _unusable(
-            name, "no such file", "name one with --matrix FILE; e2e-matrix comes with a matrix.yaml"
-        ) from None
+        raise _unusable(name, "no such file", advice.missing) from None
     except IsADirectoryError:
-        raise _unusable(
-            name, "is a folder", f"name the file in it: --matrix {path / 'matrix.yaml'}"
-        ) from None
+        raise _unusable(name, "is a folder", advice.folder.replace("FOLDER", name)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _unusable(name, f"cannot be read: {reason}", "check its permissions") from None
     if len(data) > MAX_BYTES:
-        raise _unusable(
-            name, f"is larger than {MAX_BYTES // 1024} KiB", "this is hardly a matrix file"
-        ) from None
+        raise _unusable(name, f"is larger than {MAX_BYTES // 1024} KiB", _SMALLER) from None
     data = data.removeprefix(_BOM)
     try:
         return data.decode("utf-8")
@@ -136,10 +150,11 @@ def _place_after(before: str) -> Place:
 
 
 class _Reader:
-    def __init__(self, file: str, text: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, file: str, text: str, environ: Mapping[str, str] | None, advice: Advice) -> None:
         self.file = file
         self.text = text
         self.environ = environ
+        self.advice = advice
         self.found = Document(file)
         self.resolver = yaml.SafeLoader("")
         self.nodes = 0
@@ -152,7 +167,7 @@ class _Reader:
         except yaml.YAMLError as error:
             raise BadInput([self._not_yaml(error)]) from None
         if node is None:
-            raise self._stop(1, 1, "the file is empty", "copy the matrix.yaml that e2e-matrix comes with")
+            raise self._stop(1, 1, "the file is empty", self.advice.empty)
         self.found.tree = self._tree(node, (), ())
         return self.found
 
@@ -174,13 +189,9 @@ class _Reader:
             if depth > MAX_DEPTH:
                 raise self._stop(line, column, f"nested more than {MAX_DEPTH} levels deep", "flatten it")
             if nodes > 2 * MAX_NODES:  # keys are nodes, too
-                raise self._stop(
-                    line, column, f"more than {2 * MAX_NODES} keys and values", "this is hardly a matrix file"
-                )
+                raise self._stop(line, column, f"more than {2 * MAX_NODES} keys and values", _SMALLER)
             if documents > 1:
-                raise self._stop(
-                    line, column, "a second document", "remove the `---`: one file is one matrix"
-                )
+                raise self._stop(line, column, "a second document", "remove the `---`: a file holds one")
 
     def _events(self) -> Iterator[yaml.Event]:
         loader = yaml.SafeLoader(self.text)
@@ -280,6 +291,9 @@ class _Reader:
         return value if isinstance(value, int | float) else text
 
     def _expand(self, text: str, where: Location) -> str:
+        if (environ := self.environ) is None:
+            return text
+
         def replace(match: re.Match[str]) -> str:
             name, default = match["name"], match["default"]
             if name is None:
@@ -291,7 +305,7 @@ class _Reader:
                     "write ${NAME} or ${NAME:-default}; $${ is a literal ${",
                 )
                 return ""
-            if value := self.environ.get(name):
+            if value := environ.get(name):
                 self.room -= len(value)
                 if self.room < 0:
                     limit = f"{MAX_EXPANSION >> 20} MiB"
@@ -300,7 +314,7 @@ class _Reader:
                 return value
             if default is not None:
                 return default
-            if name not in self.environ:
+            if name not in environ:
                 self.found.report(
                     where,
                     f"the variable {name} is not set",

@@ -94,6 +94,7 @@ class Settings:
     model: str | None  # None: the stand-in
     base_url: str | None = field(repr=False)  # it may hold a password
     api_key_env: str  # the name of the variable
+    replies: Path | None  # the file of what the stand-in answers
     environment: Mapping[str, str] = field(repr=False)  # values may come from secret variables
     scenarios: Mapping[str, Mapping[str, Any]] = field(repr=False)
     reports: Path
@@ -135,6 +136,7 @@ class Settings:
             "llm.model": self.model,
             "llm.base-url": self.base_url and without_password(self.base_url),
             "llm.api-key-env": self.api_key_env,
+            "llm.replies": self.replies and str(self.replies),
             "environment": list(self.environment),
             "reports": str(self.reports),
             "only": list(self.only),
@@ -188,6 +190,7 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         model=pick("llm.model", llm.model, overrides.model, _variable(environ, "LLM_MODEL")),
         base_url=pick("llm.base-url", llm.base_url, overrides.base_url, _variable(environ, "LLM_BASE_URL")),
         api_key_env=pick("llm.api-key-env", llm.api_key_env),
+        replies=pick("llm.replies", matrix.beside(llm.replies) if llm.replies else None),
         environment=pick("environment", matrix.environment),
         scenarios=pick("scenarios", matrix.scenarios),
         reports=Path(pick("reports", matrix.reports, overrides.reports)),

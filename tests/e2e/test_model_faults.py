@@ -35,6 +35,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "401 real": {**REFUSED, "real": True},
     "429": BUSY,
     "429 real": {**BUSY, "real": True},
+    "filtered": {"fault": [Fault.FILTERED], "retries": 3},
+    "policy": {"fault": [Fault.POLICY], "retries": 3},
+    "policy real": {"fault": [Fault.POLICY], "retries": 3, "real": True},
     # Both calls of the first attempt fail, the second attempt's does not.
     "comes back": {"fault": [Fault.SERVER_ERROR, Fault.SERVER_ERROR, Fault.NONE], "retries": 1},
     **{fault.value: {"fault": [fault]} for fault in (Fault.SERVER_ERROR, Fault.HANGS, Fault.HALF, Fault.CUT)},
@@ -93,6 +96,24 @@ def test_a_key_that_is_refused_is_not_tried_again(ask: Ask, name: str) -> None:
     ran = ask(name)
     assert judged(ran) == ("error", "llm-denied", 1, 3), ran.output
     assert "Check the key, the model's name" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("filtered", "LLMBadRequestError"),
+        # The server asks on, 500 times in all; nobody waits for that, or pays it.
+        ("policy", "refused the content 3 times, and the server asks on"),
+        ("policy real", "refused the content 3 times, and the server asks on"),
+    ],
+)
+def test_a_content_filter_is_neither_the_products_fault_nor_asked_again(
+    ask: Ask, name: str, words: str
+) -> None:
+    ran = ask(name)
+    assert judged(ran) == ("error", "llm-refused", 1, 3), ran.output
+    assert words in ran.cell("amd64")["message"]
+    assert "Its content filter judged" in ran.output
 
 
 @pytest.mark.parametrize("name", ["429", "429 real"])

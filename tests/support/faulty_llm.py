@@ -26,6 +26,8 @@ class Fault(StrEnum):
     NONE = "answers"
     UNAUTHORIZED = "401"
     RATE_LIMITED = "429 with Retry-After"
+    FILTERED = "400 of a content filter"  # as Azure has it
+    POLICY = "400 of a content policy"  # as OpenAI has it
     SERVER_ERROR = "500"
     HANGS = "hangs"
     HALF = "half an answer"  # of the stream where one was asked for, else of the body; then the line is cut
@@ -124,6 +126,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(401, "Incorrect API key provided.", "invalid_api_key")
             case Fault.RATE_LIMITED:
                 self._refuse(429, "Rate limit reached.", "rate_limit_exceeded", llm.retry_after)
+            case Fault.FILTERED:
+                words = (
+                    "The response was filtered due to the prompt triggering the content management policy."
+                )
+                self._refuse(400, words, "content_filter")
+            case Fault.POLICY:
+                words = "Your request was rejected by our safety system."
+                self._refuse(400, words, "content_policy_violation", kind="invalid_request_error")
             case Fault.SERVER_ERROR:
                 self._refuse(500, "The server had an error.", "server_error")
             case Fault.HANGS:
@@ -145,8 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
         events = [f"data: {json.dumps(data)}\n\n" for _, data in wire.chat_events(exchange)]
         return "".join([*events, "data: [DONE]\n\n"]).encode()
 
-    def _refuse(self, status: int, message: str, code: str, retry_after: int | None = None) -> None:
-        body = json.dumps(wire.error(message, code, code)).encode()
+    def _refuse(
+        self, status: int, message: str, code: str, retry_after: int | None = None, kind: str | None = None
+    ) -> None:
+        body = json.dumps(wire.error(message, kind or code, code)).encode()
         self._send(status, body, False, retry_after=retry_after)
 
     def _send(

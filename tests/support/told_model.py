@@ -18,6 +18,13 @@ USAGE = {
 }
 
 
+# As Azure and as OpenAI have them: message, code.
+REFUSALS = {
+    "filtered": ("The response was filtered by the content management policy.", "content_filter"),
+    "policy": ("Your request was rejected by our safety system.", "content_policy_violation"),
+}
+
+
 class ToldModel:
     """See ``told_model``. ``calls`` are (what was told, when in monotonic seconds, the body)."""
 
@@ -28,7 +35,8 @@ class ToldModel:
 
     def base_url(self, host: str, told: str) -> str:
         """What a client is given, ``host`` being how it reaches this machine. Told may be a status, ``hang``,
-        ``cut`` (half an answer), ``html``, ``empty`` (no choices), ``no-usage`` and ``cached``."""
+        ``cut`` (half an answer), ``filtered`` and ``policy`` (a content filter's 400), ``html``, ``empty``
+        (no choices), ``no-usage`` and ``cached``."""
         return f"http://{host}:{self.server.server_address[1]}/{told}/v1"
 
 
@@ -72,6 +80,10 @@ def _handler(model: ToldModel) -> type[BaseHTTPRequestHandler]:
                 self._send(200, b'{"id":', length=1000)
             elif told == "html":
                 self._send(200, b"<html>")
+            elif told in REFUSALS:
+                message, code = REFUSALS[told]
+                error = {"message": message, "type": "invalid_request_error", "code": code}
+                self._send(400, json.dumps({"error": error}).encode())
             elif told.isdecimal():
                 error = {"message": f"told to {told}", "type": "told", "code": "told"}
                 self._send(int(told), json.dumps({"error": error}).encode())

@@ -32,6 +32,16 @@ def test_an_error_event_carries_code_and_detail() -> None:
     assert event.error == "LLMTimeoutError: 60 s"
 
 
+def test_a_refusal_of_the_models_provider_is_told_in_the_users_name() -> None:
+    text = "Your previous response was blocked by the model's content filter."
+    message = {"role": "user", "content": [{"type": "text", "text": text}]}
+    events = [
+        parse_event(json.dumps({"kind": "MessageEvent", "source": source, "llm_message": message}))
+        for source in ("user", "agent")
+    ]
+    assert [event and event.refused for event in events] == [True, False]
+
+
 @pytest.mark.parametrize("frame", ["", "nonsense", "[1]", b"\xff\xfe", '{"kind": 3, "value": []}'])
 def test_a_malformed_frame_tells_nothing_and_breaks_nothing(frame: str | bytes) -> None:
     event = parse_event(frame)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from e2e_matrix.llm import wire
-from e2e_matrix.llm.replies import OTHER_ANSWER, Answer, Asked, Call, Replies
+from e2e_matrix.llm.replies import OTHER_ANSWER, Answer, Asked, Call, Replies, Rule, Turn
 
 BUILT_IN = Replies()
 
@@ -81,6 +82,15 @@ def test_turns_are_counted_from_the_last_user_message(field: str, turn: list[dic
     assert told.answer.replace("\n", "").endswith("says:here")
     assert len(exchange([USER, *turn, USER], field).calls) == 1
     assert len(exchange([USER, *turn, {"role": "assistant", "content": "x"}, USER], field).calls) == 1
+
+
+@pytest.mark.parametrize(("field", "turn"), [("messages", CHAT_TURN), ("input", ITEMS_TURN)])
+def test_a_turn_of_several_items_is_one_turn(field: str, turn: list[dict[str, Any]]) -> None:
+    turns = tuple(Turn(reply=text) for text in ("first", "second", "third"))
+    replies = Replies((Rule(re.compile("ls"), turns, "here"),))
+    body = [json.dumps({"model": "m", field: [USER, *turn * times]}).encode() for times in range(5)]
+    told = [wire.understand(each, field, replies).answer for each in body]
+    assert told == ["first", "second", "third", "third", "third"]
 
 
 def test_no_tool_is_called_where_none_may_be() -> None:

@@ -18,6 +18,8 @@ Json = dict[str, Any]
 
 TERMINAL = ("finished", "error", "stuck")
 SYSTEM_PROMPT = "You are the agent of a contract server. Do as you are told, in as few words as can be."
+# Said in the user's name where the provider refused what the model was to read or to say.
+NUDGE = "That was blocked by the model's content filter. Say it in other words."
 WRONG_ANSWER = "41, I believe"
 
 # What the conversation is, for good, without asking the model.
@@ -60,6 +62,7 @@ class Conversation:
         llm = agent.get("llm") if isinstance(agent, dict) else None
         self._llm: Json = llm if isinstance(llm, dict) else {}
         self._workspace = request["workspace"]
+        self._most_calls = int(request.get("max_iterations") or 500)
         self._created = _now()
         self._updated = self._created
         self._calls: list[model.Answer] = []
@@ -121,8 +124,12 @@ class Conversation:
 
     def _work(self) -> model.Answer:
         """Ask the model, and do what it calls, until it says something. Raises ``model.ModelError``."""
-        while True:
-            answer = model.ask(self._llm, self._turns, self.deleted.wait, self._tools)
+        for _ in range(self._most_calls):
+            try:
+                answer = model.ask(self._llm, self._turns, self.deleted.wait, self._tools)
+            except model.ContentRefused:
+                self._say("user", [{"type": "text", "text": NUDGE}])
+                continue
             self._calls.append(answer)
             self._tell("stats", self.stats(whole=False))
             if not answer.tool_calls:
@@ -131,6 +138,8 @@ class Conversation:
             self._turns.append({"role": "assistant", "content": None, "tool_calls": list(answer.tool_calls)})
             for call in answer.tool_calls:
                 self._turns.append(self._use(call, answer.response_id))
+        limit = f"Agent reached maximum iterations limit ({self._most_calls})."
+        raise model.ModelError("MaxIterationsReached", limit)
 
     def _use(self, call: Json, response: str) -> Json:
         """Run a call of the terminal; the turn that tells the model what came of it."""
@@ -168,7 +177,7 @@ class Conversation:
         info: Json = {
             "id": self.id,
             "workspace": {**self._workspace, "kind": "LocalWorkspace"},
-            "max_iterations": 500,
+            "max_iterations": self._most_calls,
             "stuck_detection": True,
             "execution_status": self.status,
             "last_user_message_id": self._last_message,

@@ -54,13 +54,19 @@ class ModelError(Exception):
         super().__init__(detail)
 
 
+class ContentRefused(Exception):
+    """The provider's content filter: the conversation goes on, and asks again."""
+
+
 def ask(
     llm: Mapping[str, Any],
     messages: list[dict[str, Any]],
     sleep: Callable[[float], object],
     tools: list[dict[str, Any]],
 ) -> Answer:
-    """Ask the model, which may call ``tools``, as often as ``llm`` says. Raises ``ModelError``.
+    """Ask the model, which may call ``tools``, as often as ``llm`` says.
+
+    Raises ``ModelError`` or ``ContentRefused``.
 
     ``llm`` is the request's: base_url, api_key, model. ``num_retries`` is how often it is asked at all; the
     waits between are retry_multiplier * 2^n seconds, within retry_min_wait and retry_max_wait (tenacity's).
@@ -138,7 +144,7 @@ def _unavailable(what: str) -> ModelError:
     return ModelError("LLMServiceUnavailableError", detail, passing=True)
 
 
-def _refusal(error: urllib.error.HTTPError) -> ModelError:
+def _refusal(error: urllib.error.HTTPError) -> Exception:
     told: Any = {}
     try:
         told = json.loads(error.read(65536))["error"]
@@ -148,6 +154,8 @@ def _refusal(error: urllib.error.HTTPError) -> ModelError:
     status = error.code
     if status == 401:
         return ModelError("LLMAuthenticationError", "Your LLM API key appears to be invalid or has expired.")
+    if (told.get("type"), told.get("code")) == ("invalid_request_error", "content_policy_violation"):
+        return ContentRefused(message)
     if status == 404 and told.get("type") == "invalid_request_error":
         status = 400
     code, name, passing = {

@@ -1,4 +1,4 @@
-"""The stand-in LLM: ``standin`` serves, ``wire`` says what."""
+"""The stand-in LLM: ``standin`` serves, ``replies`` decides what is said, ``wire`` says it."""
 
 from e2e_matrix.llm.standin import StandIn
 

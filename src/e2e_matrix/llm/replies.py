@@ -131,15 +131,6 @@ def fields(text: str) -> Iterator[str]:
     return (match["field"] for match in _FIELD.finditer(text) if match["field"])
 
 
-def texts(value: Any) -> Iterator[str]:
-    """Every text in arguments that may have fields."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from texts(item)
-
-
 def _filled(turn: Turn, match: re.Match[str], asked: Asked, source: str) -> Answer:
     def value_of(found: re.Match[str]) -> str:
         if found["literal"]:
@@ -172,4 +163,4 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 def _bounded(output: str) -> str:
     """Its last lines."""
-    return "\n".join(output[-_OUTPUT_CHARACTERS:].splitlines()[-_OUTPUT_LINES:])
+    return "\n".join(output[-_OUTPUT_CHARACTERS:].split("\n")[-_OUTPUT_LINES:])

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from e2e_matrix.engine.base import Engine
 from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.llm import wire
+from e2e_matrix.llm.replies import Replies
 from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Llm, LlmCall
@@ -39,7 +41,7 @@ class LlmSource(Protocol):
 class StandInSource:
     """The stand-in, listening where the engine's containers reach this host."""
 
-    def __init__(self, engine: Engine, models: Sequence[str] = ()) -> None:
+    def __init__(self, engine: Engine, models: Sequence[str] = (), replies: Replies = wire.BUILT_IN) -> None:
         """``models`` are the names that the cells ask for; it answers to any that begins with openai/."""
         self._models = ", ".join(models)
         gateway = engine.host_gateway()
@@ -48,7 +50,7 @@ class StandInSource:
                 "the stand-in LLM runs on this host, and containers of this engine cannot reach it",
                 "Use an engine on this machine, or a real model: LLM_MODEL, LLM_API_KEY, LLM_BASE_URL.",
             )
-        self._stand_in = StandIn(gateway)
+        self._stand_in = StandIn(gateway, replies=replies)
 
     def describe(self) -> Llm:
         return Llm(kind="stand-in", model=self._models or self._stand_in.model)

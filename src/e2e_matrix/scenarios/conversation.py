@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -39,12 +40,18 @@ SOCKET_PATIENCE = 1.0
 # The error event follows the state "error" by a few milliseconds.
 ERROR_EVENT_PATIENCE = 1.0
 
+# A server whose model is refused by its provider's content filter asks again, up to 500 times.
+MOST_REFUSALS = 3
+
 # Codes of ConversationErrorEvent that speak of the model's endpoint, not of the server. Seen on 1.58.0: see
-# tests/e2e/test_model_faults.py.
+# tests/e2e/test_model_faults.py. It says nothing at all of a refusal that comes as an answer (finish_reason
+# content_filter, a refusal in the place of the text): then it has an empty text, and ends as stuck.
 LLM_CAUSES = {
     "LLMAuthenticationError": Cause.LLM_DENIED,
     "PermissionDeniedError": Cause.LLM_DENIED,
     "NotFoundError": Cause.LLM_DENIED,  # 404: the provider has no such model, or not for this key
+    "LLMContentPolicyViolationError": Cause.LLM_REFUSED,
+    "ContentPolicyViolationError": Cause.LLM_REFUSED,
     "LLMRateLimitError": Cause.LLM_BUSY,
     "LLMServiceUnavailableError": Cause.LLM_UNAVAILABLE,
     "LLMTimeoutError": Cause.LLM_UNAVAILABLE,
@@ -52,6 +59,10 @@ LLM_CAUSES = {
     "BadGatewayError": Cause.LLM_UNAVAILABLE,
     "APIError": Cause.LLM_UNAVAILABLE,
 }
+# Where litellm does not know a refusal by its shape it is a bad request, and only the provider's words tell.
+_REFUSED = re.compile(
+    r"content[_ ](?:filter|policy|management policy)|safety system|usage polic", re.IGNORECASE
+)
 
 
 def run(session: Session, question: str, answer: str) -> None:
@@ -160,6 +171,7 @@ class _Events:
         self.broken: str | None = None
         self.error: str | None = None
         self.count = 0
+        self.refusals = 0
         self.source = "websocket"
         self._stream: EventStream | None = None
         if conversation is None:
@@ -186,6 +198,7 @@ class _Events:
             return None
         self.count += 1
         self.error = event.error or self.error
+        self.refusals += event.refused
         return event.status
 
     def expect_end(self, patience: float) -> None:
@@ -227,6 +240,13 @@ def _terminal_status(session: Session, step: StepRecord, conversation: str, even
             if status in TERMINAL_STATUSES:
                 return status
             last = status or last
+            if events.refusals >= MOST_REFUSALS:
+                raise CellFailure(
+                    Cause.LLM_REFUSED,
+                    f"the model's provider refused the content {MOST_REFUSALS} times, and the server asks on",
+                    expected="finished",
+                    got=last,
+                )
             if time.monotonic() < next_poll:
                 continue
         else:
@@ -291,12 +311,22 @@ def _conversation_failure(session: Session, conversation: str, status: str, even
         events.receive(timeout=0.1)
     error = session.redact(events.error or session.server.last_error(conversation) or "")
     told = one_line(error, 400) if error else "the server gave no reason"
-    cause = LLM_CAUSES.get(error.partition(":")[0], Cause.CONVERSATION_ERROR)
+    cause = _cause_of(error)
+    if events.refusals:
+        cause = Cause.LLM_REFUSED
     if not session.llm.is_alive():
         cause = Cause.LLM_UNAVAILABLE
     return CellFailure(
         cause, f"the conversation ended as {status}: {told}", expected="finished", got=status, detail=error
     )
+
+
+def _cause_of(error: str) -> Cause:
+    """``error`` is the event's "code: detail"."""
+    code, _, detail = error.partition(":")
+    if code == "LLMBadRequestError" and _REFUSED.search(detail):
+        return Cause.LLM_REFUSED
+    return LLM_CAUSES.get(code, Cause.CONVERSATION_ERROR)
 
 
 def _note_first_token(session: Session, created_at: float, took: float) -> None:

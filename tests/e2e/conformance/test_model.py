@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import closing
 from decimal import Decimal
@@ -9,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from e2e_matrix.agent_server import AgentServer
+from e2e_matrix.agent_server import AgentServer, parse_event
 from e2e_matrix.llm.source import HOST_ALIAS
 from support.conformance import PATH, Json, Ready, auth, conversation_request, listen
 from support.told_model import ToldModel
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.timeout(120)
     [
         ("401", "LLMAuthenticationError", 1, "Your LLM API key appears to be invalid or has expired."),
         ("400", "LLMBadRequestError", 1, "told to 400"),
+        ("filtered", "LLMBadRequestError", 1, "content management policy"),
         ("403", "APIError", 1, "told to 403"),
         ("404", "NotFoundError", 1, "told to 404"),
         ("422", "LLMBadRequestError", 1, "told to 422"),
@@ -49,6 +51,21 @@ def test_what_is_wrong_with_the_model_is_told_by_its_name(
     assert made[0][2]["model"] == "gpt-4o"
     [metrics] = info["stats"]["usage_to_metrics"].values()
     assert (metrics["accumulated_cost"], metrics["costs"]) == (0, [])
+
+
+def test_a_content_policy_is_asked_again_to_the_last_iteration(ready: Ready, told: ToldModel) -> None:
+    before = len(told.calls)
+    request = conversation_request({"base_url": told.base_url(HOST_ALIAS, "policy"), "api_key": "k"})
+    request["max_iterations"] = 3
+    identity = request["conversation_id"]
+    assert ready.server.create_conversation(request).status == 201
+    frames, _ = listen(ready.server, identity, auth())
+    assert frames[-1]["value"] == "error"
+    assert len(told.calls) - before == 3
+    items = ready.server.get(f"{PATH}/{identity}/events/search").field("items")
+    refused = [event for item in items if (event := parse_event(json.dumps(item, default=str)))]
+    assert [event.refused for event in refused].count(True) == 3
+    assert (ready.server.last_error(identity) or "").startswith("MaxIterationsReached: ")
 
 
 def test_a_model_that_is_not_there_is_unavailable(ready: Ready) -> None:
