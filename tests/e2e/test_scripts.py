@@ -62,7 +62,7 @@ def test_the_script_passes_on_six_images_and_its_cost_is_the_servers(six: Ran) -
         cell, seen = six.cell(name), facts(six, name)
         assert cell["outcome"] == "passed", six.output
         tokens = cell["tokens"]
-        price = GPT_4O.of(tokens["prompt"], tokens["completion"])
+        price = tokens["prompt"] * GPT_4O.prompt + tokens["completion"] * GPT_4O.completion
         told = [
             Decimal(seen["printed_cost_usd"]),
             Decimal(seen["server_cost_usd"]),

@@ -278,7 +278,7 @@ class _ScriptInCell:
             return
         by_step = deadline.cause is Cause.STEP_TIMEOUT
         what, cause = ("the script", Cause.SCRIPT_TIMEOUT) if by_step else (deadline.what, deadline.cause)
-        message = f"{what} took longer than {format_seconds(deadline.limit)}"
+        message = f"{what} took longer than {deadline.limit:.0f} s"
         if (ended := self._account.terminal_at) is not None:
             ago = format_seconds(time.monotonic() - ended)
             message += f", and its conversation had ended {ago} before"

@@ -16,7 +16,7 @@ LOG = "script.log"
 # What upstream's example runner looks for on stdout; of several lines it takes the first.
 COST_MARK = b"EXAMPLE_COST:"
 _LONGEST_COST = 200
-_LAST_LINES = 20
+_LAST_LINES, _LAST_BYTES = 20, 8_000
 _NUMBER = re.compile(r"\d{1,20}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
@@ -26,6 +26,7 @@ class Output:
     def __init__(self, folder: Path, secrets: Secrets) -> None:
         self.log = LogFile(folder, secrets, {}, name=LOG)
         self.cost: str | None = None  # as it was printed; hostile
+        self._errors = b""  # the end of stderr
         self._within_line = False  # of stdout: the rest of a line that is too long to come at once
         self._secrets = secrets
 
@@ -35,6 +36,8 @@ class Output:
             if self.cost is None and COST_MARK in piece:
                 self._look_for_cost(piece)
             self._within_line = not piece.endswith(b"\n")
+        else:
+            self._errors = (self._errors + piece)[-_LAST_BYTES:]
 
     def _look_for_cost(self, piece: bytes) -> None:
         lines = piece.splitlines()
@@ -50,12 +53,13 @@ class Output:
 
     def last_lines(self) -> str:
         """The end of what was printed, redacted; hostile."""
-        lines = block(self.log.latest()[-8_000:], limit=8_000, lines=10_000).splitlines()
+        lines = block(self.log.latest()[-_LAST_BYTES:], limit=_LAST_BYTES, lines=10_000).splitlines()
         return "\n".join(lines[-_LAST_LINES:])
 
     def last_word(self) -> str:
-        """The last line with text in it: of a Python program that failed, the exception."""
-        lines = [line for line in self.last_lines().splitlines() if line.strip()]
+        """The last line with text in it, of stderr if that has any: of Python, the exception."""
+        errors = block(self._secrets.redact(self._errors.decode("utf-8", "replace")), _LAST_BYTES, 10_000)
+        lines = [line for line in (errors.strip() or self.last_lines()).splitlines() if line.strip()]
         return lines[-1].strip() if lines else ""
 
 
