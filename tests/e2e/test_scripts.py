@@ -130,7 +130,7 @@ def test_a_script_of_the_sdk_works_with_the_agent_on_files_of_this_host(
 
 def leftovers() -> list[str]:
     """Processes of test scripts, and folders of attempts that are over."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     processes = [line for line in listed.splitlines() if str(CHECKOUT) in line]
     return [*processes, *(str(path.parent) for path in Path("/tmp").glob("e2e-matrix-*/owner"))]
 
@@ -265,10 +265,13 @@ def test_a_runner_that_is_ended_takes_its_script_along(
     scenarios = {"hangs": script(MISBEHAVING / "hangs_with_a_server.py")}
     options = contract_options(contract_images, tmp_path, scenarios)
     process = runner.start(*options, template=image_of(contract_images))
-    wait_for(lambda: any("hangs_with_a_server" in line for line in leftovers()))
-    wait_for(lambda: "up" in printed(tmp_path))
-    os.kill(process.pid, number)
-    process.communicate(timeout=60)
+    try:
+        wait_for(lambda: "up" in printed(tmp_path))
+        assert any("hangs_with_a_server" in line for line in leftovers())
+        os.kill(process.pid, number)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     wait_for(lambda: not any("hangs_with_a_server" in line for line in leftovers()))
     if number is signal.SIGINT:
         assert process.returncode == 130
