@@ -87,7 +87,9 @@ class Account:
             error = one_line(self._session.redact(error), 400)
             cause = conversation.cause_of(error)
             cause = Cause.LLM_REFUSED if self.watch.refusals else cause
-            cause = Cause.SCRIPT_FAILED if cause is Cause.CONVERSATION_ERROR else cause
+            # A stand-in that answers has no bad minutes: a server that misses it does so by itself.
+            is_there = self._session.task.llm.is_stand_in and bool(self._session.llm.calls())
+            cause = Cause.SCRIPT_FAILED if is_there or cause is Cause.CONVERSATION_ERROR else cause
             return cause, f"the script ended with {how}, after a conversation had failed: {error}"
         word = one_line(self.output.last_word(), 300)
         if word.startswith("EOFError"):
