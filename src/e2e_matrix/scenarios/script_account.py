@@ -77,10 +77,13 @@ class Account:
 
     @property
     def rightly_printed(self) -> Sequence[Decimal]:
-        """What a script may rightly print, by the server's count: of all its conversations, or of one."""
+        """What a script may rightly print, by the server's count: of all its conversations, or of one.
+
+        Nothing where the server counted nothing at all; 0 is a count.
+        """
         bills = [one.bill for one in self.watch.conversations]
         each = [bill.counted_by_server for bill in bills if bill.counted_by_server is not None]
-        return [sum(each, Decimal(0)), *each]
+        return [sum(each, Decimal(0)), *each] if each else []
 
     def blame(self, how: str, failures: Sequence[CellFailure]) -> tuple[Cause, str]:
         """What a script that ended so is the fault of; what it could not help comes first.
