@@ -100,6 +100,10 @@ class Resources:
     pids: int | None = None
 
 
+# The name under which a container reaches the engine's host: see ContainerSpec.host_alias.
+HOST_ALIAS = "host.docker.internal"
+
+
 @dataclass(frozen=True)
 class Mount:
     """A folder or file of the engine's host, seen at ``target`` inside. Both paths are absolute.
@@ -122,7 +126,7 @@ class ContainerSpec:
     entrypoint: Sequence[str] | None = None  # None keeps the image's
     environment: Mapping[str, str] = field(default_factory=dict)
     ports: Sequence[int] = ()  # published on 127.0.0.1, host port chosen by the engine
-    host_alias: str | None = "host.docker.internal"  # resolves to the engine's host
+    host_alias: str | None = HOST_ALIAS  # resolves to the engine's host
     resources: Resources = field(default_factory=Resources)
     mounts: Sequence[Mount] = ()
 
