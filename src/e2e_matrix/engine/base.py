@@ -23,6 +23,8 @@ LABEL_ATTEMPT = "e2e-matrix.attempt"
 LABEL_OWNER = "e2e-matrix.owner"  # host:pid:start time of the process that started it
 LABEL_DEADLINE = "e2e-matrix.deadline"  # UTC, ISO 8601: past it other machines may remove it
 
+# The name under which a container reaches the engine's host.
+HOST_ALIAS = "host.docker.internal"
 # What an engine may keep of a container's output, as it writes it down (a line of JSON for each line).
 LOG_FILES = 2
 LOG_FILE_BYTES = 32 << 20
@@ -122,7 +124,7 @@ class ContainerSpec:
     entrypoint: Sequence[str] | None = None  # None keeps the image's
     environment: Mapping[str, str] = field(default_factory=dict)
     ports: Sequence[int] = ()  # published on 127.0.0.1, host port chosen by the engine
-    host_alias: str | None = "host.docker.internal"  # resolves to the engine's host
+    host_alias: str | None = HOST_ALIAS  # resolves to the engine's host
     resources: Resources = field(default_factory=Resources)
     mounts: Sequence[Mount] = ()
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import httpx
 
-from e2e_matrix.engine.base import Engine
+from e2e_matrix.engine.base import HOST_ALIAS, Engine
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.llm import wire
 from e2e_matrix.llm.recorder import Recorder
@@ -21,9 +21,6 @@ from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Llm, LlmCall
 from e2e_matrix.scenarios.base import LlmLedger, ReplayDifference
 from e2e_matrix.task import LlmEndpoint
-
-# The name under which a container reaches the engine's host: see ContainerSpec.host_alias.
-HOST_ALIAS = "host.docker.internal"
 
 
 class LlmSource(Protocol):

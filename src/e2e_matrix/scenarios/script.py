@@ -13,10 +13,9 @@ from contextlib import closing
 from pathlib import Path
 
 from e2e_matrix.cache import cache_folder
-from e2e_matrix.engine.base import is_local
+from e2e_matrix.engine.base import HOST_ALIAS, is_local
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
-from e2e_matrix.llm.source import HOST_ALIAS
 from e2e_matrix.redaction import secrets_by_name
 from e2e_matrix.results import ScriptRun
 from e2e_matrix.scenarios import container, conversation

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from e2e_matrix.agent_server import AgentServer
+from e2e_matrix.engine.base import HOST_ALIAS
 from e2e_matrix.engine.docker import DockerEngine
-from e2e_matrix.llm.source import HOST_ALIAS
 from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served

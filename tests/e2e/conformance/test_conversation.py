@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from e2e_matrix.llm.source import HOST_ALIAS
+from e2e_matrix.engine.base import HOST_ALIAS
 from e2e_matrix.llm.standin import MODEL, StandIn
 from support.conformance import PATH, Ready, Talk, auth, conversation_request, detail, kinds_of, listen
 from support.price import GPT_4O

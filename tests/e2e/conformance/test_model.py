@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from e2e_matrix.agent_server import AgentServer, parse_event
-from e2e_matrix.llm.source import HOST_ALIAS
+from e2e_matrix.engine.base import HOST_ALIAS
 from support.conformance import PATH, Json, Ready, auth, conversation_request, listen
 from support.told_model import ToldModel
 

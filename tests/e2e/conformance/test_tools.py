@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from e2e_matrix.agent_server import AgentServer
-from e2e_matrix.llm.source import HOST_ALIAS
+from e2e_matrix.engine.base import HOST_ALIAS
 from e2e_matrix.llm.standin import StandIn
 from support.conformance import PATH, Kind, Ready, auth, conversation_request, detail, kinds_of, listen
 
