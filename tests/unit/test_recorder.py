@@ -16,12 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
-from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import BadInput, InfrastructureError
 from e2e_matrix.llm.recorder import Recorder
 from e2e_matrix.llm.recording import RecordedCall, RecordingWriter, read_recording
 from e2e_matrix.llm.source import RecordingSource
 from e2e_matrix.llm.standin import StandIn
+from support.engines import OnThisHost
 from support.faulty_llm import Fault, FaultyLlm
 
 KEY = "sk-of-the-provider/with+signs"
@@ -240,11 +240,6 @@ def test_calls_of_parallel_cells_are_whole_lines_in_their_cells_order(tmp_path: 
         calls = [call for call in found if call.cell == f"cell-{cell}"]
         assert [call.order for call in calls] == list(range(1, 6))
         assert [int(call.request["user"][0]) for call in calls] == list(range(5))
-
-
-class OnThisHost(FakeEngine):
-    def host_gateway(self) -> str:
-        return "127.0.0.1"
 
 
 def test_an_attempt_gets_the_recorder_for_its_model_wherever_the_provider_is(tmp_path: Path) -> None:
