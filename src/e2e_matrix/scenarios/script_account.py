@@ -71,10 +71,13 @@ class Account:
 
     @property
     def rightly_printed(self) -> Sequence[Decimal]:
-        """What a script may rightly print, by the server's count: of all its conversations, or of one."""
+        """What a script may rightly print, by the server's count: of all its conversations, or of one.
+
+        Nothing where no server has told what it counted.
+        """
         bills = [one.bill for one in self.watch.conversations]
         each = [bill.counted_by_server for bill in bills if bill.counted_by_server is not None]
-        return [sum(each, Decimal(0)), *each]
+        return [sum(each, Decimal(0)), *each] if each else []
 
     def blame(self, how: str, failures: Sequence[CellFailure]) -> tuple[Cause, str]:
         """What a script that ended so is the fault of; what it could not help comes first.
@@ -132,7 +135,7 @@ class Account:
         if began is not None:
             until = terminal if terminal is not None else time.monotonic()
             session.phase(conversation=round(max(0.0, until - began), 4))
-        if cost := self.watch.cost:
+        if (cost := self.watch.cost) is not None:
             session.note_cost(cost)
         counted = [one.bill.tokens for one in self.watch.conversations]
         if counted:
