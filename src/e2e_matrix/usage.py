@@ -30,7 +30,7 @@ class Bill:
 
     @property
     def known_cost(self) -> Decimal | None:
-        """The cost, where it says what was paid: a server counts 0 for a model whose price it does not know."""
+        """The cost, where it is one: a server counts 0 for a model whose price it does not know."""
         return self.cost if self.cost or self.by_price else None
 
 
