@@ -306,3 +306,9 @@ def test_a_disk_that_refuses_is_told_at_the_end() -> None:
     writer.add(a_call())
     with pytest.raises(InfrastructureError, match="No space left"):
         writer.close()
+
+
+def test_a_call_that_ends_after_the_recorder_was_closed_harms_nobody(tmp_path: Path) -> None:
+    writer = RecordingWriter(tmp_path / "calls.jsonl")
+    writer.close()
+    writer.add(a_call())
