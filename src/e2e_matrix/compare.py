@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Problem
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.results import Cell, Results, Run
 from e2e_matrix.script_words import counted, script_of
@@ -107,6 +107,24 @@ class Comparison:
         return Outcome.PASSED if good and good == len(self._both) else Outcome.ERROR
 
     @property
+    def exit_code(self) -> int:
+        """1 where something newly fails, 3 where nobody knows whether something does."""
+        if self.of(Change.NEWLY_FAILING):
+            return EXIT_FAILED
+        return EXIT_INFRASTRUCTURE if self._untold or not self._both else EXIT_PASSED
+
+    @property
+    def _untold(self) -> list[Pair]:
+        """Cells of which the candidate has no verdict, but for platforms that neither run could test."""
+        return [
+            pair
+            for pair in self._both
+            if pair.candidate
+            and pair.candidate.outcome not in _DECIDED
+            and not (pair.baseline and pair.baseline.outcome is pair.candidate.outcome is Outcome.UNSUPPORTED)
+        ]
+
+    @property
     def images(self) -> str:
         """On what the two ran, in one line with names of cells; ``same_images``: whether it is good news."""
         both, cells = self._both, counted(len(self._both), "cell")
@@ -161,16 +179,17 @@ def compare_axis(
     """
     before, after = _values(results, axis, baseline, candidate)
     several = axis != SCENARIO and len({cell.scenario for cell in results.cells}) > 1
-    sides: dict[str, dict[tuple[str, ...], Cell]] = {before: {}, after: {}}
+    sides: dict[str, dict[frozenset[tuple[str, str]], Cell]] = {before: {}, after: {}}
+    names: dict[frozenset[tuple[str, str]], str] = {}
     for cell in results.cells:
-        others = [value for name, value in cell.axes.items() if name != axis]
-        point = (*others, *([cell.scenario] if several else []))
+        others = {name: value for name, value in cell.axes.items() if name != axis}
+        if several:
+            others[SCENARIO] = cell.scenario
         if (value := _value(cell, axis)) in sides:
+            point = frozenset(others.items())
+            names.setdefault(point, "-".join(others.values()) or "all")
             sides[value][point] = cell
-    pairs = [
-        Pair("-".join(point) or "all", sides[before].get(point), sides[after].get(point))
-        for point in {**sides[before], **sides[after]}
-    ]
+    pairs = [Pair(name, sides[before].get(point), sides[after].get(point)) for point, name in names.items()]
     return Comparison(f"{axis} {before}", f"{axis} {after}", results.run, results.run, axis, _in_order(pairs))
 
 

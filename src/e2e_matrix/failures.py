@@ -62,6 +62,7 @@ class Cause(StrEnum):
     SCRIPT_ENVIRONMENT = "script-environment"
     LLM_REPLAY_DIFFERS = "llm-replay-differs"
     LLM_REFUSED = "llm-refused"
+    LLM_REPLIES_WRONG = "llm-replies-wrong"
     PLATFORM_UNSUPPORTED = "platform-unsupported"
     INTERRUPTED = "interrupted"
     FAIL_FAST = "fail-fast"
@@ -303,6 +304,11 @@ POLICIES: dict[Cause, Policy] = {
         _INFRA,
         "the model's provider refused the content",
         "Its content filter judged the question or the answer: ask otherwise, or name another model.",
+    ),
+    Cause.LLM_REPLIES_WRONG: Policy(
+        _INFRA,
+        "llm.replies has the stand-in call a tool that the server did not offer it",
+        "Correct the rule that the message names, or give the conversation that tool.",
     ),
     Cause.PLATFORM_UNSUPPORTED: Policy(
         Outcome.UNSUPPORTED,

@@ -70,6 +70,7 @@ class PlannedFacts(Model):
     scenario_version: str
     scenario_settings: dict[str, Any]  # of a script's environment only the names
     script_digest: str | None = None  # of what the file held; None: no script, or one at a revision
+    answers_digest: str | None = None  # of llm.replies or llm.replay, where that is what answers
     model: str
     endpoint: str | None = None  # of a real model, without login and query
     environment: list[str]  # the names: values may be secret
@@ -115,6 +116,8 @@ class Earlier:
 def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: datetime) -> PlanFile:
     """What a run is made from, for the record."""
     settings = job.settings
+    answers = {"stand-in": settings.replies, "replay": settings.replay}.get(llm.kind)
+    answers_digest = answers and _digest(answers)
     return PlanFile(
         started_at=started_at,
         matrix_file=settings.matrix_file,
@@ -130,6 +133,7 @@ def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: dateti
                 scenario_version=find_scenario(cell.planned.scenario, cell.planned.scenario_settings).VERSION,
                 scenario_settings=recorded(cell.planned.scenario_settings),
                 script_digest=_script_digest(cell.planned.scenario_settings),
+                answers_digest=answers_digest,
                 model=f"{cell.planned.model or llm.model} ({llm.kind})",
                 endpoint=llm.base_url,
                 environment=sorted(cell.planned.environment),
@@ -144,8 +148,13 @@ def _script_digest(settings: Mapping[str, Any]) -> str | None:
     """What a script's file holds; None where it is taken from a revision, or is not there any more."""
     if "script" not in settings or settings["at"] is not None:
         return None
+    return _digest(Path(settings["script"]))
+
+
+def _digest(path: Path) -> str | None:
     try:
-        return f"sha256:{hashlib.sha256(Path(settings['script']).read_bytes()).hexdigest()}"
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError:
         return None
 

@@ -59,7 +59,17 @@ def script_of(cell: Cell) -> ScriptRun | None:
 def held_conversation(cell: Cell) -> bool:
     """Whether a model was talked to, so that a cost that nobody told is unknown and not none."""
     script = script_of(cell)
-    return any(step.phase == "conversation" for step in cell.steps) or bool(script and script.conversations)
+    if script is not None:
+        return script.conversations > 0
+    began = any(step.phase == "conversation" for step in cell.steps)
+    return began or cell.phases.conversation is not None
+
+
+def cost_words(cell: Cell, llm: str) -> str | None:
+    """What a cell cost, ``llm`` being the kind of the run's model; None where it held no conversation."""
+    if cell.cost_usd is None and not held_conversation(cell):
+        return None
+    return "nothing paid" if cell.cost_usd is None and llm == "replay" else format_money(cell.cost_usd)
 
 
 def ended(script: ScriptRun) -> str:
@@ -76,7 +86,7 @@ def costs(script: ScriptRun) -> str | None:
     """What it printed beside what the server counted; None where there was nothing to count."""
     printed, counted = script.printed_cost_usd, script.server_cost_usd
     if printed is None and counted is None:
-        return "cost unknown" if script.conversations else None
+        return "no cost was printed or counted" if script.conversations else None
     if printed == counted:
         return f"cost {format_money(printed)}, printed and counted alike"
     says = "printed no cost" if printed is None else f"printed cost {format_money(printed)}"

@@ -170,10 +170,11 @@ def _image(
     )
 
 
-def totals_of(cells: Sequence[Cell], left_out: int = 0) -> Totals:
+def totals_of(cells: Sequence[Cell], left_out: int = 0, *, replayed: bool = False) -> Totals:
+    """``replayed``: a recording answered, so that nothing was paid that nobody knows of."""
     count = {outcome: sum(cell.outcome is outcome for cell in cells) for outcome in Outcome}
     known = [cell.cost_usd for cell in cells if cell.cost_usd is not None]
-    unknown = sum(any(map(costs_unknown, cell.attempts)) for cell in cells)
+    unknown = 0 if replayed else sum(any(map(costs_unknown, cell.attempts)) for cell in cells)
     return Totals(
         cells=len(cells),
         left_out=left_out,
@@ -263,7 +264,7 @@ def results_of(
     workers: int,
 ) -> Results:
     """The whole of results.json."""
-    totals = totals_of(cells, plan.left_out)
+    totals = totals_of(cells, plan.left_out, replayed=llm.kind == "replay")
     verdict, reason, exit_code = verdict_of(
         totals, interrupted, finished, stopped=_stopped(cells), overspent=_overspent(totals, settings)
     )

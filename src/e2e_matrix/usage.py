@@ -26,6 +26,12 @@ class Bill:
     wrong: str = ""
     cached: int = 0
     counted_by_server: Decimal | None = None  # the same as the cost where no price was given
+    by_price: bool = False  # the cost is that of a price that was given
+
+    @property
+    def known_cost(self) -> Decimal | None:
+        """The cost, where it is one: a server counts 0 for a model whose price it does not know."""
+        return self.cost if self.cost or self.by_price else None
 
 
 def read_bill(metrics: Any, price: Price | None = None) -> Bill:
@@ -54,7 +60,7 @@ def read_bill(metrics: Any, price: Price | None = None) -> Bill:
     counted_by_server = None if wrong else cost
     if price:
         cost = price.cost(prompt, completion, cached) if tokens.total else None
-        return Bill(cost, tokens, wrong, cached, counted_by_server)
+        return Bill(cost, tokens, wrong, cached, counted_by_server, by_price=True)
     return Bill(counted_by_server, tokens, wrong, cached, counted_by_server)
 
 

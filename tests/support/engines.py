@@ -11,9 +11,16 @@ from typing import Any
 
 from e2e_matrix import owner
 from e2e_matrix.engine.base import LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN, ContainerSpec, Engine
-from e2e_matrix.engine.fake import FakeImage, FakeProcess, Program
+from e2e_matrix.engine.fake import FakeEngine, FakeImage, FakeProcess, Program
 from e2e_matrix.errors import CellFailure
 from support.tiny_image import PORT
+
+
+class OnThisHost(FakeEngine):
+    """One whose containers reach this host, as a model's endpoint of ours needs it."""
+
+    def host_gateway(self) -> str:
+        return "127.0.0.1"
 
 
 @dataclass

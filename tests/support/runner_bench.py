@@ -17,7 +17,7 @@ from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
-from e2e_matrix.llm.source import ProviderSource
+from e2e_matrix.llm.source import LlmSource, ProviderSource
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import make_plan
 from e2e_matrix.progress import Progress, Silent
@@ -58,6 +58,7 @@ class Bench:
         self.missing: dict[str, CellFailure] = {}
         self.asked: Counter[str] = Counter()  # the registry, by reference and platform
         self.price: Decimal | None = None
+        self.llm: LlmSource = ProviderSource("m", None, "k")
         self.behave: Behaviour = lambda task, cancel: None
         monkeypatch.setattr(runner, "resolve_all", self._resolve)
         monkeypatch.setattr(runner, "run_cell", self._run_cell)
@@ -106,7 +107,7 @@ class Bench:
         engine = FakeEngine(support={"linux/arm64": support} if support else None)
         with RegistryClient() as registry, closing(engine):
             watcher = progress or Silent()
-            tools = runner.Tools(engine, ProviderSource("m", None, "k"), registry, watcher, self.cancel)
+            tools = runner.Tools(engine, self.llm, registry, watcher, self.cancel)
             job = Job(make_plan(loaded, settings), settings, ["e2e-matrix", "run"], resume, force)
             results, _ = runner.run(job, tools)
         assert store.load(self.tmp_path / "reports" / "latest") == results

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,12 +14,16 @@ from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.errors import BadInput, CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause, Outcome, Retry
 from e2e_matrix.limits import Budget
+from e2e_matrix.llm.recording import read_recording
+from e2e_matrix.llm.source import ReplaySource, StandInSource
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, Cell, Results
 from e2e_matrix.resume import differences, read_plan
 from e2e_matrix.task import CellTask
 from support import runner_bench
+from support.engines import OnThisHost
 from support.runner_bench import Bench, outcomes
+from unit.test_replay import a_call
 
 
 @pytest.fixture
@@ -512,6 +517,30 @@ def test_a_script_that_was_changed_is_another_plan(bench: Bench) -> None:
     assert read_plan(folder).cells["java-amd64"].script_digest is None
     script.write_text("x = 3\n")
     bench.run(scenario.replace("ex.py", "ex.py, at: v1"), resume=folder)
+
+
+@pytest.mark.parametrize("key", ["replies", "replay"])
+def test_other_answers_of_the_model_are_another_plan(bench: Bench, key: str) -> None:
+    file = bench.tmp_path / "answers"
+    answers = ["- {when: a, reply: b}\n", "- {when: a, reply: c}\n"]
+    if key == "replay":
+        answers = [f"{a_call(text).model_dump_json()}\n" for text in ("one", "two")]
+    file.write_text(answers[0])
+    model = f"llm: {{{key}: answers}}\n"
+    bench.run(model)  # a real model: the file says nothing to it
+    folder = (bench.tmp_path / "reports" / "latest").resolve()
+    assert read_plan(folder).cells["java-amd64"].answers_digest is None
+    with closing(StandInSource(OnThisHost()) if key == "replies" else replay_of(file)) as bench.llm:
+        bench.run(model)
+        folder = (bench.tmp_path / "reports" / "latest").resolve()
+        bench.run(model, resume=folder)
+        file.write_text(answers[1])
+        with pytest.raises(BadInput, match=r"java-amd64: answers digest: sha256:\w+, now sha256:"):
+            bench.run(model, resume=folder)
+
+
+def replay_of(file: Path) -> ReplaySource:
+    return ReplaySource(OnThisHost(), read_recording(file))
 
 
 def test_a_run_that_is_not_over_says_how_to_finish_it(bench: Bench) -> None:

@@ -60,6 +60,41 @@ def test_no_news_is_not_taken_for_good_news(before: str, after: str, mark: str) 
     assert as_markdown(compare_runs(*sides)).startswith(f"## {mark} ")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [
+        ("passed", "error", 3),
+        ("failed", "not_run", 3),
+        ("passed", "cancelled", 3),
+        ("passed", None, 3),  # nothing is in both
+        ("error", "passed", 0),
+        ("failed", "failed", 0),
+        ("unsupported", "unsupported", 0),
+        ("passed", "unsupported", 3),
+        ("passed", "failed", 1),
+    ],
+)
+def test_a_candidate_that_has_no_verdict_is_no_pass(before: str, after: str | None, code: int) -> None:
+    sides = [samples.run([_cell(Outcome(outcome))] if outcome else []) for outcome in (before, after)]
+    assert compare_runs(*sides).exit_code == code
+
+
+def test_cells_of_other_axes_are_not_taken_for_one_another() -> None:
+    """`include` gives a cell axes of its own: their values may be in the same places."""
+    cells = [
+        _cell(Outcome.PASSED, id=f"{arch}-{name}", axes={"arch": arch, name: "x"})
+        for name in ("variant", "flavour")
+        for arch in ("amd64", "arm64")
+    ]
+    compared = compare_axis(samples.run(cells), "arch")
+    assert [
+        (pair.baseline and pair.baseline.id, pair.candidate and pair.candidate.id) for pair in compared.pairs
+    ] == [
+        ("amd64-variant", "arm64-variant"),
+        ("amd64-flavour", "arm64-flavour"),
+    ]
+
+
 def test_what_is_worst_comes_first_and_the_verdict_counts() -> None:
     compared = compare_runs(samples.six_passed(), samples.broken())
     assert [pair.name for pair in compared.pairs][:3] == ["java-amd64", "java-arm64", "golang-amd64"]

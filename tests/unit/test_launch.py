@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -42,3 +44,10 @@ def test_the_first_signal_asks_to_stop_whatever_stopped_the_run_before_and_the_s
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+@pytest.mark.parametrize("module", ["e2e_matrix.launch", "e2e_matrix.llm.replay"])
+def test_what_a_library_user_imports_first_is_importable(module: str) -> None:
+    """Through the command line another import comes before, and hides a circle."""
+    ran = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True)
+    assert ran.stderr == ""

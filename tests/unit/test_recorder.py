@@ -16,12 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
-from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import BadInput, InfrastructureError
 from e2e_matrix.llm.recorder import Recorder
 from e2e_matrix.llm.recording import RecordedCall, RecordingWriter, read_recording
 from e2e_matrix.llm.source import RecordingSource
 from e2e_matrix.llm.standin import StandIn
+from support.engines import OnThisHost
 from support.faulty_llm import Fault, FaultyLlm
 
 KEY = "sk-of-the-provider/with+signs"
@@ -242,11 +242,6 @@ def test_calls_of_parallel_cells_are_whole_lines_in_their_cells_order(tmp_path: 
         assert [int(call.request["user"][0]) for call in calls] == list(range(5))
 
 
-class OnThisHost(FakeEngine):
-    def host_gateway(self) -> str:
-        return "127.0.0.1"
-
-
 def test_an_attempt_gets_the_recorder_for_its_model_wherever_the_provider_is(tmp_path: Path) -> None:
     with StandIn("127.0.0.1") as llm:
         provider_key = llm.issue_key("provider")
@@ -311,3 +306,9 @@ def test_a_disk_that_refuses_is_told_at_the_end() -> None:
     writer.add(a_call())
     with pytest.raises(InfrastructureError, match="No space left"):
         writer.close()
+
+
+def test_a_call_that_ends_after_the_recorder_was_closed_harms_nobody(tmp_path: Path) -> None:
+    writer = RecordingWriter(tmp_path / "calls.jsonl")
+    writer.close()
+    writer.add(a_call())

@@ -23,6 +23,7 @@ from e2e_matrix.llm.replay import Replay
 from e2e_matrix.llm.source import ReplaySource
 from e2e_matrix.progress import Silent
 from e2e_matrix.scenarios.base import Session
+from support.engines import OnThisHost
 from support.faulty_llm import Fault, FaultyLlm
 from support.tasks import a_task
 
@@ -225,6 +226,8 @@ def test_what_differs_between_any_two_runs_is_no_difference(one: str, other: str
         ("/tmp/other-ab12cd34/x", "/tmp/other-00112233/x"),
         ("/tmp/e2e-matrix-a/tmp/ws/a.py", "/tmp/e2e-matrix-a/tmp/ws/b.py"),
         ("may 2 of them", "can 2 of them"),
+        ("mark 3 files", "mark 5 files"),
+        ("decide 2", "separate 2"),
     ],
 )
 def test_what_means_something_stays_a_difference(one: str, other: str) -> None:
@@ -240,11 +243,6 @@ def test_a_difference_is_bounded_and_shows_where_a_long_line_differs() -> None:
     flood = difference([f"a{number}" for number in range(9999)], [f"b{number}" for number in range(9999)])
     assert (len(flood) < 4000, flood.splitlines()[-1]) == (True, "... and more")
     assert difference({"a": 1}, {"a": 1}) == ""
-
-
-class OnThisHost(FakeEngine):
-    def host_gateway(self) -> str:
-        return "127.0.0.1"
 
 
 def test_whatever_a_step_meets_after_a_difference_is_its_fault(tmp_path: Path) -> None:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import HOST_ALIAS
+from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause
+from e2e_matrix.limits import Limits
 from e2e_matrix.llm import wire
 from e2e_matrix.llm.replies import OTHER_ANSWER, Answer, Asked, Call, Replies, Rule, Turn
+from e2e_matrix.llm.source import StandInSource
+from e2e_matrix.progress import Silent
+from e2e_matrix.scenarios.base import Session
+from support.engines import OnThisHost
+from support.tasks import a_task
 
 BUILT_IN = Replies()
 
@@ -110,3 +124,35 @@ def test_a_call_has_the_same_id_in_the_stream_and_whole() -> None:
         == whole["id"]
         == events["response.output_item.done"]["item"]["call_id"]
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("LLMBadRequestError: OpenAIException - {refusal}", Cause.LLM_REPLIES_WRONG),
+        ("LLMBadRequestError: something else", Cause.CONVERSATION_ERROR),  # the server got over ours
+    ],
+)
+def test_a_slip_of_the_file_is_not_blamed_on_the_server(tmp_path: Path, reason: str, cause: Cause) -> None:
+    replies = Replies((Rule(re.compile("look"), (Turn(calls=(Call("peek", {}),)),), "replies.yaml:3"),))
+    source = StandInSource(OnThisHost(), replies=replies)
+    with closing(source):
+        endpoint = source.endpoint("c", "s", None, tmp_path / "calls.jsonl")
+        base_url = str(endpoint.base_url).replace(HOST_ALIAS, "127.0.0.1")
+        refused = httpx.post(
+            f"{base_url}/chat/completions",
+            json={"model": "m", "messages": [{"role": "user", "content": "look"}]},
+            headers={"Authorization": f"Bearer {endpoint.api_key}"},
+        )
+        refusal = refused.json()["error"]["message"]
+        assert (refused.status_code, refusal) == (
+            400,
+            "replies.yaml:3 calls the tool 'peek'; tools that this request offers: none",
+        )
+        task, ledger = a_task(endpoint, str(tmp_path)), source.ledger(endpoint)
+        session = Session(task, FakeEngine(), ledger, Silent(), Cancellation(), Limits())
+        with pytest.raises(CellFailure), session.step("finished", "t", phase="conversation", limit=5):
+            raise CellFailure(Cause.CONVERSATION_ERROR, reason.format(refusal=refusal))
+    failure = session.findings.failure
+    assert failure is not None
+    assert failure.cause is cause

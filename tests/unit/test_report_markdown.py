@@ -54,6 +54,10 @@ def test_every_format_says_that_a_replay_was_not_paid() -> None:
     shown = io.StringIO()
     show_summary(Screen(shown, {}, terminal=False), replayed, "folder")
     assert "openai/gpt-4o (a replay: nothing was paid)" in shown.getvalue()
+    broken = samples.broken()
+    replayed = broken.model_copy(update={"run": broken.run.model_copy(update={"llm": llm})})
+    costs = {view.cell.id: view.cost for view in build(replayed).cells}
+    assert costs["java-amd64"] == "nothing paid"
 
 
 def test_failures_come_first_with_what_a_reader_needs_next() -> None:

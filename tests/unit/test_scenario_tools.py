@@ -21,7 +21,7 @@ from e2e_matrix.limits import Limits
 from e2e_matrix.llm.source import ProviderSource
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.progress import Silent
-from e2e_matrix.scenarios import SCENARIOS, leftovers, tools, variant_tools
+from e2e_matrix.scenarios import SCENARIOS, leftovers, shell, tools, variant_tools
 from e2e_matrix.scenarios.base import Session
 from e2e_matrix.scenarios.checks import checks
 from e2e_matrix.scenarios.leftovers import OWN_FILES, OWN_PROCESSES, Snapshot
@@ -101,9 +101,9 @@ def test_the_look_sees_processes_and_files_and_not_itself(tmp_path: Path) -> Non
     finally:
         sleeper.kill()
         sleeper.wait()
-    for shell in shells:
-        assert (shell.returncode, shell.stderr) == (0, "")
-        seen = Snapshot.parse(shell.stdout)
+    for ran in shells:
+        assert (ran.returncode, ran.stderr) == (0, "")
+        seen = Snapshot.parse(ran.stdout)
         assert seen.files == {f"{tmp_path}/{name}" for name in ("a name with spaces", ".hidden", "dangling")}
         assert "time.sleep(60)" in seen.processes[sleeper.pid]
         assert os.getpid() in seen.processes
@@ -184,3 +184,29 @@ def test_a_tool_is_run_with_its_files_in_a_folder_of_its_own(tmp_path: Path) -> 
     )
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == (f"{files['a file']}{tmp_path}/it's\n", 0)
+
+
+def test_a_container_without_a_shell_fails_the_step_and_the_scenario_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = a_session()
+    session.engine.exec = lambda *_: ExecResult(127, b"sh: not found")  # type: ignore[method-assign]
+
+    def refuse(*_: object) -> None:
+        raise CellFailure(Cause.ASSERTION, "POST answers", expected="200", got="500")
+
+    monkeypatch.setattr(shell, "run", refuse)
+    assert tools._check_bash(session, tools.Settings(), "name") is None
+    [step] = session.findings.steps
+    assert step.message == "a shell in the container; POST answers"
+
+
+def test_no_half_of_a_secret_is_left_of_an_output() -> None:
+    session = a_session()
+    told = {"exit_code": 0, "stdout": "secret-key" + "." * (shell.SHOWN - 5), "stderr": None}
+    reply = SimpleNamespace(status=200, request="POST", text="", not_json="", field=told.get)
+    server = SimpleNamespace(execute_bash=lambda *_: reply, not_after=0.0)
+    session.started_container.server = server  # type: ignore[assignment]
+    with checks(session, "bash", "t", limit=5) as found:
+        output = shell.run(session, found.step, "env")
+    assert "t-key" not in output.shown

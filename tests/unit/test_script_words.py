@@ -69,7 +69,7 @@ def test_a_cost_is_told_beside_the_servers_and_unknown_is_not_nothing() -> None:
     deaf = samples.script_run(server_cost_usd=None)
     assert notes(deaf) == ["printed cost $0.0000168, the server counted unknown"]
     neither: dict[str, Any] = {"printed_cost_usd": None, "server_cost_usd": None}
-    assert costs(samples.script_run(**neither)) == "cost unknown"
+    assert costs(samples.script_run(**neither)) == "no cost was printed or counted"
     assert costs(samples.script_run(**neither, conversations=0)) is None
     nothing = samples.script_run(printed_cost_usd=Decimal(0), server_cost_usd=None, conversations=0)
     assert (costs(nothing), notes(nothing)) == ("printed cost $0.00, and held no conversation", [])

@@ -20,6 +20,12 @@ def test_a_cost_that_nobody_told_is_counted_and_not_taken_for_zero() -> None:
     assert totals.cost_unknown_cells == 1
 
 
+def test_of_a_replay_no_cost_is_unknown() -> None:
+    conversed = a_cell("a", cost_usd=None, steps=[a_step("conversation")])
+    totals = totals_of([conversed], replayed=True)
+    assert (totals.cost_usd, totals.cost_unknown_cells) == (Decimal(0), 0)
+
+
 def test_a_run_that_held_no_conversation_cost_nothing() -> None:
     assert totals_of([a_cell("a", Cause.PLATFORM_UNSUPPORTED, steps=[])]).cost_usd == Decimal(0)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.progress import Progress
-from e2e_matrix.results import Results
+from e2e_matrix.results import Phases, Results
 from e2e_matrix.terminal import make_progress
 from e2e_matrix.terminal.live import LiveProgress
 from e2e_matrix.terminal.screen import Screen
@@ -148,6 +148,11 @@ def test_the_verdict_and_the_files_come_last() -> None:
     files = [f"{FOLDER}/{name}" for name in ("report.html", "report.md", "results.json")]
     assert "FAILED: 1 of 6 cells failed\n" in end
     assert re.findall(r"\S+/\S+/\S+\.\w+$", end, re.MULTILINE) == files
+
+
+def test_a_conversation_that_did_not_come_to_its_end_has_a_cost_that_is_unknown() -> None:
+    shown = _shown(a_run(a_cell("a", cost_usd=None, phases=Phases(), steps=[a_step(phase="conversation")])))
+    assert re.search(r"passed .* unknown +native", shown)
 
 
 def test_an_unknown_cost_is_not_zero() -> None:

@@ -9,8 +9,7 @@ import click
 
 from e2e_matrix import store
 from e2e_matrix.cli.job import reports_folder
-from e2e_matrix.compare import Change, Comparison, compare_axis, compare_runs
-from e2e_matrix.errors import EXIT_FAILED, EXIT_PASSED
+from e2e_matrix.compare import Comparison, compare_axis, compare_runs
 from e2e_matrix.report import comparison
 from e2e_matrix.terminal.comparison import show_comparison
 from e2e_matrix.terminal.screen import Screen
@@ -40,7 +39,8 @@ def command(
 
     A run is named by its id, its folder, or as `latest`. Times are shown and not judged.
 
-    Exit codes: 0 nothing is newly failing, 1 something is, 2 bad input.
+    Exit codes: 0 nothing is newly failing, 1 something is, 2 bad input, 3 nobody knows: cells of the
+    candidate have no verdict, or no cell is in both.
     """
     if axis is None and (baseline is not None or candidate is not None):
         raise click.UsageError("--baseline and --candidate are values of an axis: say --axis.")
@@ -49,7 +49,7 @@ def command(
     found = [store.load(store.find(name, reports_folder(ctx))) for name in runs]
     compared = compare_runs(*found) if axis is None else compare_axis(found[0], axis, baseline, candidate)
     _print(compared, form)
-    return EXIT_FAILED if compared.of(Change.NEWLY_FAILING) else EXIT_PASSED
+    return compared.exit_code
 
 
 def _print(compared: Comparison, form: str) -> None:

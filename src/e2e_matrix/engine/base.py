@@ -23,6 +23,8 @@ LABEL_ATTEMPT = "e2e-matrix.attempt"
 LABEL_OWNER = "e2e-matrix.owner"  # host:pid:start time of the process that started it
 LABEL_DEADLINE = "e2e-matrix.deadline"  # UTC, ISO 8601: past it other machines may remove it
 
+# The name under which a container reaches the engine's host.
+HOST_ALIAS = "host.docker.internal"
 # What an engine may keep of a container's output, as it writes it down (a line of JSON for each line).
 LOG_FILES = 2
 LOG_FILE_BYTES = 32 << 20

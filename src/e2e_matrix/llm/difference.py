@@ -8,6 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+_MONTH = (
+    r"(Jan(uary)?|Feb(ruary)?|Mar(ch)?|Apr(il)?|May|June?|July?|Aug(ust)?|Sept?(ember)?|Oct(ober)?"
+    r"|Nov(ember)?|Dec(ember)?)"
+)
 # What differs between two runs of the same thing. The first ones first: a UUID may stand in a path.
 _VARYING: Sequence[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern, re.IGNORECASE), instead)
@@ -21,8 +25,7 @@ _VARYING: Sequence[tuple[re.Pattern[str], str]] = [
         ),
         (
             r"\b((Mon|Tues?|Wed(nes)?|Thu(rs)?|Fri|Sat(ur)?|Sun)(day)?,? )?"
-            r"((Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* +\d{1,2}|"
-            r"\d{1,2} +(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* +\d{4})\b"
+            rf"({_MONTH} +\d{{1,2}}|\d{{1,2}} +{_MONTH} +\d{{4}})\b"
             r"(,? \d\d:\d\d(:\d\d)?( [AP]M)?( (UTC|GMT|[+-]\d{4}))?)?(,? \d{4}\b)?"
             r"(,? \d\d:\d\d(:\d\d)?( [AP]M)?( (UTC|GMT|[+-]\d{4}))?)?",
             "<time>",

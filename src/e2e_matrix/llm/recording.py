@@ -102,13 +102,16 @@ class RecordingWriter:
         """The line is the kernel's when this returns: a process that is killed loses none. Never raises."""
         line = (json.dumps(call.model_dump(mode="json")) + "\n").encode()
         with self._lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if self._file < 0:
+                return  # the run is over, and did not wait for this call
             try:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
                 self._append(line)
             except OSError as error:
                 self._refused = self._refused or error
             finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                with suppress(OSError):  # it was not locked
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _append(self, line: bytes) -> None:
         end = os.lseek(self._file, 0, os.SEEK_END)

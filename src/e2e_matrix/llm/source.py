@@ -67,13 +67,16 @@ class StandInSource:
 
 
 class NotReplayed:
-    """For a ledger of calls that are none of a recording's."""
+    """For a ledger of calls that are none of a recording's, nor of a file of replies."""
 
     def difference(self) -> ReplayDifference | None:
         return None
 
     def unused(self) -> int:
         return 0
+
+    def slips(self) -> list[str]:
+        return []
 
     def hide(self, *values: str) -> None:
         """Nothing of the calls is written down."""
@@ -89,6 +92,9 @@ class _StandInLedger(NotReplayed):
 
     def is_alive(self) -> bool:
         return self.stand_in.is_alive()
+
+    def slips(self) -> list[str]:
+        return self.stand_in.slips(self.key)
 
 
 class ProviderSource:
@@ -208,6 +214,9 @@ class _ReplayLedger:
 
     def unused(self) -> int:
         return self.replay.unused(self.key)
+
+    def slips(self) -> list[str]:
+        return []
 
     def hide(self, *values: str) -> None:
         self.replay.hide(self.key, *values)

@@ -112,6 +112,10 @@ class StandIn:
         """
         return self._log.calls(key_or_cell)
 
+    def slips(self, key: str) -> list[str]:
+        """What ``replies`` said that a request of the key had no room for: the rules, by their places."""
+        return self._log.slips(key)
+
     @property
     def refused(self) -> int:
         """How many calls came without a key that was issued here."""
@@ -137,6 +141,7 @@ class _CallLog:
         self._calls: list[tuple[str, LlmCall]] = []  # (key, call)
         self._open: dict[str, int] = {}  # key -> calls being answered
         self._journals: dict[str, Path] = {}
+        self._slips: dict[str, dict[str, None]] = {}  # by key, in their order
 
     def issue_key(self, cell: str, journal: Path | None = None) -> str:
         key = f"sk-standin-{secrets.token_urlsafe(24)}"
@@ -161,6 +166,14 @@ class _CallLog:
             self._calls.append((key, call))
             self._open[key] -= 1
             self._changed.notify_all()
+
+    def add_slip(self, key: str, slip: str) -> None:
+        with self._changed:
+            self._slips.setdefault(key, {})[slip] = None
+
+    def slips(self, key: str) -> list[str]:
+        with self._changed:
+            return list(self._slips.get(key, ()))
 
     def _write_down(self, key: str, call: LlmCall) -> None:
         journal = self._journals.get(key)
@@ -273,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         exchange: wire.Exchange | None = None
         status = _STATUS_CLIENT_GONE
         try:
-            exchange, status = self._serve(path)
+            exchange, status = self._serve(path, key)
         finally:
             served = exchange if status == 200 else None
             now = time.monotonic()
@@ -296,7 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._began = time.monotonic()
         self._first_byte: float | None = None
 
-    def _serve(self, path: str) -> tuple[wire.Exchange | None, int]:
+    def _serve(self, path: str, key: str) -> tuple[wire.Exchange | None, int]:
         """Answer a call whose key is good; what was understood of it, and the status it got."""
         if path == "/v1/models" and self.command in ("GET", "HEAD"):
             self._drop_body()
@@ -318,6 +331,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             exchange = wire.understand(body, route.turns_field, self.server.replies)
         except wire.BadRequest as problem:
+            if isinstance(problem, wire.NotOffered):
+                self.server.log.add_slip(key, problem.slip)
             refusal = wire.error(str(problem), "invalid_request_error", param=problem.param)
             return None, self._send_json(400, refusal)
         try:

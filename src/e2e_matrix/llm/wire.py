@@ -35,6 +35,14 @@ class BadRequest(Exception):
         super().__init__(message)
 
 
+class NotOffered(BadRequest):
+    """A rule calls a tool that the request does not offer: ``slip`` says which, ``str()`` also what is."""
+
+    def __init__(self, slip: str, offered: tuple[str, ...]) -> None:
+        self.slip = slip
+        super().__init__(f"{slip}; tools that this request offers: {', '.join(offered) or 'none'}", "tools")
+
+
 @dataclass(frozen=True)
 class ToolCall:
     """A call as the wire has it: ``arguments`` is JSON, in a string."""
@@ -78,7 +86,7 @@ def count_tokens(text: str) -> int:
 def understand(body: bytes, turns_field: str, replies: Replies = BUILT_IN) -> Exchange:
     """Read a request whose turns are in ``turns_field``: "messages" (chat) or "input" (responses).
 
-    Raises BadRequest, also where ``replies`` call a tool that the request does not offer.
+    Raises BadRequest, and NotOffered where ``replies`` call a tool that the request does not offer.
     """
     try:
         request = json.loads(body)
@@ -160,11 +168,7 @@ def _offered(request: Json) -> tuple[str, ...]:
 def _calls(answer: Answer, asked: Asked, digest: str) -> tuple[ToolCall, ...]:
     for call in answer.calls:
         if call.tool not in asked.tools:
-            offered = ", ".join(asked.tools) or "none"
-            message = (
-                f"{answer.source} calls the tool {call.tool!r}; tools that this request offers: {offered}"
-            )
-            raise BadRequest(message, "tools")
+            raise NotOffered(f"{answer.source} calls the tool {call.tool!r}", asked.tools)
     return tuple(
         ToolCall(
             f"call_{hashlib.sha256(f'{digest} {number}'.encode()).hexdigest()[:24]}",

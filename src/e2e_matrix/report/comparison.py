@@ -12,8 +12,8 @@ from e2e_matrix.report.escape import code, excerpt, fence, prose
 from e2e_matrix.report.markdown import BUDGET_BYTES, MARKS, folded, table_line
 from e2e_matrix.report.view import command_for
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
-from e2e_matrix.script_words import ended, held_conversation, script_of
-from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
+from e2e_matrix.script_words import cost_words, ended, script_of
+from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
 
 _COLUMNS = ["cell", "change", "outcome", "ended", "time", "wasted", "API calls", "cost", "image"]
 # What is told in full: what is the same needs no words.
@@ -32,20 +32,24 @@ class Figures:
     cost: str = NO_VALUE
 
 
-def figures(cell: Cell | None) -> Figures:
+def figures(cell: Cell | None, run: Run) -> Figures:
     if cell is None:
         return Figures("not there")
     script = script_of(cell)
     flaky = ", flaky" if cell.flaky else ""
-    has_cost = cell.cost_usd is not None or held_conversation(cell)
     return Figures(
         outcome=cell.outcome.value.replace("_", " ") + flaky,
         ended=ended(script) if script else NO_VALUE,
         time=format_seconds(time_of(cell)),
         wasted=format_seconds(script.wasted_seconds) if script else NO_VALUE,
         calls=f"{script.calls_total:,}" if script else NO_VALUE,
-        cost=format_money(cell.cost_usd) if has_cost else NO_VALUE,
+        cost=cost_words(cell, run.llm.kind) or NO_VALUE,
     )
+
+
+def compared_figures(compared: Comparison, pair: Pair) -> tuple[Figures, Figures]:
+    """Both sides of a pair."""
+    return figures(pair.baseline, compared.baseline_run), figures(pair.candidate, compared.candidate_run)
 
 
 def as_markdown(compared: Comparison, budget: int = BUDGET_BYTES) -> str:
@@ -87,7 +91,7 @@ def _write(compared: Comparison, lines: int, told: int, table: bool) -> str:
     parts = [_head(compared)]
     if table and compared.pairs:
         rows = [table_line(_COLUMNS), table_line(["---"] * len(_COLUMNS))]
-        parts.append("\n".join([*rows, *map(_row, compared.pairs)]))
+        parts.append("\n".join([*rows, *(_row(compared, pair) for pair in compared.pairs)]))
         parts.append("Time: of the script, else of the cell without its pull.")
     worth = [pair for pair in compared.pairs if pair.change in _TOLD]
     parts += [_told(compared, pair, lines) for pair in worth[:told]]
@@ -116,8 +120,8 @@ def _of(run: Run) -> str:
     return f"of {code(one_line(run.subject))}, {run.started_at:%Y-%m-%d %H:%M} UTC, run {code(run.id)}"
 
 
-def _row(pair: Pair) -> str:
-    before, after = figures(pair.baseline), figures(pair.candidate)
+def _row(compared: Comparison, pair: Pair) -> str:
+    before, after = compared_figures(compared, pair)
     image = {True: "same", False: "**another**", None: "unknown"}[pair.same_image]
     values = [
         _side_by_side(getattr(before, name), getattr(after, name))
@@ -141,8 +145,8 @@ def _side_by_side(before: str, after: str) -> str:
 def _told(compared: Comparison, pair: Pair, lines: int) -> str:
     sides = [("baseline", pair.baseline), ("candidate", pair.candidate)]
     said = [
-        f"{word + ':':<10} {block(first_message(cell) or figures(cell).outcome, 600, 6)}"
-        for word, cell in sides
+        f"{word + ':':<10} {block(first_message(cell) or told.outcome, 600, 6)}"
+        for (word, cell), told in zip(sides, compared_figures(compared, pair), strict=True)
         if cell
     ]
     parts = [f"#### {code(pair.name)} {pair.change}", fence("\n".join(said))]

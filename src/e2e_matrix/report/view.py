@@ -16,8 +16,8 @@ from e2e_matrix.advice import for_run, program_of, words_of
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.timeline import PHASES, PhasePanel, Timeline, phase_panels, timeline
 from e2e_matrix.results import Attempt, Cell, Results, Run, ScriptRun, Step
-from e2e_matrix.script_words import detail_beside, held_conversation, notes, remarks, script_of
-from e2e_matrix.text import format_bytes, format_money, format_seconds
+from e2e_matrix.script_words import cost_words, detail_beside, notes, remarks, script_of
+from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
 
 _SPREAD = ("min", "median", "max")
 # No axis may be called so: it stands for the cell's scenario where a run has several.
@@ -40,6 +40,7 @@ class CellView:
     cell: Cell
     anchor: str
     again: str
+    llm: str  # the kind of the run's model
 
     @property
     def flaky(self) -> bool:
@@ -89,9 +90,8 @@ class CellView:
     @property
     def cost(self) -> str:
         """What the cell cost; one that never came to talk to a model has none, which is not unknown."""
-        if self.cell.cost_usd is None and not held_conversation(self.cell):
-            return "no conversation"
-        return format_money(self.cell.cost_usd) if self.cell.cost_usd is not None else "cost unknown"
+        words = cost_words(self.cell, self.llm)
+        return "cost unknown" if words == UNKNOWN else words or "no conversation"
 
     @property
     def last(self) -> Attempt | None:
@@ -223,6 +223,7 @@ def build(results: Results) -> View:
             cell=cell,
             anchor=anchor,
             again=command_for(run, cell.id),
+            llm=run.llm.kind,
         )
         for cell, anchor in zip(results.cells, anchors, strict=True)
     ]

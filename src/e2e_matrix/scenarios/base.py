@@ -97,6 +97,10 @@ class LlmLedger(Protocol):
         """How many calls a replay still has that were not asked for."""
         ...
 
+    def slips(self) -> list[str]:
+        """What the stand-in was told to say so far and could not, as it said so itself to whoever asked."""
+        ...
+
     def hide(self, *values: str) -> None:
         """Keep these out of what is recorded of this attempt."""
         ...
@@ -231,7 +235,14 @@ class Session:
         """The failure, or what it follows from where that is known."""
         if failure.cause in _SUSPICIOUS and (difference := self.llm.difference()):
             return difference.failure()
+        if failure.cause in _SUSPICIOUS and (slip := self._slip_in(failure)):
+            return CellFailure(Cause.LLM_REPLIES_WRONG, f"{slip}: {failure.message}", detail=failure.detail)
         return self._blame(failure)
+
+    def _slip_in(self, failure: CellFailure) -> str | None:
+        """The slip of ours that the server gives as its reason; one that it got over is none."""
+        reason = f"{failure.message}\n{failure.detail or ''}"
+        return next((slip for slip in self.llm.slips() if slip in reason), None)
 
     def _blame(self, failure: CellFailure) -> CellFailure:
         """The failure, or what happened to the container from outside that explains it."""

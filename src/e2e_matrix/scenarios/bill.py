@@ -22,7 +22,7 @@ LAST_WORD = 2.0
 
 def cost_so_far(reply: Reply, price: Price | None = None) -> Decimal | None:
     """What a conversation has cost by now; None where nothing tells a cost that can be one."""
-    return read_bill(reply.field("stats", "usage_to_metrics"), price).cost or None
+    return read_bill(reply.field("stats", "usage_to_metrics"), price).known_cost
 
 
 def note_what_it_cost(session: Session, conversation: str) -> None:
@@ -31,7 +31,7 @@ def note_what_it_cost(session: Session, conversation: str) -> None:
         reply = session.server.get(f"/api/conversations/{conversation}", timeout=LAST_WORD)
     except (httpx.HTTPError, OSError):
         return
-    if cost := cost_so_far(reply, session.task.price):
+    if (cost := cost_so_far(reply, session.task.price)) is not None:
         session.note_cost(cost)
 
 
@@ -44,9 +44,8 @@ def check(session: Session, conversation: str) -> None:
         bill = read_bill(reply.field("stats", "usage_to_metrics"), session.task.price)
         cost = bill.cost
         session.findings.tokens = bill.tokens
-        # A model whose price the server does not know is counted as 0: unknown, not free.
-        if cost is not None and (cost or session.task.price):
-            session.note_cost(cost)
+        if (known := bill.known_cost) is not None:
+            session.note_cost(known)
         step.note(prompt_tokens=bill.tokens.prompt, completion_tokens=bill.tokens.completion)
         if cost is not None:
             step.note(cost_usd=format(cost, "f"))

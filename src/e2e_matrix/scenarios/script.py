@@ -157,6 +157,8 @@ def _check_cost(session: Session, account: Account, expected: str) -> None:
         if cost is None:
             message, got = "the script printed a cost that is none", repr(one_line(printed, 100))
             raise CellFailure(Cause.ASSERTION, message, expected="EXAMPLE_COST: and US dollars", got=got)
+        if counted is None and cost:
+            session.spend(cost, ended=True)  # somebody spent it: the script itself, perhaps
         right = account.rightly_printed
         if expected == "required" and right and not any(agree(cost, one) for one in right):
             raise CellFailure(
@@ -165,8 +167,6 @@ def _check_cost(session: Session, account: Account, expected: str) -> None:
                 expected=format_money(right[0]),
                 got=format_money(cost),
             )
-        if counted is None:
-            session.spend(cost, ended=True)  # somebody spent it: the script itself, perhaps
 
 
 class _ScriptInCell:

@@ -141,7 +141,7 @@ class Account:
         if began is not None:
             until = terminal if terminal is not None else time.monotonic()
             session.phase(conversation=round(max(0.0, until - began), 4))
-        if cost := self.watch.cost:
+        if (cost := self.watch.cost) is not None:
             session.note_cost(cost)
         counted = [one.bill.tokens for one in self.watch.conversations]
         if counted:

@@ -53,4 +53,5 @@ def run(session: Session, step: StepRecord, command: str, limit: float = COMMAND
             got=one_line(session.redact(reply.text)),
             detail=reply.text,
         )
-    return Output(code, stdout or "", stderr or "")
+    # Before anything is cut: half a secret would not be found any more.
+    return Output(code, session.redact(stdout or ""), session.redact(stderr or ""))

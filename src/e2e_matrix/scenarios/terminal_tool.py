@@ -49,7 +49,8 @@ class Observation:
 
     @property
     def shown(self) -> str:
-        return f"exit code {self.exit_code}, {one_line(self.text, _SHOWN) or 'and nothing printed'}"
+        printed = one_line(self.text, _SHOWN) or "and nothing printed"
+        return one_line(f"exit code {self.exit_code}, {printed}", _SHOWN)
 
 
 def check(found: Checks, identity: str, *, in_tmux: bool) -> None:
@@ -70,19 +71,19 @@ def check(found: Checks, identity: str, *, in_tmux: bool) -> None:
     with found.one():
         observed = list(_observations(found, identity))
         if not any(one.exit_code == FAILING_CODE for one in observed):
-            got = _shown(session, observed[:-1]) if len(observed) > 1 else "no observation of it"
+            got = _shown(observed[:-1]) if len(observed) > 1 else "no observation of it"
             found.wrong(f"the exit code of `{FAILING}` in the terminal", str(FAILING_CODE), got)
 
 
 def _check_output(found: Checks, observed: list[Observation], in_tmux: bool) -> None:
-    session, step = found.session, found.step
+    step = found.step
     step.note(observations=len(observed))
     # A model may look around before: that of the command is the one with its marks.
     last = next((one for one in observed if "<" in one.text), observed[0] if observed else None)
     if last is None:
         found.wrong(f"what the {TOOL} gave", "an observation", "no observation")
         return
-    text, got = last.text, one_line(session.redact(last.shown), _SHOWN)
+    text, got = last.text, last.shown
     for what, wanted in (("the output of", f"<{TEXT}>"), ("a combining character from", f"<{COMBINED}>")):
         if wanted not in text:
             found.wrong(f"{what} a command in the terminal", wanted, got)
@@ -112,9 +113,10 @@ def _observations(found: Checks, identity: str) -> Iterator[Observation]:
         if isinstance(seen, dict) and item.get("tool_name") == TOOL:
             metadata = seen.get("metadata")
             place = metadata.get("working_dir") if isinstance(metadata, dict) else None
-            yield Observation(_text(seen.get("content")), seen.get("exit_code"), place)
+            text = found.session.redact(_text(seen.get("content")))  # before anything is cut
+            yield Observation(text, seen.get("exit_code"), place)
         elif isinstance(item, dict) and item.get("kind") == "AgentErrorEvent":
-            yield Observation(str(item.get("error")), None, None)
+            yield Observation(found.session.redact(str(item.get("error"))), None, None)
 
 
 def _text(content: Any) -> str:
@@ -123,8 +125,8 @@ def _text(content: Any) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _shown(session: Session, observed: list[Observation]) -> str:
-    return "; ".join(one_line(session.redact(one.shown), _SHOWN) for one in observed[:3])
+def _shown(observed: list[Observation]) -> str:
+    return "; ".join(one.shown for one in observed[:3])
 
 
 def _told(session: Session, value: object) -> str:

@@ -116,17 +116,20 @@ def run(session: Session) -> None:
         terminal_tool.check(found, identity, in_tmux=settings.tmux)
     bill.check(session, identity)
     conversation.delete(session, identity)
-    title = "Neither a process nor a file is left behind"
-    with checks(session, "leftovers", title, limit=leftovers.LIMIT) as found:
-        leftovers.check(found, before, settings.own_processes, settings.own_files)
+    if before is not None:  # else the step `bash` has failed, and says why
+        title = "Neither a process nor a file is left behind"
+        with checks(session, "leftovers", title, limit=leftovers.LIMIT) as found:
+            leftovers.check(found, before, settings.own_processes, settings.own_files)
     container.stop(session)
 
 
-def _check_bash(session: Session, settings: Settings, name: str) -> leftovers.Snapshot:
+def _check_bash(session: Session, settings: Settings, name: str) -> leftovers.Snapshot | None:
     """Ask the server's bash API for everything that a shell is there for; what was there before."""
+    before = None
     title = "The bash API runs commands, in UTF-8, as the right user, in a workspace to write to"
     with checks(session, "bash", title, limit=BASH_LIMIT) as found:
-        before = leftovers.look(session, found.step)
+        with found.one():
+            before = leftovers.look(session, found.step)
         _check_results(found)
         _check_locale(found)
         _check_user(found, settings.user)

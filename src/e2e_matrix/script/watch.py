@@ -107,8 +107,8 @@ class Watch:
 
     @property
     def cost(self) -> Decimal | None:
-        """Of all conversations together, by the servers' count; None where none has told any."""
-        costs = [cost for watched in self.conversations if (cost := watched.bill.cost)]
+        """Of all conversations together, by the servers' count or the price; None where none is known."""
+        costs = [cost for watched in self.conversations if (cost := watched.bill.known_cost) is not None]
         return sum(costs, Decimal(0)) if costs else None
 
     @property

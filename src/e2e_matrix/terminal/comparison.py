@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from e2e_matrix.compare import Change, Comparison, Pair, first_message
 from e2e_matrix.failures import Outcome
-from e2e_matrix.report.comparison import Figures, figures
+from e2e_matrix.report.comparison import Figures, compared_figures
 from e2e_matrix.results import Run
 from e2e_matrix.terminal.screen import STYLES, Screen
 from e2e_matrix.text import NO_VALUE, one_line
@@ -30,7 +30,7 @@ def show_comparison(screen: Screen, compared: Comparison) -> None:
     )
     for warning in compared.warnings:
         screen.line(("note       ", "dim"), (one_line(warning, 400), "yellow"))
-    rows = [(pair, figures(pair.baseline), figures(pair.candidate)) for pair in compared.pairs]
+    rows = [(pair, *compared_figures(compared, pair)) for pair in compared.pairs]
     widths = _widths([side for _, before, after in rows for side in (before, after)])
     for pair, before, after in rows:
         screen.line("")

@@ -15,7 +15,15 @@ from rich.text import Text
 from e2e_matrix.advice import for_run
 from e2e_matrix.failures import POLICIES, Outcome
 from e2e_matrix.results import Cell, Results, Run, Step
-from e2e_matrix.script_words import counted, described, detail_beside, own_seconds, remarks, script_of
+from e2e_matrix.script_words import (
+    cost_words,
+    counted,
+    described,
+    detail_beside,
+    own_seconds,
+    remarks,
+    script_of,
+)
 from e2e_matrix.summary import WORST_FIRST
 from e2e_matrix.terminal.screen import STYLES, Screen, outcome_words
 from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
@@ -33,7 +41,7 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     """Everything; the verdict and the files come last, where a person looks first."""
     cells = sorted(results.cells, key=lambda cell: WORST_FIRST.index(cell.outcome))
     screen.line("")
-    _show_cells(screen, cells)
+    _show_cells(screen, cells, results.run.llm.kind)
     _show_scripts(screen, cells)
     for group in _groups(cells):
         screen.line("")
@@ -61,12 +69,13 @@ def show_verdict(screen: Screen, results: Results) -> None:
     screen.line((words, style), (f": {one_line(run.reason, 500)}", STYLES[run.verdict]))
 
 
-def _show_cells(screen: Screen, cells: Sequence[Cell]) -> None:
+def _show_cells(screen: Screen, cells: Sequence[Cell], llm: str) -> None:
     # Only ids may be folded: in a table squeezed further numbers lose digits, and a list says it better.
     longest = max((cell_len(one_line(cell.id, 100)) for cell in cells), default=0)
     unbounded = screen.console.options.update(width=10_000)
     scripts = any(script_of(cell) for cell in cells)
-    for table in (_table(screen, cells, scripts, roomy=True), _table(screen, cells, scripts, roomy=False)):
+    for roomy in (True, False):
+        table = _table(screen, cells, llm, scripts, roomy=roomy)
         natural = Measurement.get(screen.console, unbounded, table).maximum
         room_for_ids = screen.width - natural + longest
         if room_for_ids >= min(longest, _SHORTEST_ID):
@@ -75,7 +84,12 @@ def _show_cells(screen: Screen, cells: Sequence[Cell]) -> None:
             return
     for cell in cells:
         *phases, total = _seconds(cell, scripts)
-        words = [outcome_words(cell.outcome) + _marks(cell), f"{total} s", _cost(cell), _kind(cell)]
+        words = [
+            outcome_words(cell.outcome) + _marks(cell),
+            f"{total} s",
+            cost_words(cell, llm) or NO_VALUE,
+            _kind(cell),
+        ]
         screen.line(screen.mark(cell.outcome), f" {one_line(cell.id, 100)}")
         screen.line("  ", ", ".join(words))
         if cell.attempts:
@@ -88,7 +102,7 @@ def _columns(scripts: bool, roomy: bool) -> list[str]:
     return [*phases[:-1], *(["script"] if scripts else []), phases[-1], "total"]
 
 
-def _table(screen: Screen, cells: Sequence[Cell], scripts: bool, roomy: bool) -> Table:
+def _table(screen: Screen, cells: Sequence[Cell], llm: str, scripts: bool, roomy: bool) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1 if roomy else 0, 0, 0),
@@ -115,7 +129,7 @@ def _table(screen: Screen, cells: Sequence[Cell], scripts: bool, roomy: bool) ->
                 _marks(cell),
             ),
             *(Text(text) for text in _seconds(cell, scripts)),
-            Text(_cost(cell)),
+            Text(cost_words(cell, llm) or NO_VALUE),
             Text(_kind(cell)),
         )
     return table
@@ -143,13 +157,6 @@ def _seconds(cell: Cell, scripts: bool) -> list[str]:
     script = [own_seconds(counts) if counts else None] if scripts else []
     values = [*before, *script, removal, cell.duration_seconds if counts else None]
     return [NO_VALUE if value is None else f"{value:.{2 if value < 9.995 else 1}f}" for value in values]
-
-
-def _cost(cell: Cell) -> str:
-    script = script_of(cell)
-    talked = cell.phases.conversation is not None or bool(script and script.conversations)
-    spent = cell.cost_usd is not None or talked
-    return format_money(cell.cost_usd) if spent else NO_VALUE
 
 
 def _kind(cell: Cell) -> str:
