@@ -16,6 +16,7 @@ from e2e_matrix.engine.base import LABEL_RUN
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served
+from e2e_matrix.owner import is_alive
 from support.price import GPT_4O
 from support.real_runs import PROGRAM, Ran, Runner, environment
 from support.script_runs import (
@@ -129,10 +130,11 @@ def test_a_script_of_the_sdk_works_with_the_agent_on_files_of_this_host(
 
 
 def leftovers() -> list[str]:
-    """Processes of test scripts, and folders of attempts that are over."""
+    """Processes of test scripts, and folders whose run is over; others may run on this machine."""
     listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     processes = [line for line in listed.splitlines() if str(CHECKOUT) in line]
-    return [*processes, *(str(path.parent) for path in Path("/tmp").glob("e2e-matrix-*/owner"))]
+    owners = [path for path in Path("/tmp").glob("e2e-matrix-*/owner") if not is_alive(path.read_text())]
+    return [*processes, *(str(path.parent) for path in owners)]
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +301,8 @@ def test_a_runner_that_is_ended_takes_its_script_along(
     else:
         subprocess.run([str(PROGRAM), "clean"], check=True, env=environment(), capture_output=True)
     assert leftovers() == []
-    assert list(engine.list({LABEL_RUN: None})) == []
+    [run] = [path.name for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()]
+    assert list(engine.list({LABEL_RUN: run})) == []
 
 
 def printed(folder: Path) -> str:
