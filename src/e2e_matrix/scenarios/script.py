@@ -6,6 +6,7 @@ its own. Where it starts its server, the cell's container is started instead: sc
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import secrets
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from e2e_matrix.cache import cache_folder
 from e2e_matrix.engine.base import HOST_ALIAS, is_local
-from e2e_matrix.errors import CellFailure
+from e2e_matrix.errors import CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause
 from e2e_matrix.redaction import secrets_by_name
 from e2e_matrix.results import ScriptRun
@@ -51,6 +52,16 @@ SESSION_KEY_VARIABLES = ("OH_SESSION_API_KEYS_0", "SESSION_API_KEY")
 
 def run(session: Session) -> None:
     """Run the script once, and hold what it did against what it should."""
+    try:
+        _run(session)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        message = f"the script's folders could not be kept: {error.filename or 'a file'}: {error.strerror}"
+        raise CellFailure(Cause.DISK_FULL, message) from error
+
+
+def _run(session: Session) -> None:
     settings = ScriptSettings.model_validate(session.task.settings)
     if not is_local(session.engine.info().address):
         message = "a script and its server share folders, and this engine is on another machine"
@@ -75,6 +86,8 @@ def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
         except ValueError as error:
             message = f"{root} cannot be had at {settings.at}: {error}"
             raise CellFailure(Cause.SCRIPT_REFUSED, message) from error
+        except InfrastructureError as error:
+            raise CellFailure(Cause.SCRIPT_ENVIRONMENT, str(error)) from error
         script, root = exported / script.resolve().relative_to(root), exported
     at = f" at {settings.at}" if settings.at else ""
     try:
