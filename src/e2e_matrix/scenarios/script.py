@@ -281,6 +281,8 @@ class _ScriptInCell:
             self._broker.close()  # what it has told last is read now
             while self._turn(0):  # servers that it did not stop itself
                 pass
+            for base_url in self._servers:  # one that the cell booted is stopped after the account of it
+                self._account.watch.last_look(base_url)
 
     def _turn(self, timeout: float) -> bool:
         return self._broker.handle(timeout, self._boot, self._stop)
