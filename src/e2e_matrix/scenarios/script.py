@@ -69,11 +69,12 @@ def _run(session: Session) -> None:
     session.hide(*secrets_by_name(settings.environment))
     script, root = _find(session, settings)
     interpreter = _prepare(session, settings, root)
-    with Scratch(session.say) as scratch:
-        around = Surroundings(settings, script, root, interpreter, scratch)
-        with closing(Account(session)) as account:
-            _ScriptInCell(session, around, account).run()
-            _check_cost(session, account, settings.expect.cost)
+    # A server that was not stopped, because time was over, still writes there: removing it would not end.
+    scratch = session.outlasting.enter_context(Scratch(session.say))
+    around = Surroundings(settings, script, root, interpreter, scratch)
+    with closing(Account(session)) as account:
+        _ScriptInCell(session, around, account).run()
+        _check_cost(session, account, settings.expect.cost)
 
 
 def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
