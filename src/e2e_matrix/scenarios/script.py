@@ -13,6 +13,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import httpx
+
 from e2e_matrix.cache import cache_folder
 from e2e_matrix.engine.base import HOST_ALIAS, is_local
 from e2e_matrix.errors import CellFailure, InfrastructureError
@@ -46,6 +48,7 @@ BOOT_LIMIT = 120.0
 ENVIRONMENT_LIMIT = 900.0
 END_GRACE = 5.0
 _TURN_SECONDS = 0.05
+_LAST_QUESTION = 2.0
 # Servers read their session keys from both, the second being the older name.
 SESSION_KEY_VARIABLES = ("OH_SESSION_API_KEYS_0", "SESSION_API_KEY")
 
@@ -194,15 +197,20 @@ class _ScriptInCell:
         self._broker = Broker(around.scratch.line, account.add)
         self._servers: dict[str, StartedContainer] = {}
         self._exit: ScriptExit | None = None
+        self._bad_end: CellFailure | None = None  # the first of a server's
 
     def run(self) -> None:
-        with closing(self._broker):
-            first = self._boot_first()
-            try:
-                self._run(first)
-            finally:
-                if first is not None:
-                    self._stop(first)
+        try:
+            with closing(self._broker):
+                first = self._boot_first()
+                try:
+                    self._run(first)
+                finally:
+                    if first is not None:
+                        self._stop(first)
+        finally:
+            findings = self._session.findings
+            findings.failure = findings.failure or self._bad_end
 
     def _run(self, first: Booted | None) -> None:
         session, expected = self._session, self._settings.expect.exit
@@ -339,10 +347,27 @@ class _ScriptInCell:
         return Booted(base_url, key if request.use_session_api_key else None)
 
     def _stop(self, booted: Booted) -> None:
+        """A server that does not end well is told of after what the script did: that came first."""
         began = time.monotonic()
         self._account.watch.last_look(booted.base_url)
         started = self._session.current = self._servers[booted.base_url]
-        if started.exit_state is None:
-            container.stop(self._session)
-        if self._exit is None:
-            self._account.waited_for_stop(time.monotonic() - began)
+        findings = self._session.findings
+        before = findings.failure
+        try:
+            if started.exit_state is None:
+                self._see_whether_it_lives()
+                container.stop(self._session)
+        finally:
+            self._bad_end = self._bad_end or (findings.failure if findings.failure is not before else None)
+            findings.failure = before
+            if self._exit is None:
+                self._account.waited_for_stop(time.monotonic() - began)
+
+    def _see_whether_it_lives(self) -> None:
+        """A script may be faster than the engine to know that its server has died."""
+        try:
+            self._session.server.get("/health", timeout=_LAST_QUESTION)
+        except httpx.TimeoutException:
+            pass  # it is there, and stopping it shows the rest
+        except (httpx.TransportError, OSError):
+            self._session.exited.wait(container.DEATH_PATIENCE)
