@@ -116,6 +116,7 @@ def _remove(session: Session) -> CellFailure | None:
             session.engine.remove(container.id)
         except CellFailure as error:
             failure = error
+    session.outlasting.close()
     if session.containers:
         stopped = sum(step.duration_seconds for step in session.findings.steps if step.name == "stop")
         session.phase(removal=round(stopped + time.monotonic() - begin, 4))

@@ -269,6 +269,49 @@ def test_an_image_of_another_sdk_than_the_rest_of_its_build_is_seen(
     assert (step["expected"], step["got"]) == ("1.58.0", "1.57.0")
 
 
+def test_a_server_that_tells_nothing_by_itself_is_asked_before_its_script_is_accounted_for(
+    contract_images: ContractImages, runner: Runner, tmp_path: Path
+) -> None:
+    scenarios = {
+        "asks": script(REMOTE / "asks_at_an_address.py", environment={"AGENT_SERVER_URL": "{base-url}"})
+    }
+    ran = on_contract(
+        runner, contract_images, tmp_path, scenarios, environment={"CONTRACT_FAULT": "socket-refused"}
+    )
+    [cell] = ran.results["cells"]
+    seen = facts(ran, cell["id"])
+    assert seen["terminal_status"] == "finished", ran.output
+    assert seen["server_cost_usd"] == seen["printed_cost_usd"] != "0"
+
+
+def test_what_went_wrong_first_is_told_and_a_server_that_ends_badly_where_nothing_did(
+    contract_images: ContractImages, runner: Runner, tmp_path: Path
+) -> None:
+    told = {
+        "kills_its_server": ("container-disturbed", "the container was ended from outside, by KILL"),
+        "crashes": ("script-failed", "the script ended with signal 6: about to crash"),
+        "hangs_with_a_server": ("script-timeout", "the script took longer than 2 s"),
+        "reads_an_address": ("assertion", "the server did not end cleanly"),
+    }
+    scenarios = {name: script(MISBEHAVING / f"{name}.py") for name in told}
+    scenarios["hangs_with_a_server"]["timeout"] = "2s"
+    scenarios["reads_an_address"] = script(
+        REMOTE / "reads_an_address.py",
+        environment={"AGENT_SERVER_URL": "{base-url}"},
+        arguments=["{session-api-key}"],
+    )
+    ran = on_contract(
+        runner,
+        contract_images,
+        tmp_path,
+        scenarios,
+        environment={"CONTRACT_FAULT": "ends-badly"},
+        retries={"infrastructure": 0},
+    )
+    seen = {cell["scenario"]: (cell["cause"], cell["message"]) for cell in ran.results["cells"]}
+    assert seen == told, ran.output
+
+
 def git(checkout: Path, *command: str) -> str:
     identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(

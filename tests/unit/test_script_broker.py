@@ -141,6 +141,18 @@ def test_a_request_of_a_script_that_is_gone_is_not_booted(scene: Scene) -> None:
     assert scene.ports() == {}
 
 
+def test_nothing_is_booted_and_everything_is_stopped_once_it_is_closed(scene: Scene) -> None:
+    first, second = scene.line(), scene.line()
+    first.send(BOOT)
+    assert scene.handle()
+    second.send({"boot": BOOT["boot"] | {"port": 8004}})
+    scene.settle()
+    scene.broker.close()  # as where a process could not be ended, and still holds its line
+    while scene.broker.handle(0, lambda request: pytest.fail("booted for nobody"), scene.stopped.append):
+        pass
+    assert scene.stopped == [BOOTED]
+
+
 def test_what_was_told_before_the_end_is_heard(scene: Scene) -> None:
     scene.broker.serve_first(BOOTED)
     line = scene.line()
@@ -179,6 +191,7 @@ def test_a_hostile_line_ends_its_own_connection_alone(scene: Scene, hostile: byt
         {"status": 10**6},
         {"started": float("nan")},
         {"ended": float("inf")},
+        {"ended": 1e12},  # not yet
         {"started": 3.0},
         {"path": ["/health"]},
         {"base_url": "http://another.example"},

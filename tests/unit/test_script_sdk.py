@@ -19,6 +19,7 @@ from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
 from e2e_matrix.script import sdk
+from e2e_matrix.script.settings import is_release
 from e2e_matrix.script.shared import locked
 from e2e_matrix.script.workspace import Workspace
 from support.fake_uv import FakeUv
@@ -93,6 +94,12 @@ def test_what_a_killed_runner_left_is_waited_for_and_made_anew(fake: FakeUv, cac
         assert asked.result(timeout=10).python == folder / "bin" / "python"
     assert not (folder / "half").exists()
     assert fake.calls("pip install") == 2
+
+
+@pytest.mark.parametrize("version", ["1.58.0rc1", "1.58.0.post1", "1.59.0.dev20261101"])
+def test_every_version_that_a_matrix_may_name_is_asked_for(fake: FakeUv, cache: Path, version: str) -> None:
+    assert is_release(version)
+    assert prepared(cache, version).python.parents[1].name.startswith(version)
 
 
 def test_being_asked_to_stop_ends_uv_and_leaves_nothing(fake: FakeUv, cache: Path) -> None:

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -180,6 +180,7 @@ class Session:
         self.restart_limit()
         self.containers: list[StartedContainer] = []
         self.current: StartedContainer | None = None  # the one that steps are about
+        self.outlasting = ExitStack()  # what containers use: it is left when they are gone
         keys = [task.llm.api_key, *secrets_in_url(task.llm.base_url), *secrets_by_name(task.environment)]
         self.secrets = Secrets(filter(None, keys))
         llm.hide(*self.secrets)

@@ -6,15 +6,18 @@ its own. Where it starts its server, the cell's container is started instead: sc
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import secrets
 import time
 from contextlib import closing
 from pathlib import Path
 
+import httpx
+
 from e2e_matrix.cache import cache_folder
 from e2e_matrix.engine.base import HOST_ALIAS, is_local
-from e2e_matrix.errors import CellFailure
+from e2e_matrix.errors import CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause
 from e2e_matrix.redaction import secrets_by_name
 from e2e_matrix.results import ScriptRun
@@ -45,12 +48,23 @@ BOOT_LIMIT = 120.0
 ENVIRONMENT_LIMIT = 900.0
 END_GRACE = 5.0
 _TURN_SECONDS = 0.05
+_LAST_QUESTION = 2.0
 # Servers read their session keys from both, the second being the older name.
 SESSION_KEY_VARIABLES = ("OH_SESSION_API_KEYS_0", "SESSION_API_KEY")
 
 
 def run(session: Session) -> None:
     """Run the script once, and hold what it did against what it should."""
+    try:
+        _run(session)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        message = f"the script's folders could not be kept: {error.filename or 'a file'}: {error.strerror}"
+        raise CellFailure(Cause.DISK_FULL, message) from error
+
+
+def _run(session: Session) -> None:
     settings = ScriptSettings.model_validate(session.task.settings)
     if not is_local(session.engine.info().address):
         message = "a script and its server share folders, and this engine is on another machine"
@@ -58,11 +72,12 @@ def run(session: Session) -> None:
     session.hide(*secrets_by_name(settings.environment))
     script, root = _find(session, settings)
     interpreter = _prepare(session, settings, root)
-    with Scratch(session.say) as scratch:
-        around = Surroundings(settings, script, root, interpreter, scratch)
-        with closing(Account(session)) as account:
-            _ScriptInCell(session, around, account).run()
-            _check_cost(session, account, settings.expect.cost)
+    # A server that was not stopped, because time was over, still writes there: removing it would not end.
+    scratch = session.outlasting.enter_context(Scratch(session.say))
+    around = Surroundings(settings, script, root, interpreter, scratch)
+    with closing(Account(session)) as account:
+        _ScriptInCell(session, around, account).run()
+        _check_cost(session, account, settings.expect.cost)
 
 
 def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
@@ -75,6 +90,8 @@ def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
         except ValueError as error:
             message = f"{root} cannot be had at {settings.at}: {error}"
             raise CellFailure(Cause.SCRIPT_REFUSED, message) from error
+        except InfrastructureError as error:
+            raise CellFailure(Cause.SCRIPT_ENVIRONMENT, str(error)) from error
         script, root = exported / script.resolve().relative_to(root), exported
     at = f" at {settings.at}" if settings.at else ""
     try:
@@ -180,15 +197,20 @@ class _ScriptInCell:
         self._broker = Broker(around.scratch.line, account.add)
         self._servers: dict[str, StartedContainer] = {}
         self._exit: ScriptExit | None = None
+        self._bad_end: CellFailure | None = None  # the first of a server's
 
     def run(self) -> None:
-        with closing(self._broker):
-            first = self._boot_first()
-            try:
-                self._run(first)
-            finally:
-                if first is not None:
-                    self._stop(first)
+        try:
+            with closing(self._broker):
+                first = self._boot_first()
+                try:
+                    self._run(first)
+                finally:
+                    if first is not None:
+                        self._stop(first)
+        finally:
+            findings = self._session.findings
+            findings.failure = findings.failure or self._bad_end
 
     def _run(self, first: Booted | None) -> None:
         session, expected = self._session, self._settings.expect.exit
@@ -268,6 +290,8 @@ class _ScriptInCell:
             self._broker.close()  # what it has told last is read now
             while self._turn(0):  # servers that it did not stop itself
                 pass
+            for base_url in self._servers:  # one that the cell booted is stopped after the account of it
+                self._account.watch.last_look(base_url)
 
     def _turn(self, timeout: float) -> bool:
         return self._broker.handle(timeout, self._boot, self._stop)
@@ -323,10 +347,27 @@ class _ScriptInCell:
         return Booted(base_url, key if request.use_session_api_key else None)
 
     def _stop(self, booted: Booted) -> None:
+        """A server that does not end well is told of after what the script did: that came first."""
         began = time.monotonic()
         self._account.watch.last_look(booted.base_url)
         started = self._session.current = self._servers[booted.base_url]
-        if started.exit_state is None:
-            container.stop(self._session)
-        if self._exit is None:
-            self._account.waited_for_stop(time.monotonic() - began)
+        findings = self._session.findings
+        before = findings.failure
+        try:
+            if started.exit_state is None:
+                self._see_whether_it_lives()
+                container.stop(self._session)
+        finally:
+            self._bad_end = self._bad_end or (findings.failure if findings.failure is not before else None)
+            findings.failure = before
+            if self._exit is None:
+                self._account.waited_for_stop(time.monotonic() - began)
+
+    def _see_whether_it_lives(self) -> None:
+        """A script may be faster than the engine to know that its server has died."""
+        try:
+            self._session.server.get("/health", timeout=_LAST_QUESTION)
+        except httpx.TimeoutException:
+            pass  # it is there, and stopping it shows the rest
+        except (httpx.TransportError, OSError):
+            self._session.exited.wait(container.DEATH_PATIENCE)

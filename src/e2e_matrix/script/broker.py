@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import queue
 import re
 import selectors
@@ -125,7 +124,8 @@ class Broker:
         self._ports.serve_first(booted.base_url)
 
     def close(self) -> None:
-        """Read what is left to read, and hang up. Whoever waits for a server gets none."""
+        """Read what is left to read, and hang up. Whoever waits for a server gets none, and what has one
+        needs it no longer."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -133,6 +133,8 @@ class Broker:
         self._thread.join()
         self._ports.close()
         for key in list(self._selector.get_map().values()):
+            if key.data:
+                self._is_over(key.data)
             cast(socket.socket, key.fileobj).close()
         self._selector.close()
         self._wake.close()
@@ -167,7 +169,7 @@ class Broker:
             self._ports.release(connection.port)
         connection.answer({})
 
-    # From here on: on the broker's thread.
+    # From here on: on the broker's thread, or when that has ended.
 
     def _listen(self) -> None:
         while not self._closing.is_set():
@@ -368,7 +370,7 @@ def _call(told: dict[str, Any]) -> Call | None:
             "started": float(started),
             "ended": float(ended),
             "base_url": str(base_url),
-        } if (status is None or 100 <= status <= 999) and 0 <= started <= ended < math.inf:
+        } if (status is None or 100 <= status <= 999) and 0 <= started <= ended <= time.monotonic():
             conversation = _text(told, "conversation")
             return Call(
                 method=method[:_LONGEST_TEXT],

@@ -27,6 +27,7 @@ from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.local import recipe
 from e2e_matrix.script import uv
+from e2e_matrix.script.settings import VERSION
 from e2e_matrix.script.shared import Note, locked
 from e2e_matrix.script.workspace import LOCK, Workspace
 from e2e_matrix.text import block, format_seconds
@@ -43,7 +44,6 @@ _PYTHONS = ("3.13", "3.12", ">=3.14")
 _READY = "ready.json"
 # A change to how an environment is made is a change of this number: no older one fits then.
 _MAKING = 1
-_VERSION = re.compile(r"\d+(\.\d+)*([a-z]+\d+)?", re.ASCII)
 _ABSENT = re.compile(r"there is no version of (openhands-[a-z-]+)==")
 
 _QUICK_SECONDS = 60.0
@@ -108,7 +108,7 @@ def _not_installed(name: str, why: str, disk_is_full: bool = False, words: str =
 
 
 def _release(version: str) -> _Wanted:
-    if not _VERSION.fullmatch(version):
+    if not re.fullmatch(VERSION, version):
         raise _failure(f"{version!r} is no version of {SDK}: write a release, such as 1.58.0")
     constraints = f"{_SERVER}=={version}\n"
     folder = recipe.default_folder()

@@ -27,8 +27,8 @@ RUN_TIME_FIELDS = ("base-url", "session-api-key")
 
 MOST_PATTERNS = 1000
 _SDK_WORDS = ("server", "checkout")
-# PEP 440, without the epochs and local versions that no openhands-sdk has; 1.58 is a number to an editor.
-_VERSION = r"[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
+#: PEP 440, without the epochs and local versions that no openhands-sdk has; 1.58 is a number to an editor.
+VERSION = r"[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
 _COSTS = ("required", "printed", "optional")
 _FOLDERS = ("checkout", "scratch")
 _STDIN = ("refuse", "empty")
@@ -36,12 +36,12 @@ _STDIN = ("refuse", "empty")
 
 def is_release(text: str) -> bool:
     """Whether a version names one release, and not the newest of several as 1.58 does."""
-    return text.count(".") >= 2 and re.fullmatch(_VERSION, text) is not None
+    return text.count(".") >= 2 and re.fullmatch(VERSION, text) is not None
 
 
 def _sdk(value: object) -> str:
     text = text_of(value)
-    if text in _SDK_WORDS or re.fullmatch(_VERSION, text):
+    if text in _SDK_WORDS or re.fullmatch(VERSION, text):
         return text
     raise wrong(
         f"must be server, checkout, or a version of openhands-sdk, not {text[:100]!r}", "such as 1.58.0"
@@ -52,7 +52,7 @@ Sdk = Annotated[
     str,
     BeforeValidator(_sdk),
     WithJsonSchema(
-        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^(server|checkout|{_VERSION})$"}]}
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^(server|checkout|{VERSION})$"}]}
     ),
 ]
 ExitCode = Annotated[int, between(0, 255), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 255})]
