@@ -159,7 +159,7 @@ POLICIES: dict[Cause, Policy] = {
     Cause.SCRIPT_FAILED: Policy(
         _PRODUCT,
         "the example script did not end as it should",
-        "Read script.log: the message has its last word. It runs by hand, too: docs/scripts.md says how.",
+        "Read script.log, of which the message has the last word, and its requests in the report.",
     ),
     Cause.SCRIPT_TIMEOUT: Policy(
         _PRODUCT,

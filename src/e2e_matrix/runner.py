@@ -50,6 +50,9 @@ from e2e_matrix.text import format_seconds
 # After the cell's own limit, how long a container may be left before anybody may remove it: the limit begins
 # after the pull, and the next run of anybody removes what is past its deadline.
 DEADLINE_MARGIN = PULL_LIMIT + 1800.0
+# Seconds that a cell with a script has beyond the script's own limit, for its server's boot, end and bill: a
+# script that hangs is ended by its own limit, which says so.
+AROUND_A_SCRIPT = 300.0
 # A cancelled cell's container gets this long for a last word in its log.
 CANCEL_GRACE = 1.0
 
@@ -331,8 +334,11 @@ class _Execution:
         number = next(self._numbers[planned.id])
         repetition.attempts.append(number)
         slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
-        # What a script may take is said of this cell alone, and so outweighs what is said of all.
-        limit = max(settings.timeout, planned.scenario_settings.get("timeout", 0)) * slowness
+        limit = settings.timeout
+        if script := planned.scenario_settings.get("timeout"):
+            # What a script may take is said of this cell alone, and so outweighs what is said of all.
+            limit = max(limit, script + AROUND_A_SCRIPT)
+        limit *= slowness
         folder = record.folder.attempt_folder(planned.id, number)
         endpoint = self._tools.llm.endpoint(
             planned.id, planned.scenario, planned.model, folder / CALL_JOURNAL

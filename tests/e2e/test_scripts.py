@@ -246,6 +246,27 @@ def test_a_script_before_and_after_its_fix_on_the_same_image(
     assert pair["change"] == "fixed"
 
 
+def test_an_image_of_another_sdk_than_the_rest_of_its_build_is_seen(
+    contract_images: ContractImages, runner: Runner, tmp_path: Path
+) -> None:
+    scenarios = {"own-helper": {"script": str(REMOTE / "own_helper.py")}}
+    faults = ["none", "other-version:1.57.0"]  # the first one is asked what SDK the build has
+    ran = on_contract(
+        runner,
+        contract_images,
+        tmp_path,
+        scenarios,
+        axes={"variant": ["x"], "fault": faults},
+        environment={"CONTRACT_FAULT": "{fault}"},
+        **{"max-parallel": 1},
+    )
+    right, wrong = ran.results["cells"]
+    assert right["outcome"] == "passed", ran.output
+    assert (wrong["outcome"], wrong["cause"]) == ("failed", "assertion"), ran.output
+    step = ran.step(wrong["id"], "server-info")
+    assert (step["expected"], step["got"]) == ("1.58.0", "1.57.0")
+
+
 def git(checkout: Path, *command: str) -> str:
     identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(

@@ -144,6 +144,19 @@ def test_an_emulated_cell_is_marked_and_gets_longer(bench: Bench) -> None:
     assert results.run.emulated_cpu == "cortex-a72"
 
 
+def test_a_script_reaches_its_own_limit_before_its_cell_does(bench: Bench) -> None:
+    (bench.tmp_path / "example.py").write_text("pass\n")
+    bench.run(
+        "timeout: 100s\nemulated-timeout-factor: 6\n"
+        "scenarios:\n  example: {script: example.py, timeout: 100s}\n"
+        "  short: {script: example.py, timeout: 1s}\n",
+        support=Support.EMULATED,
+    )
+    for task in bench.tasks:
+        assert task.timeout_seconds >= 100 * task.slowness
+        assert task.timeout_seconds - task.settings["timeout"] * task.slowness >= 99 * task.slowness
+
+
 def test_a_results_file_is_there_before_the_run_has_ended(bench: Bench) -> None:
     seen: list[dict[str, str]] = []
 

@@ -63,3 +63,12 @@ def test_the_cost_is_the_first_that_stdout_tells_and_secrets_stay_out(tmp_path: 
     assert output.cost == "0.5 [hidden]"
     assert output.last_word() == "Traceback: [hidden]"
     assert "very-secret-value" not in (tmp_path / "script.log").read_text()
+
+
+def test_the_last_lines_are_without_a_secret_that_became_known_afterwards(tmp_path: Path) -> None:
+    secrets = Secrets()
+    output = Output(tmp_path, secrets)
+    output.write("stdout", b"my key is s3cret-of-the-session\n")
+    secrets.add("s3cret-of-the-session")
+    assert output.last_lines() == output.last_word() == "my key is [hidden]"
+    output.close()

@@ -1,5 +1,6 @@
 """What a script's requests say about where its time went."""
 
+from e2e_matrix.redaction import Secrets
 from e2e_matrix.script.broker import Call
 from e2e_matrix.script.trace import Trace
 
@@ -21,7 +22,7 @@ def a_call(method: str, path: str, at: float, status: int | None = 200, took: fl
 
 
 def test_the_phases_are_seen_in_the_requests() -> None:
-    trace = Trace(started=100.0)
+    trace = Trace(100.0, str)
     for call in (
         a_call("GET", "/health", 101),
         a_call("POST", "/api/init", 102, status=401),
@@ -41,7 +42,7 @@ def test_the_phases_are_seen_in_the_requests() -> None:
 
 
 def test_questions_after_the_end_are_counted_and_nothing_else_is() -> None:
-    trace = Trace(started=0.0)
+    trace = Trace(0.0, str)
     for second in range(10):
         trace.add(a_call("GET", CONVERSATION, second + 0.5))
     trace.add(a_call("GET", f"{CONVERSATION}/events/search", 9))
@@ -52,9 +53,18 @@ def test_questions_after_the_end_are_counted_and_nothing_else_is() -> None:
 
 
 def test_of_many_requests_the_first_and_the_last_are_kept_and_all_are_counted() -> None:
-    trace = Trace(started=0.0)
+    trace = Trace(0.0, str)
     for second in range(1000):
         trace.add(a_call("GET", f"/{second}", second))
     paths = [call.path for call in trace.calls()]
     assert trace.total == 1000
     assert paths == [f"/{n}" for n in [*range(100), *range(900, 1000)]]
+
+
+def test_a_secret_in_a_path_is_hidden_also_where_it_is_learned_later() -> None:
+    secrets = Secrets()
+    trace = Trace(0.0, secrets.redact)
+    trace.add(a_call("GET", f"/{'x' * 190}/s3cret-key-of-the-session", 1))
+    secrets.add("s3cret-key-of-the-session")
+    [call] = trace.calls()
+    assert "s3cret" not in call.path

@@ -102,6 +102,10 @@ class Resources:
     pids: int | None = None
 
 
+# The name under which a container reaches the engine's host: see ContainerSpec.host_alias.
+HOST_ALIAS = "host.docker.internal"
+
+
 @dataclass(frozen=True)
 class Mount:
     """A folder or file of the engine's host, seen at ``target`` inside. Both paths are absolute.

@@ -314,8 +314,8 @@ def check(session: Session, name: str, title: str) -> Iterator[StepRecord]:
         yield step
 
 
-def describe_server(session: Session) -> None:
-    """Read /server_info, and hold its commit against the one that was asked for."""
+def describe_server(session: Session, sdk_version: str | None = None) -> None:
+    """Read /server_info, and hold its build against the one that was asked for, and ``sdk_version``."""
     title = "The server says what build it is: the one asked for, where the ref names one"
     with check(session, "server-info", title) as step:
         reply = session.server.get("/server_info")
@@ -334,6 +334,9 @@ def describe_server(session: Session) -> None:
             parts = release.split(".")
             version = ".".join(known.get("version", "unknown").split(".")[: len(parts)])
             step.expect("the version that /server_info names", release, version)
+        if sdk_version:
+            what = "the sdk_version that /server_info names, against that of the script"
+            step.expect(what, sdk_version, known.get("sdk_version"))
 
 
 def stop(session: Session) -> None:

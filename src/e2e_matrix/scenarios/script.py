@@ -315,7 +315,9 @@ class _ScriptInCell:
             session.phase(
                 boot=round(sum(done.duration_seconds for done in session.findings.steps[earlier:]), 4)
             )
-        container.describe_server(session)
+        # Of another image of the same build it may be another, and only one was asked.
+        matching = self._around.interpreter.sdk_version if self._settings.sdk == "server" else None
+        container.describe_server(session, matching)
         base_url = session.server.base_url
         self._servers[base_url] = session.started_container
         return Booted(base_url, key if request.use_session_api_key else None)

@@ -20,6 +20,9 @@ from e2e_matrix.script.trace import Trace
 from e2e_matrix.script.watch import Watch
 from e2e_matrix.text import one_line
 
+# Hiding a secret costs memory by the square of its length: a script that makes up keys may not have it all.
+_MOST_KEYS, _LONGEST_KEY = 20, 512
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -42,12 +45,15 @@ class Account:
         self._session = session
         self.output = Output(Path(session.task.folder), session.secrets)
         self.watch = Watch(session.task.slowness, session.task.price)
-        self.trace = Trace(session.started)
+        self.trace = Trace(session.started, session.redact)
+        self._session_keys: set[str] = set()
         self._stopping = 0.0  # seconds in which it waited for a server of ours to stop, after its last word
 
     def add(self, call: Call) -> None:
-        if call.session_key:
-            self._session.hide(call.session_key)
+        key, known = call.session_key, self._session_keys
+        if key and key not in known and len(key) <= _LONGEST_KEY and len(known) < _MOST_KEYS:
+            known.add(key)
+            self._session.hide(key)
         self.trace.add(call)
         self.watch.see(call)
 
@@ -73,7 +79,7 @@ class Account:
     def rightly_printed(self) -> Sequence[Decimal]:
         """What a script may rightly print, by the server's count: of all its conversations, or of one.
 
-        Nothing where no server has told what it counted.
+        Nothing where the server counted nothing at all; 0 is a count.
         """
         bills = [one.bill for one in self.watch.conversations]
         each = [bill.counted_by_server for bill in bills if bill.counted_by_server is not None]
@@ -116,7 +122,7 @@ class Account:
                 "first_request_seconds": self.trace.first_request_seconds,
                 "calls": self.trace.calls(),
                 "calls_total": self.trace.total,
-                "terminal_status": one_line(status, 40) if status else None,
+                "terminal_status": one_line(self._session.redact(status), 40) if status else None,
                 "terminal_seconds": None if terminal is None else self._since(terminal),
                 "wasted_seconds": None if wasted is None else round(wasted, 4),
                 "calls_after_terminal": None if terminal is None else self.trace.questions_after(terminal),

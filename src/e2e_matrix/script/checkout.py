@@ -25,8 +25,12 @@ _ONLY_READ = {
 def root_of(script: Path) -> Path:
     """The nearest folder above ``script`` with a .git, else with a uv workspace, else the script's own."""
     folders = script.resolve().parents
-    marks = (_is_repository, _has_workspace)
-    return next((folder for is_root in marks for folder in folders if is_root(folder)), folders[0])
+    return next((folder for is_root in _MARKS for folder in folders if is_root(folder)), folders[0])
+
+
+def is_checkout(root: Path) -> bool:
+    """Whether ``root`` is more than the folder that a lone script happens to lie in."""
+    return any(is_root(root) for is_root in _MARKS)
 
 
 def export(
@@ -70,6 +74,9 @@ def _has_workspace(folder: Path) -> bool:
         return False
     uv = tool.get("uv") if isinstance(tool, dict) else None
     return isinstance(uv, dict) and "workspace" in uv
+
+
+_MARKS = (_is_repository, _has_workspace)
 
 
 def _commit(root: Path, revision: str) -> str:

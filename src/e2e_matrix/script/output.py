@@ -53,7 +53,8 @@ class Output:
 
     def last_lines(self) -> str:
         """The end of what was printed, redacted; hostile."""
-        lines = block(self.log.latest()[-_LAST_BYTES:], limit=_LAST_BYTES, lines=10_000).splitlines()
+        latest = self._secrets.redact(self.log.latest())  # some may be known only since
+        lines = block(latest[-_LAST_BYTES:], limit=_LAST_BYTES, lines=10_000).splitlines()
         return "\n".join(lines[-_LAST_LINES:])
 
     def last_word(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e_matrix.engine.base import Mount
+from e2e_matrix.script import checkout
 from e2e_matrix.script.broker import Booted
 from e2e_matrix.script.scratch import Scratch
 from e2e_matrix.script.sdk import Interpreter
@@ -41,8 +42,14 @@ class Surroundings:
 
     @property
     def mounts(self) -> Sequence[Mount]:
-        """What its server sees at the same paths: its temporary files, and its checkout, to read."""
+        """What its server sees at the same paths: its temporary files, and its checkout, to read.
+
+        Not the folder that a lone script lies in, which may be somebody's home, or /tmp.
+        """
         shared = [Mount(str(path), str(path)) for path in (self.scratch.tmp, self.scratch.home)]
+        is_one = self.settings.at is not None or checkout.is_checkout(self.root)
+        if not is_one or self.scratch.root.is_relative_to(self.root):
+            return shared
         return [*shared, Mount(str(self.root), str(self.root), read_only=True)]
 
     def command(self, first: Booted | None) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from e2e_matrix.results import ApiCall
 from e2e_matrix.script.broker import Call
@@ -17,9 +18,10 @@ _CONVERSATION = re.compile(r"/api/conversations/[0-9a-fA-F-]{32,36}/?")
 class Trace:
     """Takes calls from any thread (``add``); moments are on the monotonic clock."""
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, redact: Callable[[str], str]) -> None:
         """``started``: the attempt's start, which everything is counted from."""
         self._started = started
+        self._redact = redact
         self._lock = threading.Lock()
         self._first: list[Call] = []
         self._last: deque[Call] = deque(maxlen=_KEPT)
@@ -58,13 +60,13 @@ class Trace:
             return sum(asked > moment for asked in self._questions)
 
     def calls(self) -> list[ApiCall]:
-        """The first and the last, in the order of their beginnings."""
+        """The first and the last, in the order of their beginnings; a path may have had a secret in it."""
         with self._lock:
             kept = sorted([*self._first, *self._last], key=lambda call: call.started)
         return [
             ApiCall(
-                method=one_line(call.method, 20),
-                path=one_line(call.path, 200),
+                method=one_line(self._redact(call.method), 20),
+                path=one_line(self._redact(call.path), 200),
                 status=call.status,
                 start_seconds=self._since(call.started),
                 duration_seconds=round(max(0.0, call.ended - call.started), 4),

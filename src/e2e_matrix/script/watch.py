@@ -26,6 +26,8 @@ _REQUEST_LIMIT = 10.0  # seconds, natively
 _LAST_LOOK = 3.0
 _POLL_SECONDS = 0.5
 _RECEIVE_SECONDS = 0.2
+# Each takes a connection and two threads: a script that makes more of them has its first ones watched.
+MOST_WATCHED = 100
 
 
 @dataclass
@@ -71,26 +73,31 @@ class Watch:
         self._watchers: dict[tuple[str, str], _Watcher] = {}
 
     def see(self, call: Call) -> None:
-        """Hear of a request of the script's; begin to watch the conversation that it is about."""
-        if call.conversation is None:
+        """Hear of a request of the script's; begin to watch the conversation that it is about.
+
+        Of a request that worked: then there is such a conversation, and its key is the right one.
+        """
+        if call.conversation is None or call.status is None or call.status >= 400:
             return
         name = call.base_url, call.conversation
         with self._lock:
-            watcher = self._watchers.get(name)
-            if watcher is None:
+            if name not in self._watchers and len(self._watchers) < MOST_WATCHED:
                 watched = Watched(call.conversation, call.base_url, call.started, self._price)
                 self._watchers[name] = _Watcher(watched, call.session_key, self._slowness)
-            elif call.session_key and watcher.is_shut_out:
-                watcher.try_again_with(call.session_key)
 
     def last_look(self, base_url: str) -> None:
         """Ask once more before that server is stopped, and let go of it."""
-        for watcher in self._all():
-            if watcher.watched.base_url == base_url:
-                watcher.last_look()
+        watchers = [watcher for watcher in self._all() if watcher.watched.base_url == base_url]
+        for watcher in watchers:
+            watcher.begin_to_end()
+        for watcher in watchers:
+            watcher.last_look()
 
     def close(self) -> None:
-        for watcher in self._all():
+        watchers = self._all()
+        for watcher in watchers:
+            watcher.begin_to_end()
+        for watcher in watchers:
             watcher.close()
 
     @property
@@ -124,24 +131,20 @@ class _Watcher:
 
     def __init__(self, watched: Watched, session_key: str | None, slowness: float) -> None:
         self.watched = watched
-        self.is_shut_out = False  # the server wants another key
         self._server = AgentServer(watched.base_url, _REQUEST_LIMIT * slowness)
         self._server.session_key = session_key
         self._patience = _REQUEST_LIMIT * slowness
         self._enough = threading.Event()
-        self._begin()
-
-    def _begin(self) -> None:
+        self._is_over = False  # it was looked at for the last time
         self._thread = threading.Thread(target=self._watch, name="conversation", daemon=True)
         self._thread.start()
 
-    def try_again_with(self, session_key: str) -> None:
-        self._server.session_key = session_key
-        self.is_shut_out = False
-        self._begin()
+    def begin_to_end(self) -> None:
+        """Returns at once, so that all may end together."""
+        self._enough.set()
 
     def last_look(self) -> None:
-        if self._enough.is_set():
+        if self._is_over:
             return
         self._end()
         self._ask(_LAST_LOOK)
@@ -152,7 +155,8 @@ class _Watcher:
         self._server.close()
 
     def _end(self) -> None:
-        self._enough.set()
+        self._is_over = True
+        self.begin_to_end()
         self._thread.join(self._patience)
 
     def _watch(self) -> None:
@@ -181,7 +185,6 @@ class _Watcher:
             reply = self._server.conversation(self.watched.conversation, timeout)
         except (httpx.HTTPError, OSError):
             return True
-        self.is_shut_out = reply.status in (401, 403)
         if reply.status == 200:
             status = reply.field("execution_status")
             self.watched.learn(status if isinstance(status, str) else None, reply.field("stats"))
