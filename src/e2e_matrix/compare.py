@@ -68,6 +68,18 @@ class Pair:
         return hashes[0] == hashes[1] if len(hashes) == 2 else None
 
     @property
+    def same_scenario(self) -> bool | None:
+        """None where there are no two."""
+        return self.baseline.scenario == self.candidate.scenario if self.baseline and self.candidate else None
+
+    @property
+    def same_sdk(self) -> bool | None:
+        """Whether both scripts ran with the same openhands-sdk; None where that is not known."""
+        scripts = [script_of(cell) for cell in (self.baseline, self.candidate) if cell]
+        versions = [script.sdk_version for script in scripts if script and script.sdk_version]
+        return versions[0] == versions[1] if len(versions) == 2 else None
+
+    @property
     def alike(self) -> bool:
         """Whether their times may be compared: both native or both emulated."""
         return not (self.baseline and self.candidate) or self.baseline.emulated is self.candidate.emulated
@@ -133,8 +145,7 @@ class Comparison:
         if not both:
             return "no cell is in both"
         if others:
-            names = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-            return f"not the same images: {len(others)} of {cells} ran on another: {names}"
+            return f"not the same images: {len(others)} of {cells} ran on another: {_some(others)}"
         if unknown:
             return f"of {unknown} of {cells} it is not known whether the image is the same"
         return f"the same images in {cells}"
@@ -150,6 +161,15 @@ class Comparison:
         unchanged = [pair for pair in self._both if pair.same_script]
         if unchanged and self.axis:
             found.append(f"the script is the same, byte for byte, in {counted(len(unchanged), 'cell')}")
+        others = [pair.name for pair in self._both if pair.same_scenario is False]
+        if others and self.axis != SCENARIO:
+            was = "was" if len(others) == 1 else "were"
+            found.append(f"{counted(len(others), 'cell')} {was} of another scenario: {_some(others)}")
+        # Of another image the SDK is another, too.
+        if others := [pair.name for pair in self._both if pair.same_image and pair.same_sdk is False]:
+            found.append(
+                f"the scripts of {counted(len(others), 'cell')} ran with another SDK: {_some(others)}"
+            )
         if mixed := [pair for pair in self._both if not pair.alike]:
             cells = counted(len(mixed), "cell")
             found.append(f"{cells} ran native once and emulated once: their times cannot be compared")
@@ -161,6 +181,10 @@ class Comparison:
     @property
     def _both(self) -> list[Pair]:
         return [pair for pair in self.pairs if pair.baseline and pair.candidate]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def compare_runs(baseline: Results, candidate: Results) -> Comparison:

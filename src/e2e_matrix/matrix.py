@@ -219,7 +219,7 @@ class Matrix(Section):
 
     def beside(self, path: str) -> Path:
         """A path that the file names, which is relative to the file's folder."""
-        return Path(self.file).parent / path
+        return self.folder / path
 
     def problem(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """A Problem at the place in the file where the value (or key) at ``where`` was written."""

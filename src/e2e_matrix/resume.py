@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from e2e_matrix.errors import BadInput, InfrastructureError, Problem
 from e2e_matrix.failures import POLICIES, Cause, Outcome, Retry, pause_before
+from e2e_matrix.prices import price_of
 from e2e_matrix.record import Job, Prepared
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Attempt, Llm, LlmCall, Model
@@ -72,6 +73,7 @@ class PlannedFacts(Model):
     script_digest: str | None = None  # of what the file held; None: no script, or one at a revision
     answers_digest: str | None = None  # of llm.replies or llm.replay, where that is what answers
     model: str
+    price: str | None = None  # by llm.prices
     endpoint: str | None = None  # of a real model, without login and query
     environment: list[str]  # the names: values may be secret
     resources: dict[str, float | int | None]
@@ -135,6 +137,7 @@ def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: dateti
                 script_digest=_script_digest(cell.planned.scenario_settings),
                 answers_digest=answers_digest,
                 model=f"{cell.planned.model or llm.model} ({llm.kind})",
+                price=_price(cell.planned.model or llm.model, settings),
                 endpoint=llm.base_url,
                 environment=sorted(cell.planned.environment),
                 resources=vars(settings.resources),
@@ -149,6 +152,11 @@ def _script_digest(settings: Mapping[str, Any]) -> str | None:
     if "script" not in settings or settings["at"] is not None:
         return None
     return _digest(Path(settings["script"]))
+
+
+def _price(model: str, settings: Settings) -> str | None:
+    price = price_of(model, settings.prices)
+    return None if price is None else str(price)
 
 
 def _digest(path: Path) -> str | None:

@@ -170,7 +170,7 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
 
     def beside_file(name: str, path: str | None) -> Path | None:
         written = pick(name, path)
-        return Path(matrix.file).parent / written if written else None
+        return matrix.beside(written) if written else None
 
     def chosen(*overriding: Setting[str | None] | None) -> list[Setting[str | None]]:
         """Variables that are set for another model's sake do not change what a recording is asked."""
@@ -214,7 +214,7 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         replay=beside_file("llm.replay", llm.replay),
         prices=pick("llm.prices", prices),
         api_key_env=pick("llm.api-key-env", llm.api_key_env),
-        replies=pick("llm.replies", matrix.beside(llm.replies) if llm.replies else None),
+        replies=beside_file("llm.replies", llm.replies),
         environment=pick("environment", matrix.environment),
         scenarios=pick("scenarios", matrix.scenarios),
         reports=Path(pick("reports", matrix.reports, overrides.reports)),

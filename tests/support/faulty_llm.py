@@ -158,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(
         self, status: int, message: str, code: str, retry_after: int | None = None, kind: str | None = None
     ) -> None:
-        body = json.dumps(wire.error(message, kind or code, code)).encode()
+        error = {"message": message, "type": kind or code, "param": None, "code": code}
+        body = json.dumps({"error": error}).encode()
         self._send(status, body, False, retry_after=retry_after)
 
     def _send(

@@ -539,6 +539,16 @@ def test_other_answers_of_the_model_are_another_plan(bench: Bench, key: str) -> 
             bench.run(model, resume=folder)
 
 
+def test_another_price_of_its_model_is_another_plan_of_a_cell(bench: Bench) -> None:
+    """The costs of what was done would be added to those at the new price."""
+    prices = "llm: {prices: {m: {input: 2.5, output: 10}, other: {input: 1, output: 1}}}\n"
+    bench.run(prices)
+    folder = (bench.tmp_path / "reports" / "latest").resolve()
+    bench.run(prices.replace("output: 1}", "output: 7}"), resume=folder)
+    with pytest.raises(BadInput, match=r"java-amd64: price: input 2\.5, .*, now input 3, output 10"):
+        bench.run(prices.replace("2.5", "3"), resume=folder)
+
+
 def replay_of(file: Path) -> ReplaySource:
     return ReplaySource(OnThisHost(), read_recording(file))
 

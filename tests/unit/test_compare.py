@@ -150,6 +150,18 @@ def test_a_comparison_of_a_script_with_itself_is_not_taken_for_news() -> None:
     assert compared.warnings == ["the script is the same, byte for byte, in 1 cell"]
 
 
+def test_cells_of_another_scenario_or_sdk_are_told() -> None:
+    """The id of a cell says nothing of its scenario where a run has only one."""
+    sides = [samples.run([_cell(Outcome.PASSED, scenario=name)]) for name in ("deferred-init", "tools")]
+    assert compare_runs(*sides).warnings == ["1 cell was of another scenario: java-amd64"]
+    same = compare_axis(scripts.with_scripts(), SCENARIO)
+    assert not any("another scenario" in warning for warning in same.warnings)
+    ran = [scripts.script_run(sdk_version=version) for version in ("1.58.0", "1.58.2")]
+    cells = [scripts.script_cell("python", "amd64", scripts.script_attempt("x", one)) for one in ran]
+    found = compare_runs(*(samples.run([cell]) for cell in cells)).warnings
+    assert found == ["the scripts of 1 cell ran with another SDK: python-amd64-example-16"]
+
+
 def test_scenarios_can_be_compared_like_an_axis() -> None:
     compared = compare_axis(scripts.with_scripts(), SCENARIO)
     assert len(compared.pairs) == 4

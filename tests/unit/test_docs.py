@@ -1,9 +1,16 @@
-"""What the papers link to is there."""
+"""What the papers link to is there, and every key is in them."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+
+from e2e_matrix.matrix import Cells, Matrix
+from e2e_matrix.matrix_fields import Section
+from e2e_matrix.scenarios import SCENARIOS
+from e2e_matrix.script.settings import ScriptSection
 
 ROOT = Path(__file__).parents[2]
 PAPERS = [path for folder in (".", "docs", "bench", "reports") for path in (ROOT / folder).glob("*.md")]
@@ -18,3 +25,20 @@ def test_every_link_leads_somewhere_and_nothing_is_left_to_fill_in(paper: Path) 
     assert missing == []
     assert "@@" not in text
     assert "<!--" not in text
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key that a file may have, sections unfolded: ``llm.replies``."""
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section) and kind is not Cells:
+            yield from keys(kind, f"{key}.")
+        else:
+            yield key
+
+
+@pytest.mark.parametrize("model", [Matrix, ScriptSection, *(one.Settings for one in SCENARIOS.values())])
+def test_every_key_of_matrix_yaml_is_explained(model: type[BaseModel]) -> None:
+    text = (ROOT / "docs" / "matrix.md").read_text()
+    assert [key for key in keys(model) if f"| `{key}` |" not in text] == []

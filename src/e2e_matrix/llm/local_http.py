@@ -1,4 +1,4 @@
-"""An HTTP server of ours that containers reach as their model: what the recorder and the replay are made of.
+"""An HTTP server of ours that containers reach as their model: of the stand-in, the recorder and the replay.
 
 It listens where containers reach this host, so it answers only calls that carry a key it issued, wherever in
 the headers or the query that is; every call is counted.
@@ -33,7 +33,7 @@ MAX_BODY_BYTES = 64 << 20
 STATUS_CALLER_GONE = 499  # nginx's: the caller hung up before the answer was out
 _IDLE_SECONDS = 75.0
 _MAX_CONNECTIONS = 256
-_KEY = re.compile(r"sk-e2e-[A-Za-z0-9_-]{32}")
+_KEY = re.compile(r"sk-(?:e2e|standin)-[A-Za-z0-9_-]{32}")
 _LONGEST_LINE = 65536  # of a chunk's size, and of a trailer
 
 
@@ -103,17 +103,22 @@ class Reply:
         """End without a proper end, as a line that is cut."""
         self._handler.close_connection = True
 
-    def error(self, status: int, message: str, code: str, **headers: str) -> None:
+    def error(
+        self, status: int, message: str, code: str | None, param: str | None = None, **headers: str
+    ) -> None:
         """A whole answer in OpenAI's error shape."""
-        data = error_body(message, code)
+        self.whole(status, error_body(message, code, param), **headers)
+
+    def whole(self, status: int, data: bytes, **headers: str) -> None:
+        """A whole answer that is JSON."""
         named = [(name.replace("_", "-"), value) for name, value in headers.items()]
         self.start(status, [("Content-Type", "application/json"), *named])
         self.send(data)
         self.finish()
 
 
-def error_body(message: str, code: str) -> bytes:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+def error_body(message: str, code: str | None, param: str | None = None) -> bytes:
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     return json.dumps({"error": error}).encode()
 
 
@@ -128,14 +133,16 @@ def _listening() -> Iterator[None]:
 class CallLog:
     """Who called what, by key; shared by the handler threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        self.refused = 0  # calls that came without a key that was issued here
+        self._prefix = prefix
         self._changed = threading.Condition()
         self._calls: dict[str, list[LlmCall]] = {}
         self._open: dict[str, int] = {}
         self._journals: dict[str, Path] = {}
 
     def issue_key(self, journal: Path | None) -> str:
-        key = f"sk-e2e-{secrets.token_urlsafe(24)}"
+        key = f"{self._prefix}{secrets.token_urlsafe(24)}"
         with self._changed:
             self._calls[key], self._open[key] = [], 0
             if journal is not None:
@@ -145,9 +152,11 @@ class CallLog:
     def begin(self, key: str) -> bool:
         """Whether the key is one of ours; if so, ``end`` has to follow."""
         with self._changed:
-            if key in self._calls:
-                self._open[key] += 1
-            return key in self._calls
+            if key not in self._calls:
+                self.refused += 1
+                return False
+            self._open[key] += 1
+            return True
 
     def end(self, key: str, call: LlmCall) -> None:
         with self._changed:
@@ -180,17 +189,27 @@ Answer = Callable[[Request, Reply], Usage]
 class LocalServer:
     """Listens on ``host`` and hands every call that has a key to ``answer``, each on a thread of its own.
 
-    Raises InfrastructureError when it cannot listen there.
+    ``port`` 0 lets the system choose; a body may have ``largest`` bytes; keys begin with ``prefix``, one of
+    those in _KEY. Raises InfrastructureError when it cannot listen there.
     """
 
-    def __init__(self, host: str, what: str, answer: Answer) -> None:
+    def __init__(
+        self,
+        host: str,
+        what: str,
+        answer: Answer,
+        *,
+        port: int = 0,
+        largest: int = MAX_BODY_BYTES,
+        prefix: str = "sk-e2e-",
+    ) -> None:
         self.host = host
-        self.log = CallLog()
+        self.log = CallLog(prefix)
         try:
-            self._server = _Server(host, what, self.log, answer)
+            self._server = _Server((host, port), what, self.log, answer, largest)
         except OSError as error:
             raise InfrastructureError(
-                f"{what} cannot listen on {host}: {error.strerror or error}",
+                f"{what} cannot listen on {host}:{port}: {error.strerror or error}",
                 "Is this address one of this machine's? `e2e-matrix doctor` shows what containers can reach.",
             ) from error
         self.port: int = self._server.server_address[1]
@@ -217,16 +236,19 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, what: str, log: CallLog, answer: Answer) -> None:
+    def __init__(
+        self, address: tuple[str, int], what: str, log: CallLog, answer: Answer, largest: int
+    ) -> None:
         self.what = what
         self.log = log
         self.answer = answer
+        self.largest = largest
         self.stopping = False
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
-        if ":" in host:
+        if ":" in address[0]:
             self.address_family = socket.AF_INET6
-        super().__init__((host, 0), _Handler)
+        super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         # HTTPServer's own also looks the host's name up, which takes seconds where DNS does not answer.
@@ -287,6 +309,12 @@ class _Handler(BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return self.server_version
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the base class finds wrong with a request line or headers, in OpenAI's shape too."""
+        self.close_connection = True
+        with contextlib.suppress(CallerGone):
+            Reply(self).error(int(code), message or "Bad request.", None)
+
     def _answer(self) -> None:
         received_at, began = datetime.now(UTC), time.monotonic()
         headers = tuple(self.headers.items())
@@ -303,7 +331,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._body()
             if body is None:
                 self.close_connection = True
-                reply.error(413, f"The body is larger than {MAX_BODY_BYTES} bytes, or cut.", "too_large")
+                reply.error(413, f"The body is larger than {self.server.largest} bytes.", "too_large")
                 self._drain()
             else:
                 request = Request(key, self.command, self.path, headers, body, received_at)
@@ -336,14 +364,16 @@ class _Handler(BaseHTTPRequestHandler):
                 left -= len(read)
 
     def _body(self) -> bytes | None:
-        """The whole body; None for one that is too long or cut."""
+        """The whole body; None for one that is too long. Raises CallerGone for one that is cut."""
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             return self._chunks()
         stated = self.headers.get("Content-Length", "0").strip()
-        if not stated.isdecimal() or int(stated) > MAX_BODY_BYTES:
+        if not stated.isdecimal() or int(stated) > self.server.largest:
             return None
         body = self.rfile.read(int(stated))
-        return body if len(body) == int(stated) else None
+        if len(body) < int(stated):
+            raise CallerGone
+        return body
 
     def _chunks(self) -> bytes | None:
         """RFC 9112, section 7.1; extensions and trailers mean nothing here."""
@@ -353,7 +383,7 @@ class _Handler(BaseHTTPRequestHandler):
                 size = int(self.rfile.readline(_LONGEST_LINE).partition(b";")[0], 16)
             except ValueError:
                 return None
-            if not 0 <= size <= MAX_BODY_BYTES - len(body):
+            if not 0 <= size <= self.server.largest - len(body):
                 return None
             if size == 0:
                 while self.rfile.readline(_LONGEST_LINE).strip():

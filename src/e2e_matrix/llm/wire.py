@@ -198,10 +198,6 @@ def _texts(turn: Mapping[str, Any]) -> Iterator[str]:
             yield function["arguments"]
 
 
-def error(message: str, kind: str, code: str | None = None, param: str | None = None) -> Json:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
 def models() -> Json:
     return {
         "object": "list",

@@ -277,7 +277,8 @@ class _ScriptInCell:
                 self._check_time(step)
                 self._check_servers()
                 if not session.llm.is_alive():
-                    raise CellFailure(Cause.LLM_UNAVAILABLE, "the stand-in LLM stopped while the script ran")
+                    message = "what serves the model on this host stopped while the script ran"
+                    raise CellFailure(Cause.LLM_UNAVAILABLE, message)
                 if self._account.watch.refusals >= conversation.MOST_REFUSALS:
                     message = "the model's provider refused the content, and the server asks again and again"
                     raise CellFailure(Cause.LLM_REFUSED, message)
