@@ -202,7 +202,7 @@ def test_a_flood_of_a_script_is_kept_by_its_two_ends(misbehaving: Ran) -> None:
     folder = misbehaving.folder / misbehaving.cell("x-floods")["attempts"][0]["folder"]
     assert seen["output_bytes"] > 10**9
     assert (folder / "script.log").stat().st_size < 8 << 20
-    assert seen["printed_cost_usd"] == "0"
+    assert seen["printed_cost_usd"] == "0.0"
 
 
 def test_each_of_several_servers_has_its_log_and_its_end(misbehaving: Ran) -> None:
@@ -214,6 +214,18 @@ def test_each_of_several_servers_has_its_log_and_its_end(misbehaving: Ran) -> No
         "server-2.log",
         "server-3.log",
     }
+
+
+def test_a_server_that_counts_no_cost_is_found_also_where_the_script_prints_its_0(
+    contract_images: ContractImages, runner: Runner, tmp_path: Path
+) -> None:
+    scenarios = {"example": script(REMOTE / "warm_pool.py")}
+    faults = {"CONTRACT_FAULT": "cost-zero"}
+    ran = on_contract(runner, contract_images, tmp_path, scenarios, environment=faults)
+    [cell] = ran.results["cells"]
+    assert (cell["outcome"], cell["cause"]) == ("failed", "assertion"), ran.output
+    assert "the server counted no cost" in cell["message"]
+    assert cell["attempts"][0]["script"]["printed_cost_usd"] == "0.0"
 
 
 def test_a_script_before_and_after_its_fix_on_the_same_image(

@@ -20,9 +20,12 @@ from e2e_matrix.scenarios import script
 from e2e_matrix.scenarios.base import Session
 from e2e_matrix.scenarios.script_account import Account
 from e2e_matrix.script.broker import Call
+from e2e_matrix.script.settings import ScriptSettings
 from e2e_matrix.script.watch import Watched
 from e2e_matrix.task import LlmEndpoint
 from support.tasks import a_task
+
+SETTINGS = ScriptSettings(script="/s.py", path="s.py")
 
 
 class Seen:
@@ -84,7 +87,7 @@ def test_a_printed_cost_is_held_against_every_count_of_the_server(
         seen = [Watched(str(number), "", 1.0, stats=_stats(bill)) for number, bill in enumerate(bills)]
         cost = sum((one.bill.cost or Decimal(0) for one in seen), Decimal(0)) or None
         account.watch = cast(Any, SimpleNamespace(conversations=seen, cost=cost, close=lambda: None))
-        script._check_cost(session, account, "required")
+        script._check_cost(session, account, SETTINGS)
     assert (session.findings.failure is None) is passes
 
 

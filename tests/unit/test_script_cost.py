@@ -17,10 +17,13 @@ from e2e_matrix.progress import Silent
 from e2e_matrix.scenarios import script
 from e2e_matrix.scenarios.base import Session
 from e2e_matrix.scenarios.script_account import Account
+from e2e_matrix.script.settings import Expect, ScriptSettings
 from e2e_matrix.script.watch import Watch, Watched
 from support.tasks import a_task
 
 FREE = Price(Decimal(0), Decimal(0))
+
+SETTINGS = ScriptSettings(script="/s.py", path="s.py")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,7 @@ def test_what_a_script_cost(
     with closing(Account(session)) as account:
         account.output.write("stdout", f"EXAMPLE_COST: {printed}\n".encode())
         account.note_totals()
-        script._check_cost(session, account, expected)
+        script._check_cost(session, account, SETTINGS.model_copy(update={"expect": Expect(cost=expected)}))
     [step] = session.findings.steps
     assert step.message == wrong
     assert session.findings.cost_usd == (None if known is None else Decimal(known))

@@ -19,6 +19,7 @@ from e2e_matrix.cache import cache_folder
 from e2e_matrix.engine.base import HOST_ALIAS, is_local
 from e2e_matrix.errors import CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause
+from e2e_matrix.llm import StandIn
 from e2e_matrix.redaction import secrets_by_name
 from e2e_matrix.results import ScriptRun
 from e2e_matrix.scenarios import container, conversation
@@ -77,7 +78,7 @@ def _run(session: Session) -> None:
     around = Surroundings(settings, script, root, interpreter, scratch)
     with closing(Account(session)) as account:
         _ScriptInCell(session, around, account).run()
-        _check_cost(session, account, settings.expect.cost)
+        _check_cost(session, account, settings)
 
 
 def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
@@ -151,8 +152,9 @@ def _wait_until_healthy(session: Session) -> None:
         step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
 
 
-def _check_cost(session: Session, account: Account, expected: str) -> None:
+def _check_cost(session: Session, account: Account, settings: ScriptSettings) -> None:
     """Hold the cost that was printed against the server's own."""
+    expected = settings.expect.cost
     with session.step(
         "cost", "The script's cost is the server's", phase="checks", limit=container.CHECK_LIMIT, go_on=True
     ) as step:
@@ -176,6 +178,9 @@ def _check_cost(session: Session, account: Account, expected: str) -> None:
             raise CellFailure(Cause.ASSERTION, message, expected="EXAMPLE_COST: and US dollars", got=got)
         if counted is None and cost:
             session.spend(cost, ended=True)  # somebody spent it: the script itself, perhaps
+        elif counted is None and expected == "required" and _has_a_price(session, account, settings):
+            message = "the server counted no cost for a conversation that the stand-in answered"
+            raise CellFailure(Cause.ASSERTION, message, expected="above zero", got=format_money(cost))
         right = account.rightly_printed
         if expected == "required" and right and not any(agree(cost, one) for one in right):
             raise CellFailure(
@@ -184,6 +189,14 @@ def _check_cost(session: Session, account: Account, expected: str) -> None:
                 expected=format_money(right[0]),
                 got=format_money(cost),
             )
+
+
+def _has_a_price(session: Session, account: Account, settings: ScriptSettings) -> bool:
+    """Whether a conversation was served by the stand-in, under a name whose price every server knows."""
+    named_otherwise = "LLM_MODEL" in settings.environment or session.task.llm.model != StandIn.model
+    if named_otherwise or not session.task.llm.is_stand_in or not account.watch.conversations:
+        return False
+    return any(call.status == 200 for call in session.llm.calls() or ())
 
 
 class _ScriptInCell:
