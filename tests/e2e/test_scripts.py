@@ -34,7 +34,7 @@ from support.script_runs import (
 pytestmark = pytest.mark.timeout(900)
 
 VARIANTS = ["python", "java", "golang"]
-PATIENCE = 12  # seconds that the script with the bug waits, where upstream's waited 120
+PATIENCE = 18  # seconds that the script with the bug waits, where upstream's waited 120
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_a_flood_of_a_script_is_kept_by_its_two_ends(misbehaving: Ran) -> None:
     folder = misbehaving.folder / misbehaving.cell("x-floods")["attempts"][0]["folder"]
     assert seen["output_bytes"] > 10**9
     assert (folder / "script.log").stat().st_size < 8 << 20
-    assert seen["printed_cost_usd"] == "0.0"
+    assert seen["printed_cost_usd"] == "0"
 
 
 def test_each_of_several_servers_has_its_log_and_its_end(misbehaving: Ran) -> None:

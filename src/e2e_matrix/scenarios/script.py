@@ -236,12 +236,7 @@ class _ScriptInCell:
         )
         with session.step("script", title, phase="script", limit=self._settings.timeout) as step:
             began = time.monotonic()
-            process = ScriptProcess(
-                self._around.command(first),
-                cwd=self._around.working_directory,
-                environment=self._around.environment(self._variables, first),
-                sink=self._account.output.write,
-            )
+            process = self._start(first)
             try:
                 with closing(process):
                     self._serve(process, step)
@@ -267,6 +262,18 @@ class _ScriptInCell:
                     got=ended.how,
                     detail=self._account.output.last_lines(),
                 )
+
+    def _start(self, first: Booted | None) -> ScriptProcess:
+        try:
+            return ScriptProcess(
+                self._around.command(first),
+                cwd=self._around.working_directory,
+                environment=self._around.environment(self._variables, first),
+                sink=self._account.output.write,
+            )
+        except OSError as error:
+            message = f"the script could not be started: {error.strerror or error}"
+            raise CellFailure(Cause.SCRIPT_ENVIRONMENT, message) from error
 
     @property
     def _variables(self) -> dict[str, str | None]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.errors import CellFailure
+from e2e_matrix.errors import E2EMatrixError
 from e2e_matrix.script import sdk
 from e2e_matrix.script.settings import is_release
 
@@ -26,5 +26,5 @@ def prepare(versions: Iterable[str], cancel: Cancellation, note: Callable[[str],
 def _prepare(version: str, cancel: Cancellation, note: Callable[[str], None]) -> None:
     try:
         sdk.prepare(version, cancel, note)
-    except CellFailure as failure:
+    except E2EMatrixError as failure:
         note(f"openhands-sdk {version} could not be installed ahead: {failure}")
