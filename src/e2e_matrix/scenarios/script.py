@@ -249,6 +249,8 @@ class _ScriptInCell:
             step.note(exit_code=ended.exit.code, requests=self._account.trace.total)
             if ended.exit.left_behind:
                 step.note(left_behind=ended.exit.left_behind)
+            if ended.exit.survivors:
+                step.note(could_not_be_ended=ended.exit.survivors)
             if unused := session.llm.unused():
                 step.note(recorded_calls_not_asked_for=unused)
             if difference := session.llm.difference():
