@@ -19,7 +19,7 @@ from e2e_matrix.matrix import Matrix
 from e2e_matrix.matrix_yaml import Location
 from e2e_matrix.script.globs import MAX_SCRIPTS, SUFFIX, WILD, Room, find, matcher
 from e2e_matrix.script.scan import Finding, scan
-from e2e_matrix.script.settings import RUN_TIME_FIELDS, Expect, PerScript, ScriptSection, ScriptSettings
+from e2e_matrix.script.settings import RUN_TIME_FIELDS, Expected, PerScript, ScriptSection, ScriptSettings
 from e2e_matrix.templates import Template, did_you_mean, is_revision
 
 MAX_BYTES = 1 << 20
@@ -202,7 +202,7 @@ class Scripts:
             script=_absolute(self._matrix, path),
             path=path,
             at=at,
-            expect=Expect.model_validate(expect),
+            expect=Expected.model_validate(expect),
             environment={name: text(*place) or "" for name, place in environment.items()},
             arguments=[text(*place) or "" for place in arguments],
             **values,

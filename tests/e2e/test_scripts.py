@@ -34,7 +34,8 @@ from support.script_runs import (
 pytestmark = pytest.mark.timeout(900)
 
 VARIANTS = ["python", "java", "golang"]
-PATIENCE = 18  # seconds that the script with the bug waits, where upstream's waited 120
+ALONE = {"conversations": "any"}  # of a script that needs no server
+PATIENCE = 18  # seconds that the script with the bug waits, where upstream waited 120
 
 
 @pytest.fixture(scope="module")
@@ -149,15 +150,16 @@ def misbehaving(
     scenarios = {
         "crashes": script(MISBEHAVING / "crashes.py"),
         "hangs": script(MISBEHAVING / "hangs.py", timeout="2s"),
-        "leaves-children": script(MISBEHAVING / "leaves_children.py"),
-        "floods": script(MISBEHAVING / "floods.py", environment={"FLOOD_BYTES": str(10**9)}),
-        "no-cost": script(MISBEHAVING / "prints_no_cost.py"),
-        "no-cost-is-fine": script(MISBEHAVING / "prints_no_cost.py", expect={"cost": "optional"}),
-        "nonsense": script(MISBEHAVING / "prints_nonsense.py"),
-        "nan": script(MISBEHAVING / "prints_nonsense.py", environment={"NONSENSE": "nan"}),
+        "leaves-children": script(MISBEHAVING / "leaves_children.py", expect=ALONE),
+        "floods": script(MISBEHAVING / "floods.py", environment={"FLOOD_BYTES": str(10**9)}, expect=ALONE),
+        "no-cost": script(MISBEHAVING / "prints_no_cost.py", expect=ALONE),
+        "no-cost-is-fine": script(MISBEHAVING / "prints_no_cost.py", expect=ALONE | {"cost": "optional"}),
+        "no-server": script(MISBEHAVING / "prints_nonsense.py", environment={"NONSENSE": "0"}),
+        "nonsense": script(MISBEHAVING / "prints_nonsense.py", expect=ALONE),
+        "nan": script(MISBEHAVING / "prints_nonsense.py", environment={"NONSENSE": "nan"}, expect=ALONE),
         "two-servers": script(MISBEHAVING / "two_servers.py"),
         "stdin": script(MISBEHAVING / "reads_stdin.py", stdin="empty"),
-        "exit-3": script(MISBEHAVING / "exits_with_3.py", expect={"exit": 3, "cost": "optional"}),
+        "exit-3": script(MISBEHAVING / "exits_with_3.py", expect=ALONE | {"exit": 3, "cost": "optional"}),
         "address": script(
             REMOTE / "reads_an_address.py",
             environment={"AGENT_SERVER_URL": "{base-url}"},
@@ -174,10 +176,11 @@ def misbehaving(
         ("hangs", "failed", "script-timeout", "the script took longer than 2 s"),
         ("leaves-children", "passed", None, None),
         ("floods", "passed", None, None),
-        ("no-cost", "failed", "assertion", "the script printed no cost"),
+        ("no-cost", "failed", "script-failed", "the script printed no cost"),
         ("no-cost-is-fine", "passed", None, None),
-        ("nonsense", "failed", "assertion", "the script printed a cost that is none"),
-        ("nan", "failed", "assertion", "the script printed a cost that is none"),
+        ("no-server", "failed", "script-failed", "the script used no server of this image"),
+        ("nonsense", "failed", "script-failed", "the script printed a cost that is none"),
+        ("nan", "failed", "script-failed", "the script printed a cost that is none"),
         ("two-servers", "passed", None, None),
         ("stdin", "failed", "script-failed", "it read its standard input, which is empty (EOFError"),
         ("exit-3", "passed", None, None),
@@ -226,6 +229,33 @@ def test_a_server_that_counts_no_cost_is_found_also_where_the_script_prints_its_
     assert (cell["outcome"], cell["cause"]) == ("failed", "assertion"), ran.output
     assert "the server counted no cost" in cell["message"]
     assert cell["attempts"][0]["script"]["printed_cost_usd"] == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("fault", "expect", "cause", "message"),
+    [
+        ("error", {}, "conversation-error", "the script ended well, and a conversation of it as error"),
+        ("none", {"wasted": "1s"}, "script-failed", "after its conversation had ended"),
+    ],
+)
+def test_a_script_that_ends_well_may_have_missed_something(
+    fault: str,
+    expect: dict[str, str],
+    cause: str,
+    message: str,
+    contract_images: ContractImages,
+    runner: Runner,
+    tmp_path: Path,
+) -> None:
+    scenarios = {
+        "example": script(MISBEHAVING / "looks_away.py", expect={"cost": "optional", **expect}),
+    }
+    faults = {"CONTRACT_FAULT": fault}
+    ran = on_contract(runner, contract_images, tmp_path, scenarios, environment=faults)
+    [cell] = ran.results["cells"]
+    assert (cell["outcome"], cell["cause"]) == ("failed", cause), ran.output
+    assert message in cell["message"]
+    assert cell["attempts"][0]["script"]["exit_code"] == 0
 
 
 def test_a_script_before_and_after_its_fix_on_the_same_image(

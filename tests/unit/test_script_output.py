@@ -72,3 +72,17 @@ def test_the_last_lines_are_without_a_secret_that_became_known_afterwards(tmp_pa
     secrets.add("s3cret-of-the-session")
     assert output.last_lines() == output.last_word() == "my key is [hidden]"
     output.close()
+
+
+def test_of_a_traceback_the_last_word_is_the_exception_and_not_more_of_it(
+    tmp_path: Path,
+) -> None:
+    output = Output(tmp_path, Secrets())
+    output.write("stderr", b"some warning\n")
+    output.write(
+        "stderr",
+        b'Traceback (most recent call last):\n  File "s.py", line 3, in <module>\n    raise_for_status()\n'
+        b"httpx.HTTPStatusError: Client error '404 Not Found'\nFor more information check: the web\n",
+    )
+    output.close()
+    assert output.last_word() == "httpx.HTTPStatusError: Client error '404 Not Found'"

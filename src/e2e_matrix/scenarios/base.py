@@ -44,6 +44,8 @@ _SUSPICIOUS = frozenset(
         Cause.CELL_TIMEOUT,
     }
 )
+# What a step found wrong that need not keep the rest from being looked at.
+_WRONG = frozenset({Cause.ASSERTION, Cause.SCRIPT_FAILED})
 # Longest text of a message, of what was expected or got, and of a detail, in results.json.
 SHORT, LONG = 500, 4_000
 # The name of the sign, in ``log_signs``, that the emulator crashed.
@@ -314,7 +316,7 @@ class Session:
                 self.cancel.failure() if self.cancel.is_set else self.without_secrets(self._explain(error))
             )
             self.findings.failure = self.findings.failure or failure
-            if not (record.go_on and failure.cause is Cause.ASSERTION):
+            if not (record.go_on and failure.cause in _WRONG):
                 raise failure from error
         except Exception as error:
             failure = CellFailure(Cause.INTERNAL, self.redact(f"{type(error).__name__}: {error}"))

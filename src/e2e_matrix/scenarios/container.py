@@ -31,6 +31,7 @@ from e2e_matrix.scenarios.started import StartedContainer
 from e2e_matrix.text import block, one_line
 
 PORT = 8000
+SERVER = "server"  # what the log of a cell's server is called by
 # Without it litellm asks the network for its price list at import: 7 s, and once a deadlock.
 BASE_ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 # A core without pointer authentication, which QEMU computes in software: ten times faster.
@@ -86,7 +87,7 @@ def start(
     *,
     mounts: Sequence[Mount] = (),
     port: int = PORT,
-    name: str = "server",
+    name: str = SERVER,
 ) -> None:
     """Create and start a container; the session has its server from here on. Its log is NAME.log."""
     task = session.task

@@ -39,8 +39,8 @@ from e2e_matrix.text import format_money, format_seconds, one_line
 NAME = "script"
 VERSION = "1"
 STEPS: tuple[str, ...] = (
-    "pull", "sdk-version", "environment", "start", "machine", "health", "server-info", "script", "cost",
-    "stop", "log",
+    "pull", "sdk-version", "environment", "start", "machine", "health", "server-info", "script",
+    "conversations", "cost", "stop", "log",
 )  # fmt: skip
 Settings = ScriptSettings
 
@@ -78,6 +78,7 @@ def _run(session: Session) -> None:
     around = Surroundings(settings, script, root, interpreter, scratch)
     with closing(Account(session)) as account:
         _ScriptInCell(session, around, account).run()
+        _check_conversations(session, account, settings)
         _check_cost(session, account, settings)
 
 
@@ -152,6 +153,35 @@ def _wait_until_healthy(session: Session) -> None:
         step.expect(f"{reply.request} answers", 200, reply.status, detail=reply.text)
 
 
+def _check_conversations(session: Session, account: Account, settings: ScriptSettings) -> None:
+    """A script that ends well may have tested nothing, or not have looked at what became of it."""
+    expect = settings.expect
+    title = "The script used its server, and no conversation of it failed"
+    with session.step(
+        "conversations", title, phase="checks", limit=container.CHECK_LIMIT, go_on=True
+    ) as step:
+        seen = account.watch.conversations
+        step.note(conversations=len(seen))
+        if expect.conversations == "finished":
+            if not any(started.name == container.SERVER for started in session.containers):
+                wanted = "a server, started or asked as docs/scripts.md says"
+                message = "the script used no server of this image, and so tested nothing of it"
+                raise CellFailure(Cause.SCRIPT_FAILED, message, expected=wanted, got="none")
+            for one in seen:
+                if one.status in ("error", "stuck"):
+                    raise account.conversation_failure(one)
+        seen_script = session.findings.script
+        wasted = seen_script.wasted_seconds if seen_script else None
+        if expect.wasted is not None and wasted is not None:
+            allowed = expect.wasted * session.task.slowness
+            if wasted > allowed:
+                told = format_seconds(wasted)
+                message = f"the script went on for {told} after its conversation had ended"
+                raise CellFailure(
+                    Cause.SCRIPT_FAILED, message, expected=f"at most {format_seconds(allowed)}", got=told
+                )
+
+
 def _check_cost(session: Session, account: Account, settings: ScriptSettings) -> None:
     """Hold the cost that was printed against the server's own."""
     expected = settings.expect.cost
@@ -169,13 +199,14 @@ def _check_cost(session: Session, account: Account, settings: ScriptSettings) ->
         if printed is None:
             if expected != "optional":
                 wanted = "a line on stdout that begins with EXAMPLE_COST:"
-                raise CellFailure(Cause.ASSERTION, "the script printed no cost", expected=wanted, got="none")
+                message = "the script printed no cost; where it need not, set expect.cost: optional"
+                raise CellFailure(Cause.SCRIPT_FAILED, message, expected=wanted, got="none")
             return
         step.note(printed=printed)
         cost = read_cost(printed)
         if cost is None:
             message, got = "the script printed a cost that is none", repr(one_line(printed, 100))
-            raise CellFailure(Cause.ASSERTION, message, expected="EXAMPLE_COST: and US dollars", got=got)
+            raise CellFailure(Cause.SCRIPT_FAILED, message, expected="EXAMPLE_COST: and US dollars", got=got)
         if counted is None and cost:
             session.spend(cost, ended=True)  # somebody spent it: the script itself, perhaps
         elif counted is None and expected == "required" and _has_a_price(session, account, settings):
@@ -184,7 +215,7 @@ def _check_cost(session: Session, account: Account, settings: ScriptSettings) ->
         right = account.rightly_printed
         if expected == "required" and right and not any(agree(cost, one) for one in right):
             raise CellFailure(
-                Cause.ASSERTION,
+                Cause.SCRIPT_FAILED,
                 "the cost that the script printed is not the server's",
                 expected=format_money(right[0]),
                 got=format_money(cost),

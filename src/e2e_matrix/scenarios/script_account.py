@@ -17,7 +17,7 @@ from e2e_matrix.script.broker import Call
 from e2e_matrix.script.output import Output, read_cost
 from e2e_matrix.script.process import ScriptExit
 from e2e_matrix.script.trace import Trace
-from e2e_matrix.script.watch import Watch
+from e2e_matrix.script.watch import Watch, Watched
 from e2e_matrix.text import one_line
 
 # Hiding a secret costs memory by the square of its length: a script that makes up keys may not have it all.
@@ -93,17 +93,30 @@ class Account:
         for failure in failures:
             return failure.cause, f"the script ended with {how}, as its server failed: {failure.message}"
         if error := self.watch.error:
-            error = one_line(self._session.redact(error), 400)
-            cause = conversation.cause_of(error)
-            cause = Cause.LLM_REFUSED if self.watch.refusals else cause
-            # A stand-in that answers has no bad minutes: a server that misses it does so by itself.
-            is_there = self._session.task.llm.is_stand_in and bool(self._session.llm.calls())
-            cause = Cause.SCRIPT_FAILED if is_there or cause is Cause.CONVERSATION_ERROR else cause
-            return cause, f"the script ended with {how}, after a conversation had failed: {error}"
+            cause = self._cause_of(error)
+            told = one_line(self._session.redact(error), 400)
+            cause = Cause.SCRIPT_FAILED if cause is Cause.CONVERSATION_ERROR else cause
+            return cause, f"the script ended with {how}, after a conversation had failed: {told}"
         word = one_line(self.output.last_word(), 300)
         if word.startswith("EOFError"):
             word = f"it read its standard input, which is empty ({word})"
         return Cause.SCRIPT_FAILED, f"the script ended with {how}{word and f': {word}'}"
+
+    def conversation_failure(self, one: Watched) -> CellFailure:
+        """What a conversation that ended in error or stuck is the fault of, where the script ended well."""
+        error = self._session.redact(one.error or "the server gave no reason")
+        message = f"the script ended well, and a conversation of it as {one.status}: {one_line(error, 400)}"
+        cause = self._cause_of(one.error or "")
+        return CellFailure(cause, message, expected="finished", got=one.status, detail=error)
+
+    def _cause_of(self, error: str) -> Cause:
+        """``error`` is the server's "code: detail"."""
+        if self.watch.refusals:
+            return Cause.LLM_REFUSED
+        # A stand-in that answers has no bad minutes: a server that misses it does so by itself.
+        if self._session.task.llm.is_stand_in and self._session.llm.calls():
+            return Cause.CONVERSATION_ERROR
+        return conversation.cause_of(error)
 
     def describe(self, before: ScriptRun, ended: Ended, expected_exit: int) -> ScriptRun:
         """``before``, with everything that is known once the script has ended."""

@@ -58,9 +58,13 @@ class Output:
         return "\n".join(lines[-_LAST_LINES:])
 
     def last_word(self) -> str:
-        """The last line with text in it, of stderr if that has any: of Python, the exception."""
+        """The last line with text in it, of stderr if that has any; of a traceback, the exception's first."""
         errors = block(self._secrets.redact(self._errors.decode("utf-8", "replace")), _LAST_BYTES, 10_000)
         lines = [line for line in (errors.strip() or self.last_lines()).splitlines() if line.strip()]
+        if any(line.startswith("Traceback ") for line in lines):
+            # Its frames are indented; an exception's message may go on over several lines.
+            below = max(number for number, line in enumerate(lines) if line.startswith((" ", "Traceback ")))
+            lines = lines[: below + 2]
         return lines[-1].strip() if lines else ""
 
 

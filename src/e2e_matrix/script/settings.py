@@ -30,6 +30,7 @@ _SDK_WORDS = ("server", "checkout")
 #: PEP 440, without the epochs and local versions that no openhands-sdk has; 1.58 is a number to an editor.
 VERSION = r"[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
 _COSTS = ("required", "printed", "optional")
+_CONVERSATIONS = ("finished", "any")
 _FOLDERS = ("checkout", "scratch")
 _STDIN = ("refuse", "empty")
 
@@ -57,6 +58,7 @@ Sdk = Annotated[
 ]
 ExitCode = Annotated[int, between(0, 255), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 255})]
 CostRule = Annotated[str, one_of(*_COSTS), WithJsonSchema({"enum": list(_COSTS)})]
+ConversationRule = Annotated[str, one_of(*_CONVERSATIONS), WithJsonSchema({"enum": list(_CONVERSATIONS)})]
 Folder = Annotated[str, one_of(*_FOLDERS), WithJsonSchema({"enum": list(_FOLDERS)})]
 Stdin = Annotated[str, one_of(*_STDIN), WithJsonSchema({"enum": list(_STDIN)})]
 Variables = Annotated[dict[Variable, Braces], Field(json_schema_extra={"additionalProperties": False})]
@@ -70,6 +72,14 @@ class Expect(Section):
         "required",
         description="required: it prints EXAMPLE_COST, and that agrees with the server's own figure. "
         "printed: it prints one, and a difference is only shown. optional: it need not",
+    )
+    conversations: ConversationRule = Field(
+        "finished",
+        description="finished: it uses a server of the image, and none of its conversations ends in error. "
+        "any: that is not looked at",
+    )
+    wasted: Duration | None = Field(
+        None, description="How long it may go on after its conversation has ended, natively; null is no limit"
     )
 
 
@@ -123,6 +133,12 @@ class ScriptSection(Section):
             yield from (*words.environment.values(), *(words.arguments or ()))
 
 
+class Expected(Expect):
+    """Planned: ``wasted`` is in seconds, as on a native engine."""
+
+    wasted: float | None = None
+
+
 class ScriptSettings(BaseModel):
     """One script in one cell, planned: every field has its value, but RUN_TIME_FIELDS stand as they are
     (``{base-url}``) in ``environment`` and ``arguments``.
@@ -143,7 +159,7 @@ class ScriptSettings(BaseModel):
     sdk: Sdk = "server"
     at: str | None = None
     timeout: float = 600.0
-    expect: Expect = Field(default_factory=Expect)
+    expect: Expected = Field(default_factory=Expected)
     environment: dict[str, str] = Field({}, repr=False)
     arguments: list[str] = []
     cwd: Folder = "checkout"
