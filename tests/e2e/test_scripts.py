@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,7 +19,7 @@ from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served
 from e2e_matrix.owner import is_alive
 from support.price import GPT_4O
-from support.real_runs import PROGRAM, Ran, Runner, environment
+from support.real_runs import PROGRAM, ROOT, Ran, Runner, environment
 from support.script_runs import (
     CHECKOUT,
     MISBEHAVING,
@@ -145,9 +146,12 @@ def misbehaving(
     engine: DockerEngine,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Ran:
-    """Scripts that do what no script should, each in a cell of one run."""
+    """Scripts that do what no script should, each in a cell of one run; and the one of the docs."""
     folder = tmp_path_factory.mktemp("misbehaving")
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "scripts.md").read_text(), re.DOTALL)
+    (folder / "example.py").write_text(example)
     scenarios = {
+        "docs": script(folder / "example.py"),
         "crashes": script(MISBEHAVING / "crashes.py"),
         "hangs": script(MISBEHAVING / "hangs.py", timeout="2s"),
         "leaves-children": script(MISBEHAVING / "leaves_children.py", expect=ALONE),
@@ -172,6 +176,7 @@ def misbehaving(
 @pytest.mark.parametrize(
     ("cell", "outcome", "cause", "message"),
     [
+        ("docs", "passed", None, None),
         ("crashes", "failed", "script-failed", "the script ended with signal 6: about to crash"),
         ("hangs", "failed", "script-timeout", "the script took longer than 2 s"),
         ("leaves-children", "passed", None, None),
