@@ -289,10 +289,10 @@ class AgentServer:
         """
         timeout = self._within(timeout)
         url = self.base_url.replace("http", "ws", 1) + f"/sockets/events/{conversation}?resend_mode=all"
+        # No pings: a server that is slow to answer them has not broken the stream, and who listens also asks.
+        options: dict[str, Any] = {"ping_interval": None, "proxy": None, "max_size": MAX_BODY_BYTES}
         with ExitStack() as stack:
-            connection = stack.enter_context(
-                connect(url, open_timeout=timeout, close_timeout=2, proxy=None, max_size=MAX_BODY_BYTES)
-            )
+            connection = stack.enter_context(connect(url, open_timeout=timeout, close_timeout=2, **options))
             if self.session_key:
                 connection.send(json.dumps({"type": "auth", "session_api_key": self.session_key}))
             return EventStream(connection, stack.pop_all())

@@ -146,7 +146,7 @@ def test_a_stand_in_that_stops_is_infrastructure(
         results, _ = run(Job(make_plan(matrix, settings), settings, ["e2e-matrix", "run"]), tools)
     [cell] = results.cells
     assert (cell.outcome, cell.cause) == (Outcome.ERROR, Cause.LLM_UNAVAILABLE), cell.message
-    assert "stand-in" in (cell.message or "")
+    assert "what serves the model on this host stopped" in (cell.message or "")
     assert results.run.exit_code == 3
     assert list(engine.list({LABEL_RUN: results.run.id})) == []
 

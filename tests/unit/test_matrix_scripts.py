@@ -75,7 +75,7 @@ def test_a_script_is_a_scenario_of_any_name_with_everything_planned(folder: Path
         "sdk": "1.10",
         "at": None,
         "timeout": 180.0,
-        "expect": {"exit": 3, "cost": "printed"},
+        "expect": {"exit": 3, "cost": "printed", "conversations": "finished", "wasted": None},
         "environment": {"MODEL": "python", "URL": "{base-url}/x", "JSON": "{}"},
         "arguments": ["--key", "{session-api-key}", "1.10"],
         "cwd": "scratch",
