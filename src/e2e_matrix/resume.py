@@ -28,7 +28,16 @@ from e2e_matrix.results import Attempt, Llm, LlmCall, Model
 from e2e_matrix.scenarios import find as find_scenario
 from e2e_matrix.script.settings import recorded
 from e2e_matrix.settings import Overrides, Setting, Settings, Source
-from e2e_matrix.store import ATTEMPT, CALL_JOURNAL, STARTED, RunFolder, other_version, write_atomically
+from e2e_matrix.store import (
+    ATTEMPT,
+    CALL_JOURNAL,
+    STARTED,
+    RunFolder,
+    look_for,
+    newest_runs,
+    other_version,
+    write_atomically,
+)
 from e2e_matrix.task import CellTask
 
 PLAN = "plan.json"
@@ -204,11 +213,10 @@ def find(name: str, reports: Path) -> Path:
         if begun:
             return max(begun, key=lambda folder: folder.name)
         raise BadInput([Problem("--resume", 0, 0, f"{reports} has no run that could be resumed", _NO_RUN)])
-    for folder in (reports / name, Path(name)):
-        if (folder / PLAN).is_file():
-            return folder.parent / folder.resolve().name  # what `latest` names, not the link
-    known = sorted({path.parent.resolve().name for path in reports.glob(f"*/{PLAN}")}, reverse=True)
-    there = f"There are: {', '.join(dict.fromkeys(known[:5]))}." if known else f"{reports} has none."
+    if found := look_for(name, reports, PLAN):
+        return found
+    known = newest_runs(reports, PLAN)
+    there = f"There are: {known}." if known else f"{reports} has none."
     raise BadInput([Problem("--resume", 0, 0, f"there is no run {name!r} that could be resumed", there)])
 
 

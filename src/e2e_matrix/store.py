@@ -206,12 +206,25 @@ def find(name: str, reports: Path) -> Path:
 
     Raises ``BadInput`` where there is none with results.
     """
-    for folder in (reports / name, Path(name)):
-        if (folder / RESULTS).is_file():
-            return folder.parent / folder.resolve().name  # what `latest` names, not the link
-    known = sorted({path.parent.resolve().name for path in reports.glob(f"*/{RESULTS}")}, reverse=True)
-    there = f"There are: {', '.join(known[:5])}." if known else f"{reports} has none; see --reports."
+    if found := look_for(name, reports, RESULTS):
+        return found
+    known = newest_runs(reports, RESULTS)
+    there = f"There are: {known}." if known else f"{reports} has none; see --reports."
     raise BadInput([Problem("", 0, 0, f"there is no run {name!r}", there)])
+
+
+def look_for(name: str, reports: Path, holding: str) -> Path | None:
+    """The folder that a path, or below ``reports`` an id, names, if the file ``holding`` is in it."""
+    for folder in (reports / name, Path(name)):
+        if (folder / holding).is_file():
+            return folder.parent / folder.resolve().name  # what `latest` names, not the link
+    return None
+
+
+def newest_runs(reports: Path, holding: str) -> str:
+    """The ids of the five newest runs with the file ``holding``, for a message; empty where there is none."""
+    known = sorted({path.parent.resolve().name for path in reports.glob(f"*/{holding}")}, reverse=True)
+    return ", ".join(known[:5])
 
 
 def load(folder: Path) -> Results:
