@@ -6,7 +6,7 @@ not judged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,27 +57,27 @@ class Pair:
     @property
     def same_image(self) -> bool | None:
         """Whether both ran on the same digest; None where nobody knows, or there are no two."""
-        digests = [cell.image.digest for cell in (self.baseline, self.candidate) if cell]
-        return digests[0] == digests[1] if len(digests) == 2 and all(digests) else None
+        return self._same(lambda cell: cell.image.digest)
 
     @property
     def same_script(self) -> bool | None:
         """Whether both ran the same script, byte for byte; None where that is not known."""
-        scripts = [script_of(cell) for cell in (self.baseline, self.candidate) if cell]
-        hashes = [script.sha256 for script in scripts if script and script.sha256]
-        return hashes[0] == hashes[1] if len(hashes) == 2 else None
+        return self._same(lambda cell: script.sha256 if (script := script_of(cell)) else None)
 
     @property
     def same_scenario(self) -> bool | None:
         """None where there are no two."""
-        return self.baseline.scenario == self.candidate.scenario if self.baseline and self.candidate else None
+        return self._same(lambda cell: cell.scenario)
 
     @property
     def same_sdk(self) -> bool | None:
         """Whether both scripts ran with the same openhands-sdk; None where that is not known."""
-        scripts = [script_of(cell) for cell in (self.baseline, self.candidate) if cell]
-        versions = [script.sdk_version for script in scripts if script and script.sdk_version]
-        return versions[0] == versions[1] if len(versions) == 2 else None
+        return self._same(lambda cell: script.sdk_version if (script := script_of(cell)) else None)
+
+    def _same(self, of: Callable[[Cell], str | None]) -> bool | None:
+        """Whether both cells have the same of it; None where one is not there, or does not say."""
+        told = [text for cell in (self.baseline, self.candidate) if cell and (text := of(cell))]
+        return told[0] == told[1] if len(told) == 2 else None
 
     @property
     def alike(self) -> bool:
