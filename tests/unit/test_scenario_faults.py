@@ -16,7 +16,7 @@ from e2e_matrix.engine.base import ExecResult, Resources
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.limits import Budget, Limits
-from e2e_matrix.llm.source import NotReplayed
+from e2e_matrix.llm.source import PlainLedger
 from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.prices import Price
 from e2e_matrix.progress import Silent
@@ -52,7 +52,7 @@ STEPS = [
 
 
 @dataclass(frozen=True)
-class Ledger(NotReplayed):
+class Ledger(PlainLedger):
     """What the stand-in served under one key."""
 
     model: StandIn

@@ -66,8 +66,8 @@ class StandInSource:
         self._stand_in.stop()
 
 
-class NotReplayed:
-    """For a ledger of calls that are none of a recording's, nor of a file of replies."""
+class PlainLedger:
+    """What a ledger says of what it has not: a recording to hold calls against, or a file of replies."""
 
     def difference(self) -> ReplayDifference | None:
         return None
@@ -83,7 +83,7 @@ class NotReplayed:
 
 
 @dataclass(frozen=True)
-class _StandInLedger(NotReplayed):
+class _StandInLedger(PlainLedger):
     stand_in: StandIn
     key: str
 
@@ -119,7 +119,7 @@ class ProviderSource:
         pass
 
 
-class _Unknown(NotReplayed):
+class _Unknown(PlainLedger):
     def calls(self) -> list[LlmCall] | None:
         return None
 
@@ -156,7 +156,7 @@ class RecordingSource:
 
 
 @dataclass(frozen=True)
-class _RecorderLedger(NotReplayed):
+class _RecorderLedger(PlainLedger):
     recorder: Recorder
     key: str
 
@@ -199,7 +199,7 @@ class ReplaySource:
 
 
 @dataclass(frozen=True)
-class _ReplayLedger:
+class _ReplayLedger(PlainLedger):
     replay: Replay
     key: str
 
@@ -214,9 +214,6 @@ class _ReplayLedger:
 
     def unused(self) -> int:
         return self.replay.unused(self.key)
-
-    def slips(self) -> list[str]:
-        return []
 
     def hide(self, *values: str) -> None:
         self.replay.hide(self.key, *values)
