@@ -301,11 +301,13 @@ def _slips(file: str, path: str, stdin: str, is_found: bool) -> Iterator[tuple[s
     if len(data) > MAX_BYTES:
         yield f"{path!r} is larger than {MAX_BYTES >> 20} MiB", f"this is hardly a script: {leave}"
         return
+    hints = {
+        "stdin": f"{leave}, or set `stdin: empty`",
+        "own-container": f"it does not test the cell's image: {leave}",
+    }
     for finding in _findings(data):
-        if finding.kind == "stdin" and stdin == "refuse":
-            yield f"{path}:{finding.line} {finding}", f"{leave}, or set `stdin: empty`"
-        elif finding.kind == "own-container":
-            yield f"{path}:{finding.line} {finding}", f"it does not test the cell's image: {leave}"
+        if finding.is_refused(stdin):
+            yield f"{path}:{finding.line} {finding}", hints[finding.kind]
 
 
 @functools.lru_cache(maxsize=MAX_SCRIPTS)

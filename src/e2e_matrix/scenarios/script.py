@@ -103,7 +103,7 @@ def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
         raise CellFailure(Cause.SCRIPT_REFUSED, message) from error
     # Of the files of the work tree it was said when the matrix was read.
     for finding in scan(source) if settings.at else ():
-        if finding.kind == "own-container" or (finding.kind == "stdin" and settings.stdin == "refuse"):
+        if finding.is_refused(settings.stdin):
             raise CellFailure(Cause.SCRIPT_REFUSED, f"{settings.path}:{finding.line}{at}: {finding}")
     return script, root
 

@@ -56,6 +56,10 @@ class Finding:
     line: int
     what: str
 
+    def is_refused(self, stdin: str) -> bool:
+        """Whether a script that this was found in is not run, ``stdin`` being what the matrix says of it."""
+        return self.kind == "own-container" or (self.kind == "stdin" and stdin == "refuse")
+
     def __str__(self) -> str:
         match self.kind:
             case "stdin":
