@@ -11,9 +11,9 @@ from e2e_matrix.script import checkout
 from e2e_matrix.script.broker import Booted
 from e2e_matrix.script.scratch import Scratch
 from e2e_matrix.script.sdk import Interpreter
-from e2e_matrix.script.settings import ScriptSettings
+from e2e_matrix.script.settings import RUN_TIME_FIELDS, ScriptSettings
 
-BASE_URL_FIELD, SESSION_KEY_FIELD = "{base-url}", "{session-api-key}"
+_BASE_URL, _SESSION_KEY = (f"{{{name}}}" for name in RUN_TIME_FIELDS)
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -30,11 +30,11 @@ class Surroundings:
     @property
     def reads_address(self) -> bool:
         """Whether it starts no server itself: it wants to be told where one is."""
-        return any(BASE_URL_FIELD in text for text in self._texts)
+        return any(_BASE_URL in text for text in self._texts)
 
     @property
     def reads_session_key(self) -> bool:
-        return any(SESSION_KEY_FIELD in text for text in self._texts)
+        return any(_SESSION_KEY in text for text in self._texts)
 
     @property
     def working_directory(self) -> Path:
@@ -88,6 +88,4 @@ class Surroundings:
 def _filled(text: str, first: Booted | None) -> str:
     if first is None:
         return text
-    return text.replace(BASE_URL_FIELD, first.base_url).replace(
-        SESSION_KEY_FIELD, first.session_api_key or ""
-    )
+    return text.replace(_BASE_URL, first.base_url).replace(_SESSION_KEY, first.session_api_key or "")
