@@ -96,16 +96,14 @@ def _folder(job: Job, clock: Clock) -> RunFolder:
 def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder) -> Results:
     llm = tools.llm.describe()
     plan, earlier = _begin(job, clock, prepared, folder, llm, tools.progress)
+    to_come = [one for one in prepared if _unfinished(job.settings, earlier.get(one.planned.id, ()))]
     if job.resume:
-        settings = job.settings
-        _check_room(
-            [one for one in prepared if _unfinished(settings, earlier.get(one.planned.id, ()))], job, tools
-        )
+        _check_room(to_come, job, tools)
     digests = {cell: facts.digest for cell, facts in plan.cells.items()}
     record = Record(
         replace(job, command=plan.command), clock, prepared, tools.engine.info(), llm, folder, digests
     )
-    _prepare_ahead(prepared, tools)
+    _prepare_ahead(to_come, tools)
     tools.progress.run_started(
         folder.run_id, [cell.planned.id for cell in prepared], record.workers, f"{llm.model} ({llm.kind})"
     )
