@@ -93,19 +93,20 @@ def test_the_look_sees_processes_and_files_and_not_itself(tmp_path: Path) -> Non
     (tmp_path / ".hidden").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     script = leftovers._LOOK.replace("PLACES", f"{tmp_path}/* {tmp_path}/.[!.]* {tmp_path}/no/*")
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)  # two\nthree"])
+    # A command line is bytes: what else runs on the machine may not be UTF-8 either.
+    half_a_letter = os.fsdecode(b"half a letter \x80")
+    command = [sys.executable, "-c", "import time; time.sleep(60)  # two\nthree", half_a_letter]
+    sleeper = subprocess.Popen(command)
     try:
-        shells = [
-            subprocess.run([shell, "-c", script], capture_output=True, text=True) for shell in ("sh", "bash")
-        ]
+        shells = [subprocess.run([shell, "-c", script], capture_output=True) for shell in ("sh", "bash")]
     finally:
         sleeper.kill()
         sleeper.wait()
     for ran in shells:
-        assert (ran.returncode, ran.stderr) == (0, "")
+        assert (ran.returncode, ran.stderr) == (0, b"")
         seen = Snapshot.parse(ran.stdout)
         assert seen.files == {f"{tmp_path}/{name}" for name in ("a name with spaces", ".hidden", "dangling")}
-        assert "time.sleep(60)" in seen.processes[sleeper.pid]
+        assert seen.processes[sleeper.pid].endswith("time.sleep(60)  # two three half a letter \ufffd")
         assert os.getpid() in seen.processes
         assert not [command for command in seen.processes.values() if f"{tmp_path}/no/*" in command]
 
@@ -134,7 +135,7 @@ def test_what_is_left_behind_is_what_is_new_and_not_the_server_s_own(
     monkeypatch.setattr(leftovers, "PATIENCE", 0.0)
     session = a_session(BEFORE + after)
     with checks(session, "leftovers", "t", limit=5) as found:
-        leftovers.check(found, Snapshot.parse(BEFORE), OWN_PROCESSES, OWN_FILES)
+        leftovers.check(found, Snapshot.parse(BEFORE.encode()), OWN_PROCESSES, OWN_FILES)
     [step] = session.findings.steps
     assert (step.expected, step.got) == (expected, got)
 

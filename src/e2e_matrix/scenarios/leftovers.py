@@ -65,11 +65,11 @@ class Snapshot:
     files: frozenset[str]  # what lies in the workspace, in /tmp, and in the folder of conversations
 
     @classmethod
-    def parse(cls, text: str) -> Snapshot:
-        """Read what the look has printed. A file name may hold anything, a line break too."""
+    def parse(cls, printed: bytes) -> Snapshot:
+        """Read what the look has printed. Names and command lines may hold any byte, a line break too."""
         processes: dict[int, str] = {}
         files = set()
-        for line in text.split("\n"):
+        for line in printed.decode("utf-8", "replace").split("\n"):
             kind, _, rest = line.partition(" ")
             if kind == "file":
                 files.add(rest)
@@ -91,7 +91,7 @@ def look(session: Session, step: StepRecord) -> Snapshot:
             Cause.ASSERTION, "a shell in the container", expected="exit code 0",
             got=f"exit code {result.exit_code}, {output}",
         )  # fmt: skip
-    return Snapshot.parse(result.output.decode("utf-8", "replace"))
+    return Snapshot.parse(result.output)
 
 
 def check(found: Checks, before: Snapshot, own_processes: Iterable[str], own_files: Iterable[str]) -> None:
