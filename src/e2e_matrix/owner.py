@@ -85,11 +85,11 @@ def _pid_namespace() -> str | None:
 def _start(pid: int) -> str | None:
     """Boot, pid namespace and start time of a process, proc_pid_stat(5) field 22; None when there is none."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    # The command's name, in parentheses, may itself hold spaces and parentheses.
-    fields = stat.rpartition(")")[2].split()
+    # The command's name, in parentheses, may itself hold spaces and parentheses, and half a letter.
+    fields = stat.rpartition(b")")[2].decode("ascii").split()
     state, ticks = fields[0], fields[22 - 3]
     return None if state in "ZX" else f"{_boot()}.{_pid_namespace()}.{ticks}"
 

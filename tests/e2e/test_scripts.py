@@ -133,8 +133,9 @@ def test_a_script_of_the_sdk_works_with_the_agent_on_files_of_this_host(
 
 def leftovers() -> list[str]:
     """Processes of test scripts, and folders whose run is over; others may run on this machine."""
-    listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    processes = [line for line in listed.splitlines() if str(CHECKOUT) in line]
+    listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, check=True).stdout
+    # Command lines are bytes, also those of others.
+    processes = [line for line in listed.decode(errors="replace").splitlines() if str(CHECKOUT) in line]
     owners = [path for path in Path("/tmp").glob("e2e-matrix-*/owner") if not is_alive(path.read_text())]
     return [*processes, *(str(path.parent) for path in owners)]
 

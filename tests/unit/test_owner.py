@@ -24,6 +24,21 @@ def test_the_label_reads_host_pid_start() -> None:
     assert start
 
 
+@pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="start times are read from /proc")
+@pytest.mark.parametrize("name", [b"a b) Z 1 2", "eleven byt\u0113s".encode()[:11], b"\xff\x80"])
+def test_a_process_may_be_called_anything(name: bytes) -> None:
+    code = (
+        "import pathlib, sys; from e2e_matrix import owner\n"
+        f"pathlib.Path('/proc/self/comm').write_bytes({name!r})\n"
+        "print(owner.current(), flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert owner.is_alive(child.stdout.readline().strip()) is True
+        child.communicate()
+
+
 def test_an_ended_process_is_dead() -> None:
     code = "from e2e_matrix import owner; print(owner.current())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
