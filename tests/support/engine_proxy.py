@@ -1,12 +1,17 @@
-"""A unix socket that forwards to the real engine's, and can be cut: an engine that dies and comes back."""
+"""A unix socket that forwards to the real engine's.
+
+It can be cut, as by an engine that dies and comes back, and a request can be held up.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+_LONGEST_HOLD = 60.0  # seconds
 
 
 class EngineProxy:
@@ -17,6 +22,7 @@ class EngineProxy:
         self._open: set[socket.socket] = set()
         self._listening: socket.socket | None = None
         self._threads: list[threading.Thread] = []
+        self._held_up: _HeldUp | None = None
         self.listen()
 
     def listen(self) -> None:
@@ -38,6 +44,11 @@ class EngineProxy:
             thread.join()
         self._threads.clear()
 
+    def hold_up(self, beginning: bytes) -> threading.Event:
+        """Keep the next request that begins so from the engine, until another does; set once it is kept."""
+        self._held_up = _HeldUp(beginning)
+        return self._held_up.kept
+
     def _accept(self, listening: socket.socket) -> None:
         with listening:
             while True:
@@ -55,15 +66,22 @@ class EngineProxy:
         with client, engine:
             back = threading.Thread(target=self._pump, args=(engine, client))
             back.start()
-            self._pump(client, engine)
+            self._pump(client, engine, self._wait_if_held_up)
             back.join()
             with self._lock:
                 self._open -= {client, engine}
 
+    def _wait_if_held_up(self, data: bytes) -> None:
+        if self._held_up:
+            self._held_up.wait(data)
+
     @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
+    def _pump(
+        source: socket.socket, sink: socket.socket, before: Callable[[bytes], None] = lambda data: None
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                before(data)
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
@@ -73,6 +91,27 @@ class EngineProxy:
         thread = threading.Thread(target=target, args=arguments)
         self._threads.append(thread)
         thread.start()
+
+
+class _HeldUp:
+    """A request that waits for the next one of its kind."""
+
+    def __init__(self, beginning: bytes) -> None:
+        self.kept = threading.Event()
+        self._beginning = beginning
+        self._let_go = threading.Event()
+        self._lock = threading.Lock()
+
+    def wait(self, data: bytes) -> None:
+        if not data.startswith(self._beginning):
+            return
+        with self._lock:
+            is_first = not self.kept.is_set()
+            self.kept.set()
+        if is_first:
+            self._let_go.wait(_LONGEST_HOLD)
+        else:
+            self._let_go.set()
 
 
 @contextlib.contextmanager
