@@ -45,7 +45,7 @@ def test_the_runs_limit_stops_what_runs_and_reports_in_time(outside: Outside) ->
     run.talking(CELL)
     ran = run.finish(within=20)
     assert ran.exit_code == 3, ran.output
-    assert 4 <= ran.results["run"]["duration_seconds"] < 8
+    assert 4 <= ran.results["run"]["duration_seconds"] < 15
     assert attempts(ran, CELL) == [("cancelled", "run-timeout")]
     rest = ran.cell("none-amd64")
     assert (rest["outcome"], rest["cause"], rest["attempts"]) == ("not_run", "time-was-over", [])

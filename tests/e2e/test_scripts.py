@@ -73,7 +73,7 @@ def test_the_script_passes_on_six_images_and_its_cost_is_the_servers(six: Ran) -
         ]
         assert told == [price] * 3
         assert (seen["terminal_status"], seen["exit_code"], seen["sdk_version"]) == ("finished", 0, "1.58.0")
-        assert seen["wasted_seconds"] < 5
+        assert seen["wasted_seconds"] < PATIENCE / 2
         assert seen["calls_total"] == len(seen["calls"]) >= 5
         for phase in ("boot", "init", "conversation", "removal"):
             assert cell["phases"][phase] > 0, phase
@@ -85,7 +85,7 @@ def test_the_script_with_the_bug_fails_and_the_time_that_it_wasted_is_told(six: 
         cell, seen = six.cell(name), facts(six, name)
         assert (cell["outcome"], cell["cause"]) == ("failed", "script-failed"), six.output
         assert cell["message"] == "the script ended with exit code 1: AssertionError: it is finished"
-        assert PATIENCE * 0.5 < seen["wasted_seconds"] < PATIENCE + 2
+        assert PATIENCE * 0.5 < seen["wasted_seconds"] < PATIENCE + 10
         assert seen["calls_after_terminal"] > 5
         assert seen["terminal_status"] == "finished"
         assert seen["server_cost_usd"] == cell["cost_usd"]  # paid all the same

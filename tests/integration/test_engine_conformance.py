@@ -305,7 +305,7 @@ def test_the_log_of_a_running_container_is_not_followed(world: World) -> None:
         assert time.monotonic() - begin < 10
     begin = time.monotonic()
     world.engine.logs(container, 100)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
 
 
 class Heard:
@@ -353,7 +353,7 @@ def test_a_log_comes_while_the_container_runs_also_what_was_printed_before(world
     assert not follow.ended.is_set()
     begin = time.monotonic()
     follow.close(0.3)
-    assert 0.3 <= time.monotonic() - begin < 3
+    assert 0.3 <= time.monotonic() - begin < 10
     assert heard.content == b"there\n"
     assert follow.ended.is_set()
 
@@ -429,7 +429,7 @@ def test_exec_ends_in_time(world: World) -> None:
     begin = time.monotonic()
     raised = failure(world, "exec", container, ["/program", "sleep", "20"], 0.3)
     assert raised.cause is Cause.STEP_TIMEOUT
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10
 
 
 def test_exec_in_a_container_that_ended(world: World) -> None:
@@ -443,7 +443,7 @@ def test_stop_asks_before_it_kills(world: World) -> None:
     assert world.engine.stop(polite, 10).exit_code == 0
     begin = time.monotonic()
     assert world.engine.stop(deaf, 1).exit_code == 137
-    assert 0.9 < time.monotonic() - begin < 5
+    assert 0.9 < time.monotonic() - begin < 9
     assert world.engine.stop(deaf, 1).exit_code == 137  # again is fine
 
 

@@ -143,7 +143,7 @@ def test_a_pull_that_hangs_is_let_go_of_at_once(docker_engine: DockerEngine) -> 
         begin = time.monotonic()
         with pytest.raises(Stop):
             docker_engine.pull(f"{registry.host}/hanging@sha256:{digest}", AMD64, stop)
-        assert 0.5 < time.monotonic() - begin < 3
+        assert 0.5 < time.monotonic() - begin < 10
     assert docker_engine.info().version
 
 

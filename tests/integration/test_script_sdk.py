@@ -58,7 +58,7 @@ def test_the_release_that_the_local_images_have_can_be_imported(
 ) -> None:
     began = time.monotonic()
     assert sdk.prepare(RELEASE, Cancellation()) == release
-    assert time.monotonic() - began < 0.05
+    assert time.monotonic() - began < 5  # installing takes 20 s and more
     code = (
         "import sys, openhands.sdk, importlib.metadata as m, importlib.util as u\n"
         "print(*map(m.version, ('openhands-sdk', 'openhands-agent-server')), sys.version_info >= (3, 12))\n"

@@ -66,7 +66,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d
 
 
 @contextmanager
-def serving(answer: Callable[[socket.socket], None]) -> Iterator[AgentServer]:
+def serving(answer: Callable[[socket.socket], object], timeout: float = 0.5) -> Iterator[AgentServer]:
     """A client of a server that does this with the only connection that it accepts."""
 
     def serve() -> None:
@@ -78,7 +78,7 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[AgentServer]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
         thread.start()
-        with AgentServer(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5) as server:
+        with AgentServer(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=timeout) as server:
             yield server
         thread.join(5)
         assert not thread.is_alive()
@@ -105,18 +105,18 @@ def test_an_answer_that_comes_byte_by_byte_is_cut_off_at_the_request_s_limit(beg
         begin = time.monotonic()
         with pytest.raises(httpx.ReadTimeout):
             server.get("/x")
-        assert 0.4 < time.monotonic() - begin < 1.5
+        assert 0.4 < time.monotonic() - begin < 10  # where every byte was waited for: 50
 
 
 def test_no_request_waits_past_the_moment_that_bounds_them_all() -> None:
-    with serving(lambda connection: time.sleep(1)) as server:
+    with serving(lambda connection: str(connection.recv(1)), timeout=20) as server:  # silent until it is left
         begin = time.monotonic()
         server.not_after = begin + 0.1
         with pytest.raises(httpx.ReadTimeout):
             server.get("/x")
         with pytest.raises(httpx.TimeoutException):
             server.get("/x")  # nothing is left
-        assert time.monotonic() - begin < 0.4
+        assert time.monotonic() - begin < 10
 
 
 def test_of_an_answer_that_is_too_large_only_the_beginning_is_kept() -> None:

@@ -39,7 +39,7 @@ def test_a_gate_lets_so_many_through_at_a_time() -> None:
 def test_who_waits_at_a_gate_is_told_that_the_run_was_stopped() -> None:
     gate, cancel = Gate(1), Cancellation()
     with gate.passed(cancel) as waited:
-        assert waited < 1
+        assert waited < 5
         threading.Timer(0.2, cancel.cancel, (Cause.RUN_TIMEOUT,)).start()
         begin = time.monotonic()
         with pytest.raises(CellFailure) as stopped, gate.passed(cancel):
