@@ -1,7 +1,7 @@
 """What is different between two runs, or between two values of one axis within a run.
 
 Pure functions of results: nothing here reads a file or knows how it is shown. Times are put side by side and
-not judged.
+not judged, but for what a script wastes once its conversation has ended: no noise makes two minutes of that.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from enum import StrEnum
 from e2e_matrix.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Problem
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.results import Cell, Results, Run
-from e2e_matrix.script_words import counted, script_of
+from e2e_matrix.script_words import counted, script_of, waste
 
 # No axis of a matrix may be called so: it stands for the cell's scenario.
 SCENARIO = "scenario"
 _DECIDED = (Outcome.PASSED, Outcome.FAILED)
+# Seconds. Waste is news where it is twice as much and so much more: a turn of a script's own polling is none.
+_NEWS = 5.0
 
 
 class Change(StrEnum):
@@ -26,10 +28,15 @@ class Change(StrEnum):
     NEWLY_FAILING = "newly failing"  # it fails, and did not fail before, or was not there
     FIXED = "fixed"
     STILL_FAILING = "still failing"
+    WASTES_MORE = "wastes more time"  # both passed, as with the next
+    WASTES_LESS = "wastes less time"
     UNDECIDED = "not comparable"  # one of the two has no verdict
     ONLY_BASELINE = "only in the baseline"
     ONLY_CANDIDATE = "only in the candidate"
     SAME = "same"  # both passed
+
+
+_GOOD = (Change.FIXED, Change.WASTES_MORE, Change.WASTES_LESS, Change.SAME)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,18 @@ class Pair:
             return Change.ONLY_CANDIDATE
         if before.outcome not in _DECIDED or after.outcome not in _DECIDED:
             return Change.UNDECIDED
-        return Change.FIXED if before.outcome is Outcome.FAILED else Change.SAME
+        return Change.FIXED if before.outcome is Outcome.FAILED else self._waste
+
+    @property
+    def _waste(self) -> Change:
+        told = [script.wasted_seconds for cell in self._cells if (script := script_of(cell))]
+        before, after = told if len(told) == 2 and self.alike else (None, None)
+        if before is None or after is None:
+            return Change.SAME
+        less, more = sorted((before, after))
+        if more - less < _NEWS or more < 2 * less:
+            return Change.SAME
+        return Change.WASTES_LESS if after < before else Change.WASTES_MORE
 
     @property
     def same_image(self) -> bool | None:
@@ -76,8 +94,12 @@ class Pair:
 
     def _same(self, of: Callable[[Cell], str | None]) -> bool | None:
         """Whether both cells have the same of it; None where one is not there, or does not say."""
-        told = [text for cell in (self.baseline, self.candidate) if cell and (text := of(cell))]
+        told = [text for cell in self._cells if (text := of(cell))]
         return told[0] == told[1] if len(told) == 2 else None
+
+    @property
+    def _cells(self) -> list[Cell]:
+        return [cell for cell in (self.baseline, self.candidate) if cell]
 
     @property
     def alike(self) -> bool:
@@ -115,7 +137,7 @@ class Comparison:
         """Passed where all that both have is good now, failed where something newly fails, else error."""
         if self.of(Change.NEWLY_FAILING):
             return Outcome.FAILED
-        good = sum(len(self.of(change)) for change in (Change.FIXED, Change.SAME))
+        good = sum(len(self.of(change)) for change in _GOOD)
         return Outcome.PASSED if good and good == len(self._both) else Outcome.ERROR
 
     @property
@@ -223,6 +245,12 @@ def first_message(cell: Cell) -> str | None:
         return None
     broken = (step.message for step in cell.steps if step.outcome in BROKEN and step.message)
     return next(broken, cell.message)
+
+
+def remark(cell: Cell) -> str | None:
+    """Why it did not pass, or what its script wasted though it did; hostile. None where all is well."""
+    script = script_of(cell) if cell.outcome is Outcome.PASSED else None
+    return waste(script) if script else first_message(cell)
 
 
 def time_of(cell: Cell) -> float | None:

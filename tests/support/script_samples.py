@@ -205,8 +205,11 @@ def hostile() -> Results:
     return samples.run([script_cell("python", "amd64", attempt, bad), script_cell("java", "amd64", passed)])
 
 
-def commits(before: str = "31c5a2e", after: str = "9d04e77") -> Results:
-    """One run with an axis over commits: the script polls on for nothing at the first, not at the second."""
+def commits(before: str = "31c5a2e", after: str = "9d04e77", gives_up: bool = True) -> Results:
+    """One run with an axis over commits: the script polls on for nothing at the first, not at the second.
+
+    At the first it fails in the end, unless it does not give up but goes on as if nothing were.
+    """
     cells = []
     for number, variant in enumerate(("python", "java")):
         failed = script_attempt(
@@ -217,6 +220,10 @@ def commits(before: str = "31c5a2e", after: str = "9d04e77") -> Results:
             cause=Cause.ASSERTION,
             message="the script ended with exit code 1",
         )
+        if not gives_up:
+            failed = script_attempt(
+                f"{variant}-amd64-{before}", script_run(60, revision=before), offset=number * 130.0
+            )
         passed = script_attempt(f"{variant}-amd64-{after}", script_run(revision=after), offset=300.0)
         cells += [
             script_cell(variant, "amd64", failed, commit=before),

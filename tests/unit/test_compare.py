@@ -47,6 +47,30 @@ def test_what_became_of_a_cell(before: str | None, after: str | None, change: Ch
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        (118.0, 2.4, Change.WASTES_LESS),
+        (0.4, 118.0, Change.WASTES_MORE),
+        (10.0, 5.0, Change.WASTES_LESS),
+        (9.9, 5.0, Change.SAME),  # a turn or two of its own polling
+        (118.0, 70.0, Change.SAME),
+        (118.0, None, Change.SAME),  # nobody knows
+    ],
+)
+def test_scripts_that_passed_differ_by_what_they_wasted(
+    before: float, after: float | None, change: Change
+) -> None:
+    def cell(wasted: float | None, emulated: bool = False) -> Cell:
+        attempt = scripts.script_attempt("x", scripts.script_run(wasted_seconds=wasted))
+        return scripts.script_cell("python", "amd64", attempt).model_copy(update={"emulated": emulated})
+
+    [pair] = compare_runs(samples.run([cell(before)]), samples.run([cell(after)])).pairs
+    assert pair.change is change
+    [pair] = compare_runs(samples.run([cell(before)]), samples.run([cell(after, emulated=True)])).pairs
+    assert pair.change is Change.SAME  # what takes long under emulation is no waste
+
+
+@pytest.mark.parametrize(
     ("before", "after", "mark"),
     [
         ("failed", "passed", "✅"),
@@ -189,6 +213,7 @@ def reports(tmp_path: Path) -> Path:
         "good": samples.six_passed(),
         "bad": samples.broken(),
         "fix": scripts.commits(),
+        "haste": scripts.commits(gives_up=False),
         "evil": scripts.hostile(),
     }
     for name, results in runs.items():
@@ -209,6 +234,8 @@ def _invoke(reports: Path, *arguments: str) -> Result:
         (["bad", "good"], 0),
         (["fix", "--axis", "commit"], 0),
         (["fix", "--axis", "commit", "--baseline", "9d04e77"], 1),
+        (["haste", "--axis", "commit"], 0),
+        (["haste", "--axis", "commit", "--baseline", "9d04e77"], 0),  # `expect.wasted` makes a failure of it
     ],
 )
 def test_only_what_is_newly_failing_is_a_failure(reports: Path, arguments: list[str], code: int) -> None:
@@ -226,7 +253,7 @@ def test_a_question_that_is_none_is_refused(reports: Path, arguments: list[str])
 def test_a_run_that_is_not_there_is_refused_with_those_that_are(reports: Path) -> None:
     refused = _invoke(reports, "good", "nothing").exception
     assert isinstance(refused, BadInput)
-    assert str(refused) == "there is no run 'nothing'\n    There are: good, fix, evil, bad."
+    assert str(refused) == "there is no run 'nothing'\n    There are: haste, good, fix, evil, bad."
 
 
 def test_the_terminal_shows_both_sides_and_ends_with_the_verdict(reports: Path) -> None:
@@ -258,6 +285,27 @@ def test_a_comment_has_the_table_the_words_and_the_commands(reports: Path) -> No
     ]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
+
+
+def test_two_minutes_that_are_no_longer_wasted_are_news(reports: Path) -> None:
+    """A script of upstream's passes all the same: it waits in vain for two minutes, and goes on."""
+    verdict = "fixed: none; newly failing: none; wastes less time: 2 cells"
+    why = "the conversation ended (finished) 2.71 s after the script's first request; the script went on for"
+    lines = _invoke(reports, "haste", "--axis", "commit").output.splitlines()
+    at = lines.index("wastes less time: python-amd64")
+    told = [" ".join(line.split()) for line in lines[at + 2 : at + 5]]
+    assert told[0] == "baseline passed exit code 0 2 min 06 s 1 min 56 s 64 $0.0000168"
+    assert told[1].startswith(f"{why} 1 min 56 s")
+    assert told[2] == "candidate passed exit code 0 9.63 s 0.42 s 6 $0.0000168"
+    assert lines[-1] == verdict
+    text = _invoke(reports, "haste", "--axis", "commit", "--format", "md").output
+    assert text.startswith(f"## ✅ {verdict}\n")
+    assert "| `python-amd64` | **wastes less time** | passed | exit code 0 | 2 min 06 s → 9.63 s |" in text
+    assert f"baseline:  passed, but {why}" in text
+    assert "candidate: passed\n" in text
+    program = json.loads(_invoke(reports, "haste", "--axis", "commit", "--format", "json").output)
+    assert program["counts"]["wastes less time"] == 2
+    assert program["cells"][0]["baseline"]["message"] is None  # it passed
 
 
 def test_what_a_script_wrote_is_only_ever_text(reports: Path) -> None:

@@ -37,7 +37,8 @@ def command(
 ) -> int:
     """Show what changed from one run to another, cell by cell, or from one value of an axis to another.
 
-    A run is named by its id, its folder, or as `latest`. Times are shown and not judged.
+    A run is named by its id, its folder, or as `latest`. Times are shown and not judged, but for
+    what a script wastes once its conversation has ended.
 
     Exit codes: 0 nothing is newly failing, 1 something is, 2 bad input, 3 nobody knows: cells of the
     candidate have no verdict, or no cell is in both.

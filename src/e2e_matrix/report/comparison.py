@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from e2e_matrix.compare import Change, Comparison, Pair, first_message, time_of
+from e2e_matrix.compare import Change, Comparison, Pair, first_message, remark, time_of
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.escape import code, excerpt, fence, prose
 from e2e_matrix.report.markdown import BUDGET_BYTES, MARKS, folded, table_line
@@ -16,8 +16,9 @@ from e2e_matrix.script_words import cost_words, ended, script_of
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
 
 _COLUMNS = ["cell", "change", "outcome", "ended", "time", "wasted", "API calls", "cost", "image"]
-# What is told in full: what is the same needs no words.
-_TOLD = (Change.NEWLY_FAILING, Change.FIXED, Change.STILL_FAILING, Change.UNDECIDED)
+# All else is told in full.
+_NO_NEWS = (Change.ONLY_BASELINE, Change.ONLY_CANDIDATE, Change.SAME)
+_TOLD = tuple(change for change in Change if change not in _NO_NEWS)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _side_by_side(before: str, after: str) -> str:
 def _told(compared: Comparison, pair: Pair, lines: int) -> str:
     sides = [("baseline", pair.baseline), ("candidate", pair.candidate)]
     said = [
-        f"{word + ':':<10} {block(first_message(cell) or told.outcome, 600, 6)}"
+        f"{word + ':':<10} {block(_said(cell, told), 600, 6)}"
         for (word, cell), told in zip(sides, compared_figures(compared, pair), strict=True)
         if cell
     ]
@@ -161,6 +162,12 @@ def _told(compared: Comparison, pair: Pair, lines: int) -> str:
     ]
     parts.append(folded("Run it again", fence("\n".join(dict.fromkeys(again)), "sh")))
     return "\n\n".join(parts)
+
+
+def _said(cell: Cell, told: Figures) -> str:
+    if cell.outcome is not Outcome.PASSED:
+        return first_message(cell) or told.outcome
+    return ", but ".join(filter(None, (told.outcome, remark(cell))))
 
 
 def _output(word: str, script: ScriptRun, lines: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
-from e2e_matrix.compare import Change, Comparison, Pair, first_message
+from e2e_matrix.compare import Change, Comparison, Pair, remark
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.comparison import Figures, compared_figures
 from e2e_matrix.results import Run
@@ -16,6 +16,8 @@ _STYLES = {
     Change.NEWLY_FAILING: STYLES[Outcome.FAILED],
     Change.FIXED: STYLES[Outcome.PASSED],
     Change.STILL_FAILING: STYLES[Outcome.ERROR],
+    Change.WASTES_MORE: "bold yellow",
+    Change.WASTES_LESS: STYLES[Outcome.PASSED],
 }
 _HEADINGS = {"calls": "API calls"}
 
@@ -52,7 +54,7 @@ def _show_pair(screen: Screen, pair: Pair, before: Figures, after: Figures, widt
     _show_row(screen, "", {name: _heading(name) for name in widths}, widths, "dim")
     for word, cell, told in (("baseline", pair.baseline, before), ("candidate", pair.candidate, after)):
         _show_row(screen, word, {name: getattr(told, name) for name in widths}, widths)
-        if cell and (message := first_message(cell)):
+        if cell and (message := remark(cell)):
             screen.line(f"  {'':<11}", one_line(message, 300))
 
 
