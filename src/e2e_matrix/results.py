@@ -129,7 +129,9 @@ class ScriptRun(Model):
     """What an example script did, seen from outside."""
 
     path: str = Field(description="As the matrix names it")
-    revision: str | None = Field(None, description="The commit that it was taken from, where the matrix says")
+    revision: str | None = Field(None, description="What the matrix takes it from: a commit, tag or branch")
+    commit: str | None = Field(None, description="Of its checkout, in full; null where that is not known")
+    changed: bool | None = Field(None, description="Whether it is not as that commit has it")
     sha256: str | None = Field(None, description="Of the script's bytes")
     sdk_version: str | None = Field(None, description="The openhands-sdk that it ran with")
     exit_code: int | None = Field(None, description="null: a signal ended it, or it did not run")

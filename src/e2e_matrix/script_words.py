@@ -72,6 +72,16 @@ def cost_words(cell: Cell, llm: str) -> str | None:
     return "nothing paid" if cell.cost_usd is None and llm == "replay" else format_money(cell.cost_usd)
 
 
+def origin(script: ScriptRun) -> str | None:
+    """Which commit it is of, such as ``v1.58.2 (4c1f09d2aa31)`` or ``4c1f09d2aa31, changed since``."""
+    if script.commit is None:
+        return script.revision
+    commit = script.commit[:12]
+    if script.revision and not script.commit.startswith(script.revision):
+        commit = f"{script.revision} ({commit})"
+    return f"{commit}, changed since" if script.changed else commit
+
+
 def ended(script: ScriptRun) -> str:
     """Such as ``exit code 1`` or ``ended by SIGKILL``."""
     if script.exit_code is not None:

@@ -290,7 +290,9 @@ def test_a_script_before_and_after_its_fix_on_the_same_image(
     )
     outcomes = [cell["outcome"] for cell in ran.results["cells"]]
     assert outcomes == ["failed", "passed", "passed"], ran.output
-    assert [facts(ran, f"x-{commit}")["revision"] for commit in commits] == commits
+    for commit in commits:
+        seen = facts(ran, f"x-{commit}")
+        assert (seen["revision"], seen["commit"][: len(commit)], seen["changed"]) == (commit, commit, False)
     assert git(checkout, "status", "--porcelain", "--ignored") == before == ""
     command = [str(PROGRAM), "compare", str(ran.folder), "--axis", "commit", "--format", "json"]
     changes = []

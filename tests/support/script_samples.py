@@ -53,6 +53,8 @@ def script_run(polls: int = 2, slow: float = 1.0, **changed: Any) -> ScriptRun:
     values: dict[str, Any] = {
         "path": PATH,
         "revision": "4c1f09d2",
+        "commit": str(changed.get("revision", "4c1f09d2")).ljust(40, "0"),
+        "changed": False,
         "sha256": samples.digest(f"script {polls}").removeprefix("sha256:"),
         "sdk_version": "1.58.2",
         "exit_code": 0,

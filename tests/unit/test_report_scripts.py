@@ -44,7 +44,7 @@ def test_a_cell_shows_what_its_script_did() -> None:
     page = Page(f"<div{inside}</div>").text
     for part in (
         "examples/02_remote_agent_server/16_deferred_init.py",
-        "4c1f09d2",
+        "4c1f09d20000",
         "exit code 0 after 2 min 06 s",
         "ended (finished) 2.71 s after the script's first request",
         "1 min 56 s, in which it asked 59 times more",

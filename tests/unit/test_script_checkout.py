@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e_matrix.script.checkout import export, root_of
+from e2e_matrix.script.checkout import Origin, export, origin_of, root_of
 
 
 def git(root: Path, *command: str) -> str:
@@ -37,6 +37,35 @@ def repository(tmp_path: Path) -> Path:
     script.write_text("not committed\n")
     (root / "new").touch()
     return root
+
+
+def test_a_script_is_of_the_commit_that_its_checkout_is_at_unless_it_was_changed(
+    repository: Path, tmp_path: Path
+) -> None:
+    # A filter of the checkout's own would run, and write.
+    (repository / ".git" / "info" / "attributes").write_text("*.py filter=theirs\n")
+    git(repository, "config", "filter.theirs.clean", "tee filtered")
+    script, new = repository / "examples" / "é 1.py", repository / "new.py"
+    new.touch()
+    (tmp_path / "link.py").symlink_to(script)
+    before = everything(repository)
+    commit = git(repository, "rev-parse", "main")
+    assert origin_of(script, repository) == Origin(commit, changed=True)
+    assert origin_of(new, repository) == Origin(commit, changed=True)  # the commit has no such file
+    assert everything(repository) == before
+    script.write_text("two\n")
+    assert origin_of(script, repository) == Origin(commit, changed=False)
+    assert origin_of(tmp_path / "link.py", repository) == Origin(commit, changed=False)
+
+
+def test_a_script_of_no_commit_has_no_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "a.py"
+    script.touch()
+    assert origin_of(script, tmp_path) is None
+    git(tmp_path, "init", "--quiet")
+    assert origin_of(script, tmp_path) is None  # nothing was committed yet
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert origin_of(script, tmp_path) is None  # no git here
 
 
 def everything(root: Path) -> dict[str, tuple[int, int]]:

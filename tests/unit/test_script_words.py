@@ -19,6 +19,7 @@ from e2e_matrix.script_words import (
     ended,
     much_wasted,
     notes,
+    origin,
     own_seconds,
     remarks,
     waste,
@@ -60,6 +61,22 @@ def test_a_little_waste_is_not_worth_a_line(wasted: float | None, of: float, muc
 )
 def test_how_it_ended(changed: dict[str, Any], words: str) -> None:
     assert ended(samples.script_run(**changed)) == words
+
+
+@pytest.mark.parametrize(
+    ("revision", "changed", "words"),
+    [
+        ("4c1f09d2", False, "4c1f09d2aa31"),
+        ("v1.58.2", False, "v1.58.2 (4c1f09d2aa31)"),
+        (None, False, "4c1f09d2aa31"),
+        (None, True, "4c1f09d2aa31, changed since"),
+    ],
+)
+def test_which_commit_it_is_of(revision: str | None, changed: bool, words: str) -> None:
+    commit = "4c1f09d2aa31" + "0" * 28
+    assert origin(samples.script_run(revision=revision, commit=commit, changed=changed)) == words
+    of_an_earlier_version = samples.script_run(revision=revision, commit=None)
+    assert origin(of_an_earlier_version) == revision
 
 
 def test_a_cost_is_told_beside_the_servers_and_unknown_is_not_nothing() -> None:

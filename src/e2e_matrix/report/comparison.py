@@ -207,6 +207,8 @@ def _cell_json(cell: Cell | None) -> dict[str, Any] | None:
             mode="json",
             include={
                 "revision",
+                "commit",
+                "changed",
                 "sha256",
                 "exit_code",
                 "signal",

@@ -104,6 +104,7 @@ def _environment() -> Environment:
         for word in (
             script_words.call_rows,
             script_words.conversation_end,
+            script_words.origin,
             script_words.counted,
             script_words.described,
             script_words.ended,

@@ -12,7 +12,7 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.report.escape import code, excerpt, fact, fence, prose
 from e2e_matrix.report.view import Broken, CellView, Grid, NotTested, View, build, left_out
 from e2e_matrix.results import Results, ScriptRun
-from e2e_matrix.script_words import call_rows, described, ended, output_left_out, wasted_words
+from e2e_matrix.script_words import call_rows, described, ended, origin, output_left_out, wasted_words
 from e2e_matrix.text import NO_VALUE, block, format_bytes, format_money, format_seconds, one_line
 
 # GitHub takes 65,536 characters in a comment; bytes are never fewer than characters.
@@ -194,12 +194,12 @@ def _scripts(view: View) -> str:
         script = item.script
         if script is None:
             continue
-        revision = f" at {code(script.revision, 60)}" if script.revision else ""
+        commit = f" at {code(told, 60)}" if (told := origin(script)) else ""
         lines.append(
             table_line(
                 [
                     code(item.cell.id),
-                    code(script.path) + revision,
+                    code(script.path) + commit,
                     code(script.sdk_version) if script.sdk_version else "unknown",
                     ended(script),
                     format_seconds(script.duration_seconds),

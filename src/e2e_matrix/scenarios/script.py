@@ -71,22 +71,24 @@ def _run(session: Session) -> None:
         message = "a script and its server share folders, and this engine is on another machine"
         raise CellFailure(Cause.ENGINE_REFUSED, f"{message}: run script scenarios beside the engine")
     session.hide(*secrets_by_name(settings.environment))
-    script, root = _find(session, settings)
+    script, root, origin = _find(session, settings)
     interpreter = _prepare(session, settings, root)
     # A server that was not stopped, because time was over, still writes there: removing it would not end.
     scratch = session.outlasting.enter_context(Scratch(session.say))
-    around = Surroundings(settings, script, root, interpreter, scratch)
+    around = Surroundings(settings, script, root, interpreter, scratch, origin)
     with closing(Account(session)) as account:
         _ScriptInCell(session, around, account).run()
         _check_conversations(session, account, settings)
         _check_cost(session, account, settings)
 
 
-def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
-    """The script and the root of its checkout, of the revision that the matrix names."""
+def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path, checkout.Origin | None]:
+    """The script and the root of its checkout, of the revision that the matrix names, and their commit."""
     script = Path(settings.script)
     root = checkout.root_of(script)
-    if settings.at is not None:
+    if settings.at is None:
+        origin = checkout.origin_of(script, root)
+    else:
         try:
             exported = checkout.export(root, settings.at, cache_folder(), session.cancel, session.say)
         except ValueError as error:
@@ -95,6 +97,7 @@ def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
         except InfrastructureError as error:
             raise CellFailure(Cause.SCRIPT_ENVIRONMENT, str(error)) from error
         script, root = exported / script.resolve().relative_to(root), exported
+        origin = checkout.Origin(exported.name)
     at = f" at {settings.at}" if settings.at else ""
     try:
         source = script.read_text(errors="replace")
@@ -105,7 +108,7 @@ def _find(session: Session, settings: ScriptSettings) -> tuple[Path, Path]:
     for finding in scan(source) if settings.at else ():
         if finding.is_refused(settings.stdin):
             raise CellFailure(Cause.SCRIPT_REFUSED, f"{settings.path}:{finding.line}{at}: {finding}")
-    return script, root
+    return script, root, origin
 
 
 def _prepare(session: Session, settings: ScriptSettings, root: Path) -> sdk.Interpreter:
@@ -257,11 +260,13 @@ class _ScriptInCell:
             findings.failure = findings.failure or self._bad_end
 
     def _run(self, first: Booted | None) -> None:
-        session, expected = self._session, self._settings.expect.exit
+        session, expected, origin = self._session, self._settings.expect.exit, self._around.origin
         title = f"The script runs to its end with exit code {expected}"
         session.findings.script = known = ScriptRun(
             path=self._settings.path,
             revision=self._settings.at,
+            commit=origin and origin.commit,
+            changed=origin and origin.changed,
             sha256=hashlib.sha256(self._around.script.read_bytes()).hexdigest(),
             sdk_version=self._around.interpreter.sdk_version,
         )

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 from e2e_matrix.cancellation import Cancellation
@@ -31,6 +32,34 @@ def root_of(script: Path) -> Path:
 def is_checkout(root: Path) -> bool:
     """Whether ``root`` is more than the folder that a lone script happens to lie in."""
     return any(is_root(root) for is_root in _MARKS)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The ``commit`` that a script is of, in full; ``changed``: the file is not as that commit has it."""
+
+    commit: str
+    changed: bool = False
+
+
+def origin_of(script: Path, root: Path) -> Origin | None:
+    """What the checkout ``root`` is at; None where nobody can tell: no git, no commit, an unreadable file."""
+    if not _is_repository(root):
+        return None
+    # The file's bytes, without the checkout's own filters: those would run.
+    questions = (
+        ("rev-parse", "--verify", "HEAD^{commit}"),
+        ("hash-object", "--no-filters", "--", str(script.resolve())),
+        ("rev-parse", "--verify", "--end-of-options", f"HEAD:{script.resolve().relative_to(root)}"),
+    )
+    try:
+        told = [_git(root, *question) for question in questions]
+    except InfrastructureError:
+        return None
+    if any(answer.returncode != 0 for answer in told[:2]):
+        return None
+    commit, now, then = (answer.stdout.strip() for answer in told)
+    return Origin(commit, changed=told[2].returncode != 0 or now != then)
 
 
 def export(

@@ -19,13 +19,14 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class Surroundings:
-    """``script`` and the ``root`` of its checkout lie on this host."""
+    """``script`` and the ``root`` of its checkout lie on this host; ``origin`` is None where nobody knows."""
 
     settings: ScriptSettings
     script: Path
     root: Path
     interpreter: Interpreter
     scratch: Scratch
+    origin: checkout.Origin | None = None
 
     @property
     def reads_address(self) -> bool:
