@@ -100,14 +100,15 @@ class Leaky:
         )
         self.inspected = b""
         self.init_key = ""
-        with closing(docker.from_env()) as client:
+        with process, closing(docker.from_env()) as client:
             end = time.monotonic() + 60
             while not self.inspected and process.poll() is None and time.monotonic() < end:
                 for run in reports.glob("2*"):
                     for found in engine.list({LABEL_RUN: run.name}):
-                        self._inspect(client, found.id)
+                        with suppress(docker.errors.NotFound):  # removed since it was listed
+                            self._inspect(client, found.id)
                 threading.Event().wait(0.02)
-        self.output, _ = process.communicate(timeout=120)
+            self.output, _ = process.communicate(timeout=120)
         self.exit_code = process.returncode
         [run] = reports.glob("2*")
         self.files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

@@ -84,9 +84,10 @@ class Bench:
         limits: Limits,
     ) -> Attempt:
         self.tasks.append(task)
+        cause = self.behave(task, cancel)
         if self.price is not None:
             limits.budget.note(task.cell, task.attempt, self.price)
-        return attempt_of(task, self.behave(task, cancel), self.price)
+        return attempt_of(task, cause, self.price)
 
     def run(
         self,

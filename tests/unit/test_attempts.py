@@ -469,6 +469,12 @@ def test_what_a_killed_attempt_cost_at_a_provider_is_unknown(bench: Bench) -> No
 
 def test_a_run_that_cost_more_than_it_may_says_so_though_it_passed(bench: Bench) -> None:
     bench.price = Decimal("0.02")
+    together = threading.Barrier(6)  # all have begun before one has cost anything
+
+    def behave(task: CellTask, cancel: Cancellation) -> None:
+        together.wait(10)
+
+    bench.behave = behave
     run = bench.run("max-parallel: 6\nmax-cost: {run: 0.05}\n").run
     assert run.exit_code == 0
     assert run.reason == "All 6 cells passed. It cost $0.12, more than the $0.05 that it may."
