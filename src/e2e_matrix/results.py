@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -39,6 +39,10 @@ class Tokens(Model):
     prompt: int = 0
     completion: int = 0
     total: int = 0
+
+    @classmethod
+    def of(cls, prompt: int, completion: int) -> Self:
+        return cls(prompt=prompt, completion=completion, total=prompt + completion)
 
 
 class LlmCall(Model):

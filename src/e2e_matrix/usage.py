@@ -56,7 +56,7 @@ def read_bill(metrics: Any, price: Price | None = None) -> Bill:
             prompt += _count(counted.get("prompt_tokens"))
             completion += _count(counted.get("completion_tokens"))
             cached += _count(counted.get("cache_read_tokens"))
-    tokens = Tokens(prompt=prompt, completion=completion, total=prompt + completion)
+    tokens = Tokens.of(prompt, completion)
     counted_by_server = None if wrong else cost
     if price:
         cost = price.cost(prompt, completion, cached) if tokens.total else None

@@ -79,4 +79,4 @@ def _served(calls: list[LlmCall]) -> Tokens:
     answered = [call for call in calls if call.status == 200]
     prompt = sum(call.prompt_tokens for call in answered)
     completion = sum(call.completion_tokens for call in answered)
-    return Tokens(prompt=prompt, completion=completion, total=prompt + completion)
+    return Tokens.of(prompt, completion)

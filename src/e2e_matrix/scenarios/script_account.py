@@ -159,7 +159,7 @@ class Account:
         counted = [one.bill.tokens for one in self.watch.conversations]
         if counted:
             prompt, completion = sum(one.prompt for one in counted), sum(one.completion for one in counted)
-            session.findings.tokens = Tokens(prompt=prompt, completion=completion, total=prompt + completion)
+            session.findings.tokens = Tokens.of(prompt, completion)
 
     def _since(self, moment: float) -> float:
         return round(max(0.0, moment - self._session.started), 4)
