@@ -16,10 +16,13 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def test_the_socket_tells_a_conversation_from_the_full_state_to_the_end(talk: Talk) -> None:
-    first, *rest = talk.live
-    assert (first["kind"], first["key"]) == ("ConversationStateUpdateEvent", "full_state")
-    assert first["value"]["id"] == talk.id
-    assert first["value"]["execution_status"] in ("idle", "running", "finished")
+    [at] = [number for number, event in enumerate(talk.live) if event.get("key") == "full_state"]
+    # Seen on a loaded machine: a change comes first that comes while the real server makes up the full state.
+    assert {event.get("key") for event in talk.live[:at]} <= {"stats"}
+    full, rest = talk.live[at], talk.live[at + 1 :]
+    assert full["kind"] == "ConversationStateUpdateEvent"
+    assert full["value"]["id"] == talk.id
+    assert full["value"]["execution_status"] in ("idle", "running", "finished")
     told = [event["value"] for event in rest if event.get("key") == "execution_status"]
     assert told == ["running", "finished"]
     assert [event["kind"] for event in rest][:2] == ["SystemPromptEvent", "MessageEvent"]
