@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -68,8 +69,10 @@ def test_a_model_without_its_key_is_bad_input_before_anything_runs(
 
 
 def test_the_unforeseen_is_a_message_and_a_file_with_the_traceback(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     def surprise(*_: object) -> None:
         raise ZeroDivisionError("a surprise")
 
@@ -79,6 +82,7 @@ def test_the_unforeseen_is_a_message_and_a_file_with_the_traceback(
     assert "unexpected ZeroDivisionError: a surprise" in error
     assert "Traceback" not in error
     [path] = re.findall(r"report it with (\S+)\.\n", error)
+    assert Path(path).is_relative_to(tmp_path)
     assert "in surprise" in Path(path).read_text()
 
 
