@@ -60,6 +60,12 @@ def test_a_script_that_makes_up_session_keys_has_a_few_of_them_hidden_each_once(
 @pytest.mark.parametrize(
     ("counted", "printed", "passes"),
     [
+        (["0.01 0.015", "0.02 0.025"], "0.04", True),  # all of them: each by what was counted last
+        (["0.01 0.015", "0.02 0.025"], "0.03", True),  # both titles came after the script had looked
+        (["0.01 0.015", "0.02 0.025"], "0.035", True),
+        (["0.01 0.015", "0.02 0.025"], "0.02", True),
+        (["0.01 0.015", "0.02 0.025"], "0.036", False),
+        (["0.01 0.015"], "0.005", False),
         (["0.01", "0.02"], "0.03", True),
         (["0.01", "0.02"], "0.02", True),
         (["0.01", "0.02"], "0.04", False),
@@ -83,10 +89,13 @@ def test_a_printed_cost_is_held_against_every_count_of_the_server(
     )
     with closing(Account(session)) as account:
         account.output.write("stdout", f"EXAMPLE_COST: {printed}\n".encode())
-        bills = [None if cost is None else {"accumulated_cost": Decimal(cost)} for cost in counted]
-        seen = [Watched(str(number), "", 1.0, stats=_stats(bill)) for number, bill in enumerate(bills)]
-        cost = sum((one.bill.cost or Decimal(0) for one in seen), Decimal(0)) or None
-        account.watch = cast(Any, SimpleNamespace(conversations=seen, cost=cost, close=lambda: None))
+        seen = [Watched(str(number), "", 1.0) for number in range(len(counted))]
+        for one, costs in zip(seen, counted, strict=True):
+            one.learn("finished", _stats(None))
+            for cost in costs.split() if costs else ():
+                one.learn(None, _stats({"accumulated_cost": Decimal(cost)}))
+        total = sum((one.bill.cost or Decimal(0) for one in seen), Decimal(0)) or None
+        account.watch = cast(Any, SimpleNamespace(conversations=seen, cost=total, close=lambda: None))
         script._check_cost(session, account, SETTINGS)
     assert (session.findings.failure is None) is passes
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from e2e_matrix.script import watch
 from e2e_matrix.script.broker import Call
-from e2e_matrix.script.watch import Watch
+from e2e_matrix.script.watch import Watch, Watched
 from support.script_stage import CONVERSATION, http_server
 
 
@@ -46,6 +48,23 @@ def test_a_conversation_is_watched_from_when_the_server_has_it(url: str) -> None
         while watching.conversations[0].ended_at is None and time.monotonic() < until:
             time.sleep(0.01)
         assert watching.conversations[0].status == "finished"
+
+
+def test_what_was_counted_before_a_conversation_went_on_is_no_cost_of_it() -> None:
+    one = Watched("x", "", 1.0)
+
+    def counted(cost: str) -> dict[str, Any]:
+        return {"usage_to_metrics": {"agent": {"accumulated_cost": Decimal(cost)}}}
+
+    one.learn("running", counted("0.01"))
+    assert one.counts == []
+    one.learn("finished", None)
+    one.learn(None, counted("0.02"))
+    one.learn(None, counted("0.02"))
+    assert one.counts == [Decimal("0.01"), Decimal("0.02")]
+    one.learn("running", None)
+    one.learn("finished", counted("0.03"))
+    assert one.counts == [Decimal("0.03")]
 
 
 def test_a_script_with_endless_conversations_has_the_first_ones_watched(

@@ -22,6 +22,8 @@ from e2e_matrix.text import one_line
 
 # Hiding a secret costs memory by the square of its length: a script that makes up keys may not have it all.
 _MOST_KEYS, _LONGEST_KEY = 20, 512
+# Of many conversations not every combination of what was counted when.
+_MOST_SUMS = 1_000
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,18 @@ class Account:
     def rightly_printed(self) -> Sequence[Decimal]:
         """What a script may rightly print, by the server's count: of all its conversations, or of one.
 
-        Nothing where the server counted nothing at all; 0 is a count.
+        The first is the last that is known of all. A script cannot know what was counted after it had looked,
+        so what the server counted at any time since a conversation's end is right too. Nothing where the
+        server counted nothing at all; 0 is a count.
         """
-        bills = [one.bill for one in self.watch.conversations]
-        each = [bill.counted_by_server for bill in bills if bill.counted_by_server is not None]
-        return [sum(each, Decimal(0)), *each] if each else []
+        known = [(one.bill.counted_by_server, one.counts) for one in self.watch.conversations]
+        each = [[last, *counts] for last, counts in known if last is not None]
+        if not each:
+            return []
+        sums = [Decimal(0)]
+        for counts in each:
+            sums = list(dict.fromkeys(one + count for one in sums for count in counts))[:_MOST_SUMS]
+        return list(dict.fromkeys([*sums, *(count for counts in each for count in counts)]))
 
     def blame(self, how: str, failures: Sequence[CellFailure]) -> tuple[Cause, str]:
         """What a script that ended so is the fault of; what it could not help comes first.

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -43,18 +43,23 @@ class Watched:
     error: str | None = None  # "code: detail"; hostile
     stats: Any = None
     refusals: int = 0  # of the model's provider, after which the server asked again
+    counts: list[Decimal] = field(default_factory=list)  # what the server counted since its end, each once
 
     def learn(self, status: str | None, stats: Any, error: str | None = None) -> None:
         """Take over what the server told; a conversation that runs again has not ended."""
         self.stats = stats if stats is not None else self.stats
         self.error = error or self.error
-        if status is None:
-            return
-        if status not in TERMINAL_STATUSES:
-            self.ended_at = None
-        elif self.ended_at is None:
-            self.ended_at = time.monotonic()
-        self.status = status
+        if status is not None:
+            if status not in TERMINAL_STATUSES:
+                self.ended_at = None
+                self.counts.clear()
+            elif self.ended_at is None:
+                self.ended_at = time.monotonic()
+            self.status = status
+        counted = self.bill.counted_by_server
+        # A server goes on counting: its request for a title may be answered after the conversation's end.
+        if self.ended_at is not None and counted is not None and counted not in self.counts:
+            self.counts.append(counted)
 
     @property
     def bill(self) -> Bill:
