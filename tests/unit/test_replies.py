@@ -126,6 +126,14 @@ def test_a_call_has_the_same_id_in_the_stream_and_whole() -> None:
     )
 
 
+def test_a_request_for_a_title_quotes_the_user_and_is_no_turn_of_the_agent() -> None:
+    calls = Rule(re.compile("look"), (Turn(calls=(Call("peek", {}),)), Turn(reply="done")), "replies.yaml:3")
+    replies = Replies((calls, Rule(re.compile("title"), (Turn(reply="A title"),), "replies.yaml:6")))
+    assert replies.answer(asked("A title for: look", tools=())).text == "A title"
+    assert replies.answer(asked("A name for: look", tools=())).text == OTHER_ANSWER
+    assert replies.answer(asked("A title for: look")).calls == (Call("peek", {}),)
+
+
 @pytest.mark.parametrize(
     ("reason", "cause"),
     [
@@ -141,13 +149,17 @@ def test_a_slip_of_the_file_is_not_blamed_on_the_server(tmp_path: Path, reason: 
         base_url = str(endpoint.base_url).replace(HOST_ALIAS, "127.0.0.1")
         refused = httpx.post(
             f"{base_url}/chat/completions",
-            json={"model": "m", "messages": [{"role": "user", "content": "look"}]},
+            json={
+                "model": "m",
+                "messages": [{"role": "user", "content": "look"}],
+                "tools": [{"type": "function", "function": {"name": "finish", "parameters": {}}}],
+            },
             headers={"Authorization": f"Bearer {endpoint.api_key}"},
         )
         refusal = refused.json()["error"]["message"]
         assert (refused.status_code, refusal) == (
             400,
-            "replies.yaml:3 calls the tool 'peek'; tools that this request offers: none",
+            "replies.yaml:3 calls the tool 'peek'; tools that this request offers: finish",
         )
         task, ledger = a_task(endpoint, str(tmp_path)), source.ledger(endpoint)
         session = Session(task, FakeEngine(), ledger, Silent(), Cancellation(), Limits())

@@ -103,7 +103,10 @@ class Replies:
         """What is said to it. A tool that the answer calls need not be one that is offered."""
         for rule in self.rules:
             if match := rule.when.search(asked.text):
-                if turn := rule.due(asked):
+                turn = rule.due(asked)
+                if turn and turn.calls and not asked.tools:
+                    continue  # no turn of an agent's: a server wants a title, and quotes the user's message
+                if turn:
                     return _filled(turn, match, asked, rule.source)
                 return Answer(plain_answer(asked.text))
         return _run_command(asked) or Answer(plain_answer(asked.text))

@@ -40,7 +40,7 @@ class NotOffered(BadRequest):
 
     def __init__(self, slip: str, offered: tuple[str, ...]) -> None:
         self.slip = slip
-        super().__init__(f"{slip}; tools that this request offers: {', '.join(offered) or 'none'}", "tools")
+        super().__init__(f"{slip}; tools that this request offers: {', '.join(offered)}", "tools")
 
 
 @dataclass(frozen=True)
