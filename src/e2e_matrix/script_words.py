@@ -156,6 +156,8 @@ def waste(script: ScriptRun) -> str | None:
 def remarks(script: ScriptRun) -> list[str]:
     """What a person should know beside ``described``, also of a script that passed."""
     found = [remark] if (remark := waste(script)) else []
+    if script.changed and script.commit:
+        found.append(f"its file is not as commit {script.commit[:12]} has it")
     if script.left_behind:
         left = counted(script.left_behind, "process", "processes")
         found.append(f"it left {left} running, and they were ended")

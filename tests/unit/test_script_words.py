@@ -75,6 +75,8 @@ def test_how_it_ended(changed: dict[str, Any], words: str) -> None:
 def test_which_commit_it_is_of(revision: str | None, changed: bool, words: str) -> None:
     commit = "4c1f09d2aa31" + "0" * 28
     assert origin(samples.script_run(revision=revision, commit=commit, changed=changed)) == words
+    note = ["its file is not as commit 4c1f09d2aa31 has it"]
+    assert remarks(samples.script_run(commit=commit, changed=changed)) == (note if changed else [])
     of_an_earlier_version = samples.script_run(revision=revision, commit=None)
     assert origin(of_an_earlier_version) == revision
 

@@ -79,6 +79,7 @@ def _run(session: Session) -> None:
     with closing(Account(session)) as account:
         _ScriptInCell(session, around, account).run()
         _check_conversations(session, account, settings)
+        _check_waste(session, settings)
         _check_cost(session, account, settings)
 
 
@@ -173,16 +174,22 @@ def _check_conversations(session: Session, account: Account, settings: ScriptSet
             for one in seen:
                 if one.status in ("error", "stuck"):
                     raise account.conversation_failure(one)
-        seen_script = session.findings.script
-        wasted = seen_script.wasted_seconds if seen_script else None
-        if expect.wasted is not None and wasted is not None:
-            allowed = expect.wasted * session.task.slowness
-            if wasted > allowed:
-                told = format_seconds(wasted)
-                message = f"the script went on for {told} after its conversation had ended"
-                raise CellFailure(
-                    Cause.SCRIPT_FAILED, message, expected=f"at most {format_seconds(allowed)}", got=told
-                )
+
+
+def _check_waste(session: Session, settings: ScriptSettings) -> None:
+    script, most = session.findings.script, settings.expect.wasted
+    if most is None or script is None or script.wasted_seconds is None:
+        return
+    title = "The script ended soon after its conversation"
+    with session.step("wasted", title, phase="checks", limit=container.CHECK_LIMIT, go_on=True) as step:
+        wasted, allowed = script.wasted_seconds, most * session.task.slowness
+        step.note(wasted_seconds=wasted)
+        if wasted > allowed:
+            told = format_seconds(wasted)
+            message = f"the script went on for {told} after its conversation had ended"
+            raise CellFailure(
+                Cause.SCRIPT_FAILED, message, expected=f"at most {format_seconds(allowed)}", got=told
+            )
 
 
 def _check_cost(session: Session, account: Account, settings: ScriptSettings) -> None:
