@@ -67,6 +67,14 @@ def test_what_was_counted_before_a_conversation_went_on_is_no_cost_of_it() -> No
     assert one.counts == [Decimal("0.03")]
 
 
+def test_a_server_that_counts_without_end_has_its_last_counts_remembered() -> None:
+    one = Watched("x", "", 1.0)
+    for number in range(1_000):
+        one.learn("finished", {"usage_to_metrics": {"agent": {"accumulated_cost": number}}})
+    assert len(one.counts) <= 100
+    assert one.counts[-1] == 999
+
+
 def test_a_script_with_endless_conversations_has_the_first_ones_watched(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,8 @@ _POLL_SECONDS = 0.5
 _RECEIVE_SECONDS = 0.2
 # Each takes a connection and two threads: a script that makes more of them has its first ones watched.
 MOST_WATCHED = 100
+# What a title and the like add; a server that makes up costs without end has its last ones remembered.
+_MOST_COUNTS = 20
 
 
 @dataclass
@@ -56,10 +58,10 @@ class Watched:
             elif self.ended_at is None:
                 self.ended_at = time.monotonic()
             self.status = status
-        counted = self.bill.counted_by_server
         # A server goes on counting: its request for a title may be answered after the conversation's end.
-        if self.ended_at is not None and counted is not None and counted not in self.counts:
-            self.counts.append(counted)
+        counted = self.bill.counted_by_server if self.ended_at is not None else None
+        if counted is not None and counted not in self.counts:
+            self.counts = [*self.counts, counted][-_MOST_COUNTS:]
 
     @property
     def bill(self) -> Bill:
