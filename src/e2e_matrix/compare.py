@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from e2e_matrix.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Problem
 from e2e_matrix.failures import BROKEN, Outcome
@@ -17,6 +18,7 @@ from e2e_matrix.script_words import counted, script_of, waste
 
 # No axis of a matrix may be called so: it stands for the cell's scenario.
 SCENARIO = "scenario"
+_T = TypeVar("_T")
 _DECIDED = (Outcome.PASSED, Outcome.FAILED)
 # Seconds. Waste is news where it is twice as much and so much more: a turn of a script's own polling is none.
 _NEWS = 5.0
@@ -63,11 +65,11 @@ class Pair:
 
     @property
     def _waste(self) -> Change:
-        told = [script.wasted_seconds for cell in self._cells if (script := script_of(cell))]
-        before, after = told if len(told) == 2 and self.alike else (None, None)
-        if before is None or after is None:
+        wasted = self._both(lambda cell: script.wasted_seconds if (script := script_of(cell)) else None)
+        if not wasted or not self.alike:
             return Change.SAME
-        less, more = sorted((before, after))
+        before, after = wasted
+        less, more = sorted(wasted)
         if more - less < _NEWS or more < 2 * less:
             return Change.SAME
         return Change.WASTES_LESS if after < before else Change.WASTES_MORE
@@ -94,12 +96,13 @@ class Pair:
 
     def _same(self, of: Callable[[Cell], str | None]) -> bool | None:
         """Whether both cells have the same of it; None where one is not there, or does not say."""
-        told = [text for cell in self._cells if (text := of(cell))]
-        return told[0] == told[1] if len(told) == 2 else None
+        told = self._both(lambda cell: of(cell) or None)
+        return told[0] == told[1] if told else None
 
-    @property
-    def _cells(self) -> list[Cell]:
-        return [cell for cell in (self.baseline, self.candidate) if cell]
+    def _both(self, of: Callable[[Cell], _T | None]) -> tuple[_T, _T] | None:
+        """What both cells have of it; None where one is not there, or has none."""
+        before, after = (of(cell) if cell else None for cell in (self.baseline, self.candidate))
+        return None if before is None or after is None else (before, after)
 
     @property
     def alike(self) -> bool:

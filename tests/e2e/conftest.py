@@ -10,6 +10,7 @@ from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.local import contract, demo
 from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.demo import Served
+from support.engine_proxy import EngineProxy, engine_proxy
 from support.outside import Outside
 from support.private_engine import POSSIBLE, WHY_NOT, PrivateEngine, private_engine
 from support.real_runs import Ran, Runner
@@ -87,3 +88,16 @@ def outside(contract_images: ContractImages, engine: DockerEngine, tmp_path: Pat
     """Runs of contract servers on the machine's engine."""
     with closing(Outside(contract_images, engine, tmp_path)) as opened:
         yield opened
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[EngineProxy]:
+    with engine_proxy(tmp_path / "engine.sock") as made:
+        yield made
+
+
+@pytest.fixture
+def behind(outside: Outside, proxy: EngineProxy) -> Outside:
+    """Runs that reach the machine's engine through the proxy."""
+    outside.environment["DOCKER_HOST"] = proxy.address
+    return outside

@@ -12,24 +12,11 @@ from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.local.contract import ContractImages
 from e2e_matrix.local.oci import Entry
 from support import fresh_images
-from support.engine_proxy import EngineProxy, engine_proxy
+from support.engine_proxy import EngineProxy
 from support.outside import Outside, attempts, evidence
 from support.private_engine import POSSIBLE, WHY_NOT, PrivateEngine, private_engine
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[EngineProxy]:
-    with engine_proxy(tmp_path / "engine.sock") as made:
-        yield made
-
-
-@pytest.fixture
-def behind(outside: Outside, proxy: EngineProxy) -> Outside:
-    """Runs that reach the machine's engine through the proxy."""
-    outside.environment["DOCKER_HOST"] = proxy.address
-    return outside
 
 
 def test_a_socket_that_is_gone_for_a_moment(behind: Outside, proxy: EngineProxy) -> None:

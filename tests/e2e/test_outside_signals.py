@@ -2,11 +2,10 @@
 
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
-from support.engine_proxy import engine_proxy
+from support.engine_proxy import EngineProxy
 from support.outside import PATIENCE, Outside, attempts, evidence
 
 pytestmark = pytest.mark.timeout(120)
@@ -14,27 +13,24 @@ pytestmark = pytest.mark.timeout(120)
 FAULT, CELL = "runs-for:60", "runs-for-60-amd64"
 
 
-def test_a_second_interrupt_ends_the_run_at_once(outside: Outside, tmp_path: Path) -> None:
-    with engine_proxy(tmp_path / "engine.sock") as proxy:
-        outside.environment["DOCKER_HOST"] = proxy.address
-        run = outside.start(outside.matrix(FAULT, "stuck", one_at_a_time=True))
-        run.talking(CELL)
-        # Obeying the first hangs in the cell's own removal, until the second one's removal is asked for.
-        hangs = proxy.hold_up(b"DELETE ")
-        run.process.send_signal(signal.SIGINT)
-        assert hangs.wait(PATIENCE)
-        begin = time.monotonic()
-        run.process.send_signal(signal.SIGINT)
-        ran = run.finish()
-    del outside.environment["DOCKER_HOST"]
+def test_a_second_interrupt_ends_the_run_at_once(behind: Outside, proxy: EngineProxy) -> None:
+    run = behind.start(behind.matrix(FAULT, "stuck", one_at_a_time=True))
+    run.talking(CELL)
+    # Obeying the first hangs in the cell's own removal, until the second one's removal is asked for.
+    hangs = proxy.hold_up(b"DELETE ")
+    run.process.send_signal(signal.SIGINT)
+    assert hangs.wait(PATIENCE)
+    begin = time.monotonic()
+    run.process.send_signal(signal.SIGINT)
+    ran = run.finish()
     assert time.monotonic() - begin < 5
     assert ran.exit_code == 130, ran.output
     assert ran.output.endswith("\ninterrupted\n")  # what only the second one prints
     assert (ran.cell(CELL)["outcome"], ran.cell(CELL)["cause"]) == ("cancelled", "interrupted")
     assert ran.cell("stuck-amd64")["attempts"] == []
     # What the first one began goes on where the run is resumed.
-    resumed = outside.call(
-        "run", "--matrix", str(outside.matrix("none")), "--resume", ran.folder.name, "--force"
+    resumed = behind.call(
+        "run", "--matrix", str(behind.matrix("none")), "--resume", ran.folder.name, "--force"
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
 

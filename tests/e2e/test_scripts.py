@@ -274,11 +274,11 @@ def test_a_script_before_and_after_its_fix_on_the_same_image(
     (checkout / "scripts" / "utils.py").write_bytes((CHECKOUT / "scripts" / "utils.py").read_bytes())
     commits = []
     git(checkout, "init", "--quiet")
-    with_a_bug = (REMOTE / "warm_pool_with_a_bug.py").read_text()
+    hasty = (REMOTE / "warm_pool_with_a_bug.py").read_text()
     # As a script of upstream's does: it waits in vain, and goes on as if nothing were.
-    patient = with_a_bug.replace('    assert state["execution_status"] in DONE', "    # never")
-    assert patient != with_a_bug
-    for text in (with_a_bug, patient, (REMOTE / "warm_pool.py").read_text()):
+    patient = hasty.replace('    assert state["execution_status"] in DONE', "    # never")
+    assert patient != hasty
+    for text in (hasty, patient, (REMOTE / "warm_pool.py").read_text()):
         place.write_text(text.replace("parents[2]", "parents[1]"))
         git(checkout, "add", ".")
         git(checkout, "commit", "--quiet", "--message", "one more")
@@ -296,8 +296,8 @@ def test_a_script_before_and_after_its_fix_on_the_same_image(
     assert git(checkout, "status", "--porcelain", "--ignored") == before == ""
     command = [str(PROGRAM), "compare", str(ran.folder), "--axis", "commit", "--format", "json"]
     changes = []
-    for before in commits[:2]:
-        sides = ["--baseline", before, "--candidate", commits[2]]
+    for with_a_bug in commits[:2]:
+        sides = ["--baseline", with_a_bug, "--candidate", commits[2]]
         told = subprocess.run(
             [*command, *sides], capture_output=True, text=True, env=environment(), check=False
         )

@@ -165,9 +165,10 @@ def _told(compared: Comparison, pair: Pair, lines: int) -> str:
 
 
 def _said(cell: Cell, told: Figures) -> str:
-    if cell.outcome is not Outcome.PASSED:
-        return first_message(cell) or told.outcome
-    return ", but ".join(filter(None, (told.outcome, remark(cell))))
+    why = remark(cell)
+    if why and cell.outcome is Outcome.PASSED:
+        return f"{told.outcome}, but {why}"
+    return why or told.outcome
 
 
 def _output(word: str, script: ScriptRun, lines: int) -> str:

@@ -104,11 +104,11 @@ def _environment() -> Environment:
         for word in (
             script_words.call_rows,
             script_words.conversation_end,
-            script_words.origin,
             script_words.counted,
             script_words.described,
             script_words.ended,
             script_words.much_wasted,
+            script_words.origin,
             script_words.output_left_out,
             script_words.wasted_words,
         )

@@ -46,11 +46,12 @@ def origin_of(script: Path, root: Path) -> Origin | None:
     """What the checkout ``root`` is at; None where nobody can tell: no git, no commit, an unreadable file."""
     if not _is_repository(root):
         return None
+    script = script.resolve()
     # The file's bytes, without the checkout's own filters: those would run.
     questions = (
         ("rev-parse", "--verify", "HEAD^{commit}"),
-        ("hash-object", "--no-filters", "--", str(script.resolve())),
-        ("rev-parse", "--verify", "--end-of-options", f"HEAD:{script.resolve().relative_to(root)}"),
+        ("hash-object", "--no-filters", "--", str(script)),
+        ("rev-parse", "--verify", "--end-of-options", f"HEAD:{script.relative_to(root)}"),
     )
     try:
         told = [_git(root, *question) for question in questions]
