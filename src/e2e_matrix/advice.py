@@ -18,7 +18,7 @@ def for_run(text: str, run: Run) -> str:
 
 def resume_command(run: Run) -> str:
     """Such as ``e2e-matrix demo --resume 20261122T104624Z-7215ed``."""
-    reports = run.settings.get("reports")
+    reports = run.settings.get("reports.folder") or run.settings.get("reports")  # the earlier name
     folder = str(reports.value) if reports else "reports"
     name = run.id if folder == "reports" else f"{folder}/{run.id}"
     return shlex.join([program_of(run), next(iter(words_of(run.command)), "run"), "--resume", name])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 from pydantic_core import PydanticKnownError
 
 from e2e_matrix.errors import Problem
@@ -32,8 +32,10 @@ from e2e_matrix.matrix_fields import (
     Variable,
     Whole,
     free,
+    one_of,
 )
-from e2e_matrix.matrix_yaml import Document, Location
+from e2e_matrix.matrix_yaml import Document, Location, Scalar
+from e2e_matrix.report import DEFAULT_FORMATS, FORMATS
 from e2e_matrix.script.settings import ScriptSection
 
 Combination = Annotated[dict[str, Filled], Field(min_length=1)]
@@ -150,6 +152,35 @@ class LlmSection(Section):
     )
 
 
+_FormatName = Annotated[str, one_of(*FORMATS), WithJsonSchema({"enum": list(FORMATS)})]
+
+
+class ReportsSection(Section):
+    """``reports:``, also as the folder alone."""
+
+    folder: Filled = Field("reports", description="The folder that each run gets a folder in")
+    formats: list[_FormatName] = Field(
+        list(DEFAULT_FORMATS), min_length=1, description="What is rendered from results.json"
+    )
+    rows: Filled | None = Field(
+        None, description="The axis, or `scenario`, of the grid's rows; null: the first"
+    )
+    columns: Filled | None = Field(None, description="Of its columns; null: the first that is left")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folder_alone(cls, value: object) -> object:
+        return {"folder": value} if isinstance(value, Scalar | str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = handler.resolve_ref_schema(handler(core_schema))
+        section = dict(schema)
+        schema.clear()
+        schema.update({"anyOf": [dict(section["properties"]["folder"]), section]})
+        return schema
+
+
 class Matrix(Section):
     """The whole of matrix.yaml."""
 
@@ -196,7 +227,7 @@ class Matrix(Section):
         description="More variables for the containers; values may have {fields}",
         json_schema_extra={"additionalProperties": False},
     )
-    reports: Filled = Field("reports", description="The folder that each run gets a folder in")
+    reports: ReportsSection = Field(default_factory=ReportsSection)
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(""))
 
@@ -227,4 +258,9 @@ class Matrix(Section):
 
     def wrote(self, *where: str) -> bool:
         """Whether the file says so itself, rather than leaving it to the default."""
-        return where in self._document.values
+        values = self._document.values
+        if where == ("reports", "folder") and not any(
+            place[:1] == ("reports",) and place[1:] for place in values
+        ):
+            return ("reports",) in values  # the folder alone
+        return where in values

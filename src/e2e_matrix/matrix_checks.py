@@ -36,6 +36,8 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
     yield from _taken(matrix, scenarios, names)
     if not {"scenarios", "step-timeouts"} & broken:
         yield from _step_timeouts(matrix, scenarios)
+    if not {"reports", "matrix"} & broken:
+        yield from _grid(matrix)
     settings = resolve(matrix, Overrides(), {})
     if "llm" not in broken:
         yield from _recordings(matrix, settings)
@@ -114,6 +116,19 @@ def _step_timeouts(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
         if name not in steps:
             hint = did_you_mean(name, sorted(steps))
             yield matrix.problem(("step-timeouts", name), f"there is no step {name!r}", hint, key=True)
+
+
+def _grid(matrix: Matrix) -> Iterator[Problem]:
+    """The grid's rows and columns are two axes."""
+    known = [*matrix.matrix.axes, "scenario"]
+    reports = matrix.reports
+    for key, name in (("rows", reports.rows), ("columns", reports.columns)):
+        if name is not None and name not in known:
+            message = f"{key}: there is no axis {name!r}"
+            yield matrix.problem(("reports", key), message, did_you_mean(name, known))
+    if reports.rows is not None and reports.rows == reports.columns:
+        message = f"columns: {reports.rows!r} is already the axis of the rows"
+        yield matrix.problem(("reports", "columns"), message, "name another, or leave one of them out")
 
 
 def _script_steps() -> Collection[str]:

@@ -15,7 +15,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.matrix import CostLimits, LlmSection, Matrix, ModelPrice, ResourceLimits, RetryLimits
+from e2e_matrix.matrix import (
+    CostLimits,
+    LlmSection,
+    Matrix,
+    ModelPrice,
+    ReportsSection,
+    ResourceLimits,
+    RetryLimits,
+)
 from e2e_matrix.matrix_checks import check_matrix
 from e2e_matrix.matrix_fields import kind_of
 from e2e_matrix.matrix_yaml import Document, Location, read_document
@@ -27,6 +35,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "resources": ResourceLimits,
     "retries": RetryLimits,
     "max-cost": CostLimits,
+    "reports": ReportsSection,
 }
 # Keys of a script scenario without which the others can be judged.
 _SEPARATE = frozenset({"sdk", "timeout", "expect", "environment", "arguments", "cwd"})
@@ -120,7 +129,7 @@ def _explain(document: Document, error: ErrorDetails) -> Problem:
             hint = _meant_exclude(where) or "write [one, two], or one `- ` line for each"
             return document.problem(where, f"{name}: must be a list, not {kind_of(error['input'])}", hint)
         case "too_short":
-            return document.problem(where, f"{name}: must not be empty", "name at least one axis in it")
+            return document.problem(where, f"{name}: must not be empty", "name at least one in it")
         case "too_long":
             return document.problem(
                 where, f"{name}: has more than {context['max_length']} entries", "use globs"

@@ -65,6 +65,7 @@ _OPTIONS = {
     "max-cost.run": "max_cost_run",
     "llm.model": "model",
     "llm.base-url": "base_url",
+    "reports.formats": "report_formats",
     "only": "only",
     "skip": "skip",
 }
@@ -240,7 +241,7 @@ def read_plan(folder: Path) -> PlanFile:
 def overrides(plan: PlanFile) -> Overrides:
     """The options that the run was started with; those that are given now take their place."""
     values = dict(plan.options)
-    for name in ("only", "skip"):
+    for name in ("only", "skip", "report_formats"):
         if name in values:
             values[name] = tuple(values[name])
     if "max_cost_run" in values:

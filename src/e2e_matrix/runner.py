@@ -113,7 +113,7 @@ def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], fol
         results = record.results(tools.cancel)
         try:
             folder.write_results(results)
-            write_reports(folder.path)
+            write_reports(folder.path, job.settings.report_formats)
             folder.point_latest_here()
         finally:  # where the disk refuses, the terminal is what is left
             tools.progress.run_finished(results, str(folder.path))

@@ -57,6 +57,7 @@ class Overrides:
     model: Setting[str | None] | None = None
     base_url: Setting[str | None] | None = None
     reports: Setting[str] | None = None
+    report_formats: Setting[tuple[str, ...]] | None = None
     only: Setting[tuple[str, ...]] | None = None
     skip: Setting[tuple[str, ...]] | None = None
 
@@ -102,6 +103,9 @@ class Settings:
     environment: Mapping[str, str] = field(repr=False)  # values may come from secret variables
     scenarios: Mapping[str, Scenario] = field(repr=False)
     reports: Path
+    report_formats: tuple[str, ...]
+    grid_rows: str | None  # an axis, or scenario; None: the first
+    grid_columns: str | None
     only: tuple[str, ...]
     skip: tuple[str, ...]
     origins: Mapping[str, Setting[Any]] = field(repr=False)  # by field name, those with a source of their own
@@ -145,7 +149,10 @@ class Settings:
             "llm.api-key-env": self.api_key_env,
             "llm.replies": self.replies and str(self.replies),
             "environment": list(self.environment),
-            "reports": str(self.reports),
+            "reports.folder": str(self.reports),
+            "reports.formats": list(self.report_formats),
+            "reports.rows": self.grid_rows,
+            "reports.columns": self.grid_columns,
             "only": list(self.only),
             "skip": list(self.skip),
         }
@@ -177,7 +184,7 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         given = [setting for setting in overriding if setting]
         return [one for one in given if not (matrix.llm.replay and one.source is Source.ENVIRONMENT)]
 
-    resources, llm = matrix.resources, matrix.llm
+    resources, llm, reports = matrix.resources, matrix.llm, matrix.reports
     prices = {
         model: Price(price.input, price.output, price.cached_input) for model, price in llm.prices.items()
     }
@@ -217,7 +224,12 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         replies=beside_file("llm.replies", llm.replies),
         environment=pick("environment", matrix.environment),
         scenarios=pick("scenarios", matrix.scenarios),
-        reports=Path(pick("reports", matrix.reports, overrides.reports)),
+        reports=Path(pick("reports.folder", reports.folder, overrides.reports)),
+        report_formats=pick(
+            "reports.formats", tuple(dict.fromkeys(reports.formats)), overrides.report_formats
+        ),
+        grid_rows=pick("reports.rows", reports.rows),
+        grid_columns=pick("reports.columns", reports.columns),
         only=pick("only", (), overrides.only),
         skip=pick("skip", (), overrides.skip),
         origins=origins,

@@ -189,7 +189,7 @@ def test_the_options_of_a_run_win_over_what_the_command_is_about(
     assert sources["fail-fast"] == {"value": False, "source": "command line"}
     assert sources["max-parallel"] == {"value": 3, "source": "environment"}
     assert sources["llm.model"] == {"value": None, "source": "default"}
-    assert sources["reports"]["value"] == "r"
+    assert sources["reports.folder"]["value"] == "r"
     result = CliRunner().invoke(run, ["--image", "y:{arch}", "--model", "real"])
     sources, _, images = json.loads(result.stdout)
     assert images == ["y:amd64", "y:arm64", "y:amd64", "y:arm64"]

@@ -267,3 +267,20 @@ def test_a_scenarios_own_settings_are_checked_too(tmp_path: Path, line: str, com
     with pytest.raises(BadInput) as caught:
         load_matrix(file, {})
     assert [f"{p.line}:{p.column} {p.message} | {p.hint}" for p in caught.value.problems] == [complaint]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{formats: [html, pdf]}", "2:27 entry 2: must be "),
+        ("{formats: []}", "2:20 formats: must not be empty | name at least one in it"),
+        ("{rows: varient}", "2:17 rows: there is no axis 'varient' | did you mean 'variant'?"),
+        ("{rows: arch, columns: arch}", "2:32 columns: 'arch' is already the axis of the rows"),
+        ("{format: [html]}", "2:11 unknown key 'format' | did you mean 'formats'?"),
+        ("", "2:9 reports: must be a mapping, not nothing"),
+    ],
+)
+def test_what_is_wrong_with_reports_is_said_where_it_stands(
+    tmp_path: Path, written: str, message: str
+) -> None:
+    assert message in problem(tmp_path, f"{MATRIX}reports: {written}")

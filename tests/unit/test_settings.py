@@ -157,3 +157,17 @@ def test_images_are_kept_unless_somebody_says_so(tmp_path: Path) -> None:
     }
     typed = Overrides(images=Setting("keep", Source.COMMAND_LINE))
     assert settings_of(tmp_path, "images: remove\n", typed).images == "keep"
+
+
+def test_reports_may_be_the_folder_alone(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "reports: elsewhere\n")
+    assert (settings.reports, settings.report_formats) == (Path("elsewhere"), ("html", "md"))
+    assert settings.sources()["reports.folder"].source == "file"
+    assert settings.sources()["reports.formats"].source == "default"
+
+
+def test_reports_may_say_formats_and_the_axes_of_the_grid(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "reports: {formats: [md, md], rows: arch, columns: scenario}\n")
+    assert (settings.report_formats, settings.reports) == (("md",), Path("reports"))
+    assert (settings.grid_rows, settings.grid_columns) == ("arch", "scenario")
+    assert settings.sources()["reports.folder"].source == "default"

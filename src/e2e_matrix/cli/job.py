@@ -72,6 +72,6 @@ def reports_folder(ctx: click.Context) -> Path:
     if given := ctx.params.get("reports"):
         return Path(given)
     try:
-        return Path(load_matrix(ctx.params.get("matrix") or DEFAULT_FILE, os.environ).reports)
+        return Path(load_matrix(ctx.params.get("matrix") or DEFAULT_FILE, os.environ).reports.folder)
     except BadInput:
         return Path("reports")

@@ -21,6 +21,7 @@ from e2e_matrix.matrix_fields import KEEPING
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
 from e2e_matrix.redaction import without_password
+from e2e_matrix.report import FORMATS, unknown_formats
 from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
 from e2e_matrix.units import parse_duration, parse_money
 
@@ -56,6 +57,7 @@ _RUN_OPTIONS = (
     _option("--model", "A real model, as litellm names it.", metavar="NAME"),
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
+    _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True),
 )
 
 
@@ -139,8 +141,9 @@ class _Given:
             model=self._filled("model"),
             base_url=self._filled("base_url"),
             reports=self._filled("reports"),
-            only=self._globs("only"),
-            skip=self._globs("skip"),
+            report_formats=self._formats(),
+            only=self._listed("only"),
+            skip=self._listed("skip"),
         )
 
     def text(self, name: str) -> str | None:
@@ -176,8 +179,14 @@ class _Given:
             self.problems.append(Problem(setting.place, 0, 0, f"cannot be {setting.value!r}", str(error)))
             return None
 
-    def _globs(self, name: str) -> Setting[tuple[str, ...]] | None:
+    def _formats(self) -> Setting[tuple[str, ...]] | None:
+        chosen = self._listed("report")
+        if chosen:
+            self.problems += unknown_formats(chosen.value, chosen.place)
+        return chosen
+
+    def _listed(self, name: str) -> Setting[tuple[str, ...]] | None:
         setting = self._setting(name)
         parts = ",".join(setting.value).split(",") if setting else []
-        globs = tuple(glob for part in parts if (glob := part.strip()))
-        return Setting(globs, setting.source, setting.place) if setting and globs else None
+        words = tuple(dict.fromkeys(word for part in parts if (word := part.strip())))
+        return Setting(words, setting.source, setting.place) if setting and words else None

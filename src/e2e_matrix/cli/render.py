@@ -14,10 +14,11 @@ from e2e_matrix.report import FORMATS, write_reports
     "folder", type=click.Path(path_type=Path), default=Path("reports/latest"), metavar="[RUN_FOLDER]"
 )
 @click.option(
+    "--report",
     "--format",
     "formats",
     metavar="NAME[,NAME]",
-    help=f"Which reports to write: {', '.join(FORMATS)}. [default: all]",
+    help=f"What to render: {', '.join(FORMATS)}.  [default: as the run did]",
 )
 def command(folder: Path, formats: str | None) -> None:
     """Write the reports of RUN_FOLDER (default: reports/latest) again from its results.json."""

@@ -1,58 +1,82 @@
-"""Reports: what a run's results.json says, for people. One module per format, one line here for each."""
+"""Reports: what a run's results.json says, for people and for programs. One module per format, one line here
+for each.
+
+A module is loaded when its format is rendered: to plan needs no templates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2e_matrix import store
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.report import html, markdown
 from e2e_matrix.results import Results
 
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write a report.
-
-    ``render(results, folder)`` is pure: the same results give the same text, whenever and wherever it runs.
-    ``folder`` is the run's, for a format that shows what lies beside results.json.
-    """
+    """A way to write a report: its file's name in the run's folder, and the module here that renders it."""
 
     filename: str
-    render: Callable[[Results, Path], str]
+    module: str
+
+    @property
+    def render(self) -> Callable[[Results, Path], str]:
+        """``render(results, folder)`` is pure: the same results give the same text, whenever and wherever.
+
+        ``folder`` is the run's, for a format that shows what lies beside results.json.
+        """
+        function: Callable[[Results, Path], str] = importlib.import_module(f"{__name__}.{self.module}").render
+        return function
 
 
 FORMATS: dict[str, Format] = {
-    "html": Format("report.html", html.render),
-    "md": Format("report.md", markdown.render),
+    "html": Format("report.html", "html"),
+    "md": Format("report.md", "markdown"),
 }
+DEFAULT_FORMATS = ("html", "md")
 
 
 def preload() -> None:
     """Get ready to render while there is nothing else to do; nothing depends on it."""
+    from e2e_matrix.report import html
+
     html.preload()
 
 
+def unknown_formats(names: Iterable[str], place: str = "") -> list[Problem]:
+    """A problem for each name that is no format; ``place`` is the option that named them."""
+    return [
+        Problem(place, 0, 0, f"there is no report format {name!r}", f"Use one of: {', '.join(FORMATS)}.")
+        for name in names
+        if name not in FORMATS
+    ]
+
+
 def write_reports(folder: Path, formats: Sequence[str] | None = None) -> list[Path]:
-    """Render a run's folder in ``formats`` (names in FORMATS; None: all) and say what was written.
+    """Render a run's folder in ``formats`` (names in FORMATS; None: those that the run was made with) and say
+    what was written.
 
     Raises ``BadInput`` for an unknown format or a folder without results, ``InfrastructureError`` where the
     disk refuses.
     """
-    names = list(dict.fromkeys(FORMATS if formats is None else formats))
-    unknown = [
-        Problem("", 0, 0, f"there is no report format {name!r}", f"Use one of: {', '.join(FORMATS)}.")
-        for name in names
-        if name not in FORMATS
-    ]
-    if unknown:
+    if unknown := unknown_formats(dict.fromkeys(formats or ())):
         raise BadInput(unknown)
     results = store.load(folder)
     written = []
-    for name in names:
+    for name in dict.fromkeys(_chosen(results) if formats is None else formats):
         path = folder / FORMATS[name].filename
         store.write_atomically(path, FORMATS[name].render(results, folder).encode())
         written.append(path)
     return written
+
+
+def _chosen(results: Results) -> Sequence[str]:
+    """The formats that the run was made with, as far as this version knows them."""
+    setting = results.run.settings.get("reports.formats")
+    names = setting.value if setting else None
+    known = [name for name in names if name in FORMATS] if isinstance(names, list) else []
+    return known or DEFAULT_FORMATS

@@ -57,17 +57,20 @@ def render(results: Results, folder: Path) -> str:
     return compose(build(results), BUDGET_BYTES)
 
 
-def compose(view: View, budget: int) -> str:
-    """The fullest text of at most ``budget`` bytes; the last stage, of counts alone, where none fits."""
+def compose(view: View, budget: int, link: str | None = None) -> str:
+    """The fullest text of at most ``budget`` bytes; the last stage, of counts alone, where none fits.
+
+    ``link`` is where the whole report lies, an address of ours.
+    """
     text = ""
     for stage in STAGES:
-        text = _write(view, stage)
+        text = _write(view, stage, link)
         if len(text.encode()) <= budget:
             break
     return text
 
 
-def _write(view: View, stage: Stage) -> str:
+def _write(view: View, stage: Stage, link: str | None) -> str:
     parts = [_head(view)]
     if view.broken and stage.broken:
         parts.append("### What broke")
@@ -85,7 +88,7 @@ def _write(view: View, stage: Stage) -> str:
     if stage.tested:
         parts.append(_tested(view))
     if stage != STAGES[0]:
-        parts.append("*Shortened to fit; report.html has everything.*")
+        parts.append(f"*Shortened to fit; {f'[the run]({link})' if link else 'report.html'} has everything.*")
     return "\n\n".join(parts) + "\n"
 
 
