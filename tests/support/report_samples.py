@@ -450,7 +450,7 @@ def hostile() -> Results:
 
 def large(cells: int = 240) -> Results:
     """A third axis and many cells, every seventh failed: what a real nightly may become."""
-    tags = [f"1.{minor}.0" for minor in range(cells // 6)]
+    tags = [f"1.{minor}.0" for minor in range(-(-cells // 6))]
     made: list[Cell] = []
     for index in range(cells):
         variant, arch, tag = VARIANTS[index % 3], ARCHES[index // 3 % 2], tags[index // 6]

@@ -8,9 +8,10 @@ import pytest
 
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.report import html, markdown
+from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.timeline import PHASES, segments
-from e2e_matrix.report.view import build, command_for
-from e2e_matrix.results import Phases, Totals
+from e2e_matrix.report.view import build
+from e2e_matrix.results import Phases, SettingValue, Totals
 from support import report_samples as samples
 
 
@@ -225,3 +226,23 @@ def test_a_part_of_the_matrix_is_not_good_to_ship() -> None:
     totals = whole.run.totals.model_copy(update={"cells": 1, "passed": 1, "left_out": 5})
     part = whole.model_copy(update={"run": whole.run.model_copy(update={"totals": totals})})
     assert build(part).verdict.headline == "Good as far as it was tested"
+
+
+def test_the_matrix_chooses_the_axes_of_the_grid() -> None:
+    results = samples.large(12)
+    chosen = {
+        "reports.rows": SettingValue(value="tag", source="file"),
+        "reports.columns": SettingValue(value=None, source="default"),
+    }
+    view = build(results.model_copy(update={"run": results.run.model_copy(update={"settings": chosen})}))
+    assert [(grid.row_axis, grid.column_axis) for grid in view.grids] == [("tag", "variant")] * 2
+    assert [grid.group for grid in view.grids] == [{"arch": "amd64"}, {"arch": "arm64"}]
+    ids = [[view.cell.id for view in row.slots[2]] for row in view.grids[1].rows]
+    assert ids == [["golang-arm64-1.0.0"], ["golang-arm64-1.1.0"]]
+
+
+def test_an_axis_that_the_run_does_not_have_chooses_nothing() -> None:
+    results = samples.six_passed()
+    chosen = {"reports.rows": SettingValue(value=["variant"], source="file")}
+    view = build(results.model_copy(update={"run": results.run.model_copy(update={"settings": chosen})}))
+    assert [(grid.row_axis, grid.column_axis) for grid in view.grids] == [("variant", "arch")]

@@ -8,9 +8,9 @@ from typing import Any
 
 from e2e_matrix.compare import Change, Comparison, Pair, first_message, remark, time_of
 from e2e_matrix.failures import Outcome
+from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import code, excerpt, fence, prose
 from e2e_matrix.report.markdown import BUDGET_BYTES, MARKS, folded, table_line
-from e2e_matrix.report.view import command_for
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
 from e2e_matrix.script_words import cost_words, ended, script_of
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line

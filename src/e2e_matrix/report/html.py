@@ -19,7 +19,8 @@ from markupsafe import escape as escape_html
 from e2e_matrix import script_words
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report import escape, timeline
-from e2e_matrix.report.view import build, left_out
+from e2e_matrix.report.cell_view import left_out
+from e2e_matrix.report.view import build
 from e2e_matrix.results import Attempt, Results
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e_matrix.failures import Outcome
+from e2e_matrix.report.cell_view import CellView, left_out
 from e2e_matrix.report.escape import code, excerpt, fact, fence, prose
-from e2e_matrix.report.view import Broken, CellView, Grid, NotTested, View, build, left_out
+from e2e_matrix.report.grid import Grid
+from e2e_matrix.report.view import Broken, NotTested, View, build
 from e2e_matrix.results import Results, ScriptRun
 from e2e_matrix.script_words import call_rows, described, ended, origin, output_left_out, wasted_words
 from e2e_matrix.text import NO_VALUE, block, format_bytes, format_money, format_seconds, one_line

@@ -1,0 +1,145 @@
+"""A cell as every report shows it. Strings that came from outside are raw here."""
+
+from __future__ import annotations
+
+import glob
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from e2e_matrix.advice import program_of, words_of
+from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.results import Attempt, Cell, Run, ScriptRun
+from e2e_matrix.script_words import cost_words, notes, remarks, script_of
+from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
+
+_SPREAD = ("min", "median", "max")
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell, with what several places of a report need to know about it."""
+
+    cell: Cell
+    anchor: str
+    again: str
+    llm: str  # the kind of the run's model
+
+    @property
+    def flaky(self) -> bool:
+        return self.cell.flaky
+
+    @property
+    def failed_before(self) -> Attempt | None:
+        """Of a flaky cell, the first attempt in which the product failed."""
+        return next((one for one in self.cell.attempts if one.outcome is Outcome.FAILED), None)
+
+    @property
+    def retried(self) -> Attempt | None:
+        """The first attempt that the infrastructure spoilt, where a later one passed."""
+        if self.cell.outcome is not Outcome.PASSED or self.cell.flaky:
+            return None
+        return next((one for one in self.cell.attempts if one.outcome is Outcome.ERROR), None)
+
+    @property
+    def tried(self) -> str | None:
+        """How often a cell that broke was tried, where it was more than once."""
+        if self.cell.repeat:
+            return f"{self.cell.repeat.passed} of {self.cell.repeat.runs} repetitions passed"
+        return f"{len(self.cell.attempts)} attempts" if len(self.cell.attempts) > 1 else None
+
+    @property
+    def repeated(self) -> str | None:
+        """The pass rate of a cell that was run several times, and the spread of what passed."""
+        repeat = self.cell.repeat
+        if repeat is None:
+            return None
+        of = f"{repeat.passed} of {repeat.runs} passed"
+        if repeat.runs < repeat.planned:
+            of += f" ({repeat.planned} planned)"
+        spreads = []
+        if repeat.duration:
+            low, middle, high = (format_seconds(getattr(repeat.duration, name)) for name in _SPREAD)
+            spreads.append(f"{middle} ({low} to {high})")
+        if repeat.cost:
+            low, middle, high = (format_money(getattr(repeat.cost, name)) for name in _SPREAD)
+            spreads.append(middle if low == high else f"{middle} ({low} to {high})")
+        return ", ".join([of, *spreads])
+
+    @property
+    def broken(self) -> bool:
+        return self.cell.outcome in BROKEN
+
+    @property
+    def cost(self) -> str:
+        """What the cell cost; one that never came to talk to a model has none, which is not unknown."""
+        words = cost_words(self.cell, self.llm)
+        return "cost unknown" if words == UNKNOWN else words or "no conversation"
+
+    @property
+    def last(self) -> Attempt | None:
+        """The attempt that counts."""
+        return self.cell.counted_attempt
+
+    @property
+    def script(self) -> ScriptRun | None:
+        """What the example script did, in the attempt that counts."""
+        return script_of(self.cell)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know about the script, beside what it came to."""
+        return remarks(self.script) if self.script else []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about a script that passed."""
+        return notes(self.script) if self.script else []
+
+
+def left_out(attempt: Attempt | None) -> str | None:
+    """What is not in the attempt's server.log, where anything is not."""
+    if attempt is None or attempt.log_bytes is None:
+        return None
+    parts = []
+    if attempt.log_dropped_bytes:
+        dropped, whole = format_bytes(attempt.log_dropped_bytes), format_bytes(attempt.log_bytes)
+        parts.append(f"{dropped} from the middle of its {whole} are left out")
+    if not attempt.log_complete:
+        parts.append("the engine may have lost some of it")
+    return "; ".join(parts) or None
+
+
+def cell_views(run: Run, cells: Sequence[Cell]) -> list[CellView]:
+    """The cells of a run, each with an anchor of its own."""
+    return [
+        CellView(cell=cell, anchor=anchor, again=command_for(run, cell.id), llm=run.llm.kind)
+        for cell, anchor in zip(cells, _anchors(cells), strict=True)
+    ]
+
+
+def command_for(run: Run, cell_id: str) -> str:
+    """The command that runs just this cell again, with the options that the run had."""
+    words = words_of(run.command)
+    kept: list[str] = []
+    skip_value = False
+    for word in words:
+        if skip_value:
+            skip_value = False
+        elif word in {"--only", "--skip"}:
+            skip_value = True
+        elif not word.startswith(("--only=", "--skip=")):
+            kept.append(word)
+    return shlex.join([program_of(run), *(kept or ["run"]), "--only", glob.escape(cell_id)])
+
+
+def _anchors(cells: Sequence[Cell]) -> list[str]:
+    taken: dict[str, int] = {}
+    anchors = []
+    for cell in cells:
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.id)[:80].strip("-") or "cell"
+        taken[slug] = taken.get(slug, 0) + 1
+        # A tilde is in no slug, so that a numbered one meets no other.
+        anchors.append(f"cell-{slug}" if taken[slug] == 1 else f"cell-{slug}~{taken[slug]}")
+    return anchors
