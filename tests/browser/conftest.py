@@ -53,8 +53,9 @@ class Reader:
         width: int = 1280,
         colors: Literal["light", "dark"] = "light",
         scripts: bool = True,
+        fragment: str = "",
     ) -> Opened:
-        """``scripts`` says whether the browser would run any: the page has none of its own."""
+        """``scripts``: whether the browser runs any; ``fragment``: what stands behind # in the address."""
         (self.folder / "results.json").write_text(results.model_dump_json(), encoding="utf-8")
         report, *_ = write_reports(self.folder, ["html"])
         context = self.browser.new_context(
@@ -65,7 +66,7 @@ class Reader:
         context.on("console", lambda message: opened.complaints.append(message.text))
         opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         self.opened.append(opened)
-        opened.page.goto(report.as_uri())
+        opened.page.goto(report.as_uri() + (f"#{fragment}" if fragment else ""))
         return opened
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from e2e_matrix.report import html, markdown
-from e2e_matrix.report.timeline import PHASES
+from e2e_matrix.report.phases import PHASES
 from e2e_matrix.report.view import build
 from support import report_samples, script_samples
 from unit.test_report_html import Page

@@ -67,14 +67,14 @@ def write_reports(folder: Path, formats: Sequence[str] | None = None) -> list[Pa
         raise BadInput(unknown)
     results = store.load(folder)
     written = []
-    for name in dict.fromkeys(_chosen(results) if formats is None else formats):
+    for name in dict.fromkeys(formats_of(results) if formats is None else formats):
         path = folder / FORMATS[name].filename
         store.write_atomically(path, FORMATS[name].render(results, folder).encode())
         written.append(path)
     return written
 
 
-def _chosen(results: Results) -> Sequence[str]:
+def formats_of(results: Results) -> Sequence[str]:
     """The formats that the run was made with, as far as this version knows them."""
     setting = results.run.settings.get("reports.formats")
     names = setting.value if setting else None

@@ -15,6 +15,11 @@ from e2e_matrix.script_words import cost_words, notes, remarks, script_of
 from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
 
 _SPREAD = ("min", "median", "max")
+# No axis may be called so: it stands for the cell's scenario where a run has several.
+SCENARIO = "scenario"
+# Of the OCI image spec's annotations, and of what buildkit makes of them.
+_BASE_LABELS = ("org.opencontainers.image.base.name", "org.opencontainers.image.base.digest")
+_LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,10 @@ class CellView:
     anchor: str
     again: str
     llm: str  # the kind of the run's model
+
+    def value_of(self, axis: str) -> str:
+        """The cell's value of an axis; "" where it has no such axis."""
+        return self.cell.scenario if axis == SCENARIO else self.cell.axes.get(axis, "")
 
     @property
     def flaky(self) -> bool:
@@ -76,6 +85,17 @@ class CellView:
         """What the cell cost; one that never came to talk to a model has none, which is not unknown."""
         words = cost_words(self.cell, self.llm)
         return "cost unknown" if words == UNKNOWN else words or "no conversation"
+
+    @property
+    def base(self) -> str | None:
+        """The image that this one was built on, as its labels say."""
+        labels = self.cell.image.labels
+        return next((labels[name] for name in _BASE_LABELS if name in labels), None)
+
+    @property
+    def passing_address(self) -> bool:
+        """Whether the registry was on the machine of the run, and perhaps only for it."""
+        return _LOCAL.match(self.cell.image.reference) is not None
 
     @property
     def last(self) -> Attempt | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from e2e_matrix.report.cell_view import CellView
+from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.report.cell_view import SCENARIO, CellView
 from e2e_matrix.results import Run
-
-# No axis may be called so: it stands for the cell's scenario where a run has several.
-SCENARIO = "scenario"
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,12 @@ class Grid:
     columns: list[str]
     rows: list[Row]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many cells came to each outcome, what is worst first."""
+        found = Counter(view.cell.outcome for row in self.rows for slot in row.slots for view in slot)
+        return {outcome.value: found[outcome] for outcome in (*BROKEN, *Outcome) if found[outcome]}
+
 
 def axes_of(run: Run, cells: Sequence[CellView]) -> list[Axis]:
     """Those that a reader may tell cells apart by; the scenario is one, and the first, where there are
@@ -46,19 +50,14 @@ def axes_of(run: Run, cells: Sequence[CellView]) -> list[Axis]:
     return [Axis(name, _values(run, cells, name)) for name in names]
 
 
-def value_of(view: CellView, axis: str) -> str:
-    """The cell's value of an axis; "" where it has no such axis."""
-    return view.cell.scenario if axis == SCENARIO else view.cell.axes.get(axis, "")
-
-
 def grids(run: Run, cells: Sequence[CellView]) -> list[Grid]:
     """The grids, in the order in which their groups come in the run."""
     row_axis, column_axis, further = _arrangement(run, cells)
     rows, columns = _values(run, cells, row_axis), _values(run, cells, column_axis)
     groups: dict[tuple[str, ...], dict[tuple[str, str], list[CellView]]] = {}
     for view in cells:
-        group = groups.setdefault(tuple(value_of(view, axis) for axis in further), defaultdict(list))
-        group[value_of(view, row_axis), value_of(view, column_axis)].append(view)
+        group = groups.setdefault(tuple(view.value_of(axis) for axis in further), defaultdict(list))
+        group[view.value_of(row_axis), view.value_of(column_axis)].append(view)
     return [
         Grid(
             group=dict(zip(further, point, strict=True)),
@@ -89,5 +88,5 @@ def _chosen(run: Run, side: str) -> str | None:
 
 def _values(run: Run, cells: Sequence[CellView], axis: str) -> list[str]:
     known = run.axes.get(axis, [])
-    used = dict.fromkeys(value_of(view, axis) for view in cells)
+    used = dict.fromkeys(view.value_of(axis) for view in cells)
     return [*known, *(value for value in used if value not in known)]

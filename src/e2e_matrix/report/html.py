@@ -1,12 +1,17 @@
-"""One self-contained page: no script, no request, no framework; it folds and links without JavaScript."""
+"""One self-contained page: no request, no framework; it folds, links and is whole without JavaScript.
+
+Its script only filters, sorts, searches and copies. Of a run with many cells it also unpacks what each cell
+looks like inside, which would otherwise make the page ten times as large.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,16 +22,31 @@ from markupsafe import Markup
 from markupsafe import escape as escape_html
 
 from e2e_matrix import script_words
-from e2e_matrix.failures import Outcome
-from e2e_matrix.report import escape, timeline
-from e2e_matrix.report.cell_view import left_out
-from e2e_matrix.report.view import build
-from e2e_matrix.results import Attempt, Results
+from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.report import FORMATS, drawing, escape, formats_of
+from e2e_matrix.report.cell_view import CellView, left_out
+from e2e_matrix.report.logs import ALL, Log, logs_of
+from e2e_matrix.report.packing import PACK, packed
+from e2e_matrix.report.phases import PHASES, spent_on
+from e2e_matrix.report.view import View, build
+from e2e_matrix.results import Attempt, Results, plain_decimal
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
 
-# With more cells than this, or with some that broke, those that did not are folded.
-OPEN_CELLS = 12
+# With more cells than this the page is dense: what is inside a cell is packed.
+DENSE_CELLS = 60
+_DENSE_LOGS = ALL // 2
 _MOST_CHARACTERS = 60_000
+_WORTH_REMEMBERING = 400  # characters
+# The order of the list: what a reader came for first.
+_RANKS = [
+    Outcome.FAILED,
+    Outcome.ERROR,
+    "flaky",
+    Outcome.CANCELLED,
+    Outcome.NOT_RUN,
+    Outcome.UNSUPPORTED,
+    Outcome.PASSED,
+]
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
     '<rect width="16" height="16" rx="4" fill="{fill}"/><path d="{path}" fill="none" stroke="#fff" '
@@ -37,39 +57,82 @@ _ICONS = {
     Outcome.FAILED: ("#a52a2a", "M5 5 11 11M11 5 5 11"),
     Outcome.ERROR: ("#8a4b00", "M8 4V9M8 12V12"),
 }
-_POLICY = "img-src data:; base-uri 'none'; form-action 'none'"
 _OTHER_ICON = ("#55545f", "M4 8H12")
 
 
 def render(results: Results, folder: Path) -> str:
-    """The run as one HTML page."""
+    """The run as one HTML page, with the logs that lie in ``folder``, as far as they fit."""
     view = build(results)
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    dense = len(view.cells) > DENSE_CELLS
+    logs = logs_of(view.cells, folder, _DENSE_LOGS if dense else ALL)
+    ordered = sorted(view.cells, key=_rank)
+    style, script = _asset("report.css"), _asset("report.js")
     fill, path = _ICONS.get(view.verdict.outcome, _OTHER_ICON)
-    return _template().render(
+    return _template("report.html.j2").render(
         view=view,
         run=view.run,
+        dense=dense,
+        ordered=ordered,
+        packs=packed(_inside(view, ordered, logs)) if dense else [],
+        pack=PACK,
+        logs=logs,
+        values=_values(view),
+        places={item.anchor: number for number, item in enumerate(view.cells)},
+        beside=[FORMATS[name].filename for name in formats_of(results) if name != "html"],
         style=Markup(style),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; {_POLICY}",
+        script=Markup(script),
+        policy=_policy(style, script),
         icon="data:image/svg+xml," + quote(_ICON.format(fill=fill, path=path)),
-        open_cells=len(view.cells) <= OPEN_CELLS and not view.broken,
     )
 
 
 def preload() -> None:
     """Compile the templates, which takes longer than filling them; ``render`` does it where nobody did."""
-    _template()
+    _template("report.html.j2")
+    _template("_inside.html.j2")
+
+
+def _inside(view: View, cells: Sequence[CellView], logs: dict[str, list[Log]]) -> Iterator[str]:
+    """What is inside each cell."""
+    template = _template("_inside.html.j2")
+    for item in cells:
+        yield template.render(item=item, run=view.run, logs=logs)
+
+
+def _rank(view: CellView) -> int:
+    return _RANKS.index("flaky" if view.flaky else view.cell.outcome)
+
+
+def _values(view: View) -> dict[str, str]:
+    """By anchor, which value of each axis the cell has: what the filter goes by."""
+    numbers = [{value: number for number, value in enumerate(axis.values)} for axis in view.axes]
+    return {
+        item.anchor: " ".join(
+            str(known[item.value_of(axis.name)]) for axis, known in zip(view.axes, numbers, strict=True)
+        )
+        for item in view.cells
+    }
+
+
+def _policy(style: str, script: str) -> str:
+    """The page's own style and script by their hashes, its icon, and nothing else."""
+    allowed = {name: _sha256(text) for name, text in (("style-src", style), ("script-src", script))}
+    sources = "; ".join(f"{name} '{digest}'" for name, digest in allowed.items())
+    return f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def _sha256(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @cache
-def _template() -> Template:
-    return _environment().get_template("report.html.j2")
+def _template(name: str) -> Template:
+    return _environment().get_template(name)
 
 
 @cache
-def _style() -> str:
-    return (files("e2e_matrix.report") / "templates" / "report.css").read_text(encoding="utf-8")
+def _asset(name: str) -> str:
+    return (files("e2e_matrix.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache
@@ -85,21 +148,26 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "money": format_money,
+        "decimal": plain_decimal,
         "seconds": format_seconds,
         "size": format_bytes,
-        "line": lambda value, limit=200: one_line(str(value), limit),
+        "line": _line,
         "excerpt": escape.excerpt,
         "words": lambda outcome: str(outcome).replace("_", " "),
         "commands": _commands,
         "when": _when,
+        "breakable": _breakable,
         "sentence": lambda text: f"{text[:1].upper()}{text[1:]}.",
-        "fits": _fits,
     }
     environment.globals |= {
         "fact": escape.fact,
-        "log_link": _log_link,
         "left_out": left_out,
-        "script_link": _script_link,
+        "shapes": drawing.shapes,
+        "outcomes": drawing.outcomes,
+        "edges": drawing.edges,
+        "labels": drawing.labels,
+        "phases_of": _phases_of,
+        "steps_beside": _steps_beside,
     } | {
         word.__name__: word
         for word in (
@@ -117,9 +185,22 @@ def _environment() -> Environment:
     return environment
 
 
+def _line(value: object, limit: int = 200) -> str:
+    text = str(value)
+    return _remembered_line(text, limit) if len(text) <= _WORTH_REMEMBERING else one_line(text, limit)
+
+
+@lru_cache(maxsize=4096)
+def _remembered_line(text: str, limit: int) -> str:
+    """``one_line``: a thousand cells say much the same."""
+    return one_line(text, limit)
+
+
 def _safe(value: Any) -> Any:
     """What every expression of the templates passes through, also where nobody thought of cleaning it."""
     if isinstance(value, str) and not isinstance(value, Markup):
+        if value.isascii() and value.isprintable() and len(value) <= _MOST_CHARACTERS:
+            return value  # most are so, and `block` would give them back as they are
         return block(value, _MOST_CHARACTERS, 2000)
     return value
 
@@ -129,24 +210,32 @@ def _commands(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape_html(text))))
 
 
+def _breakable(text: str) -> Markup:
+    """A name that a narrow column breaks where its parts end, rather than anywhere."""
+    return Markup(re.sub(r"([-/_.:@])(?=\w)", r"\1<wbr>", str(escape_html(text))))
+
+
 def _when(moment: datetime | None) -> str:
     return "unknown" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _fits(segment: timeline.Segment, share: float) -> bool:
-    """Whether the phase's name fits into its segment of a bar that has ``share`` per cent of the width."""
-    return segment.width * share / 100 >= len(segment.phase) * 1.05 + 1.2
+def _phases_of(attempts: Sequence[Attempt]) -> list[tuple[str, list[float | None]]]:
+    """Seconds by phase, attempt by attempt; phases that none of them reached are left out."""
+    rows = [(name, [spent_on(attempt, name) for attempt in attempts]) for name in PHASES]
+    first_token = [attempt.phases.first_token for attempt in attempts]
+    return [
+        row for row in (*rows, ("first token", first_token)) if any(seconds is not None for seconds in row[1])
+    ]
 
 
-def _log_link(attempt: Attempt) -> str | None:
-    """The server's log beside the report; None where no container ran, so that there is none."""
-    if all(step.phase == "pull" for step in attempt.steps):
-        return None
-    return escape.relative_link(attempt.folder, "server.log")
-
-
-def _script_link(attempt: Attempt) -> str | None:
-    """The script's output beside the report; None where no script ran."""
-    if attempt.script is None or attempt.script.output_bytes is None:
-        return None
-    return escape.relative_link(attempt.folder, "script.log")
+def _steps_beside(attempts: Sequence[Attempt]) -> list[tuple[str, list[Any]]]:
+    """The steps that broke in one attempt and not in another, with the outcome in each; None: not reached."""
+    names = dict.fromkeys(step.name for attempt in attempts for step in attempt.steps)
+    rows = []
+    for name in names:
+        outcomes = [
+            next((step.outcome for step in attempt.steps if step.name == name), None) for attempt in attempts
+        ]
+        if len(set(outcomes)) > 1 and any(outcome in BROKEN for outcome in outcomes):
+            rows.append((name, outcomes))
+    return rows

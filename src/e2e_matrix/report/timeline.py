@@ -1,23 +1,25 @@
-"""Where the time went: attempts over workers, as shares of the run, and phases per cell.
+"""Where the time went: attempts over workers, as shares of the run.
 
 All geometry is in per cent of the width, so that a drawing keeps its text's size at any width. Native and
-emulated cells share the run's clock in the lanes, but are never compared: their phases have panels and scales
-of their own.
+emulated cells share the run's clock here; phases.py compares them, each kind by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e2e_matrix.failures import Outcome
+from e2e_matrix.report.phases import PHASES, spent_on
 from e2e_matrix.results import Attempt, Cell
-from e2e_matrix.script_words import own_parts, own_seconds
+from e2e_matrix.script_words import own_parts
 from e2e_matrix.text import format_seconds
 
-PHASES = ("pull", "boot", "checks", "init", "conversation", "script", "removal")
 # Of an attempt: what is shorter is not seen in its bar.
 _UNSEEN = 0.005
+# Of the run: a worker that is idle for less at the end is not worth a word; nor are more than so many.
+_IDLE = 0.05
+_MOST_IDLE = 3
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _MOST_TICKS = 7
 
@@ -60,9 +62,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Lane:
+    """One worker's attempts. ``last``: the run ended with it, so that it was the critical path's end."""
+
     worker: int
     bars: list[Bar]
     busy_percent: int
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,24 +82,22 @@ class Timeline:
     lanes: list[Lane]
     ticks: list[Tick]
 
-
-@dataclass(frozen=True)
-class PhaseRow:
-    cell: str
-    anchor: str
-    outcome: Outcome
-    segments: list[Segment]
-    seconds: dict[str, float | None]
-    first_token: float | None
-    total: float
-
-
-@dataclass(frozen=True)
-class PhasePanel:
-    """Cells that may be compared with each other, all native or all emulated, scaled to the longest."""
-
-    emulated: bool
-    rows: list[PhaseRow]
+    @property
+    def words(self) -> str | None:
+        """What the run waited for at its end, and who was idle meanwhile; None where nothing ran."""
+        ended = [lane for lane in self.lanes if lane.last]
+        if not ended:
+            return None
+        final = ended[0].bars[-1]
+        longest = max((bar for lane in self.lanes for bar in lane.bars), key=_took)
+        said = [f"The run ended with {final.cell} on worker {ended[0].worker + 1}"]
+        for lane in self.lanes:
+            idle = final.ends_seconds - (lane.bars[-1].ends_seconds if lane.bars else 0.0)
+            if idle > _IDLE * self.seconds and len(said) <= _MOST_IDLE:
+                said.append(f"worker {lane.worker + 1} was idle for the last {format_seconds(idle)}")
+        share = f"{_took(longest) / self.seconds:.0%} of the run"
+        said.append(f"the longest attempt was {longest.cell}: {format_seconds(_took(longest))}, {share}")
+        return "; ".join(said)
 
 
 def segments(attempt: Attempt, whole: float) -> list[Segment]:
@@ -128,7 +131,7 @@ def _stretches(attempt: Attempt) -> list[tuple[str, float, float]]:
     if not attempt.steps:
         at = 0.0
         for phase in PHASES:
-            spent = _spent(attempt, phase)
+            spent = spent_on(attempt, phase)
             if spent:
                 found.append((phase, at, at + spent))
                 at += spent
@@ -161,44 +164,20 @@ def timeline(cells: Sequence[tuple[Cell, str]], run_seconds: float, workers: int
     return Timeline(
         seconds=whole,
         lanes=[
-            Lane(worker, bars, min(100, round(sum(bar.width for bar in bars))))
+            Lane(
+                worker,
+                bars,
+                min(100, round(sum(bar.width for bar in bars))),
+                last=bool(bars) and max(bar.ends_seconds for bar in bars) == max(ends),
+            )
             for worker, bars in sorted(lanes.items())
         ],
         ticks=_ticks(whole),
     )
 
 
-def phase_panels(cells: Iterable[tuple[Cell, str]]) -> list[PhasePanel]:
-    """Phase by phase, the last attempt of each cell that ran; native and emulated apart."""
-    ran = [(cell, anchor, cell.attempts[-1]) for cell, anchor in cells if cell.attempts]
-    panels: list[PhasePanel] = []
-    for emulated in (False, True):
-        alike = [item for item in ran if item[0].emulated is emulated]
-        whole = max((attempt.duration_seconds for _, _, attempt in alike), default=0.0)
-        rows = [
-            PhaseRow(
-                cell=cell.id,
-                anchor=anchor,
-                outcome=attempt.outcome,
-                segments=segments(attempt, whole),
-                seconds={phase: _spent(attempt, phase) for phase in PHASES},
-                first_token=attempt.phases.first_token,
-                total=attempt.duration_seconds,
-            )
-            for cell, anchor, attempt in alike
-        ]
-        if rows:
-            panels.append(PhasePanel(emulated, rows))
-    return panels
-
-
-def _spent(attempt: Attempt, phase: str) -> float | None:
-    """What results.json says, else the sum of the phase's steps; None where the attempt did not get there."""
-    if phase == "script":
-        return own_seconds(attempt)
-    told: float | None = getattr(attempt.phases, phase, None)
-    steps = [step.duration_seconds for step in attempt.steps if step.phase == phase]
-    return told if told is not None else sum(steps) if steps else None
+def _took(bar: Bar) -> float:
+    return bar.ends_seconds - bar.starts_seconds
 
 
 def _ticks(whole: float) -> list[Tick]:

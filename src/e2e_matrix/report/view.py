@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from e2e_matrix.advice import for_run
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.cell_view import CellView, cell_views
-from e2e_matrix.report.grid import Grid, grids
-from e2e_matrix.report.timeline import PHASES, PhasePanel, Timeline, phase_panels, timeline
-from e2e_matrix.results import Cell, Results, Run, Step
+from e2e_matrix.report.grid import Axis, Grid, axes_of, grids
+from e2e_matrix.report.phases import PHASES, PhasePanel, phase_panels
+from e2e_matrix.report.timeline import Timeline, timeline
+from e2e_matrix.results import Cell, Results, Run, SettingValue, Step
 from e2e_matrix.script_words import detail_beside
 
 
@@ -48,6 +49,17 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """One and the same failure, of one cell or of many; ``first`` speaks for them all."""
+
+    broken: list[Broken]
+
+    @property
+    def first(self) -> Broken:
+        return self.broken[0]
+
+
+@dataclass(frozen=True)
 class NotTested:
     """Cells without a verdict of their own, for one and the same cause."""
 
@@ -55,6 +67,17 @@ class NotTested:
     message: str
     do: str | None
     cells: list[CellView]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One image on one platform, with the cells that it ran in."""
+
+    cells: list[CellView]
+
+    @property
+    def first(self) -> CellView:
+        return self.cells[0]
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,7 @@ class View:
     retried: list[CellView]
     remarkable: list[CellView]
     not_tested: list[NotTested]
+    axes: list[Axis]
     grids: list[Grid]
     timeline: Timeline
     panels: list[PhasePanel]
@@ -85,6 +109,29 @@ class View:
     scenarios: list[str] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     scripts: list[CellView] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What broke, each failure once: the same step that said the same, natively or emulated."""
+        alike: dict[tuple[object, ...], list[Broken]] = {}
+        for item in self.broken:
+            step = item.step.name if item.step else None
+            key = (item.view.cell.outcome, step, item.message, item.expected, item.got)
+            alike.setdefault(key, []).append(item)
+        return [Fault(items) for items in alike.values()]
+
+    def settings(self, default: bool) -> dict[str, SettingValue]:
+        """Those of the run that stand as they come, or those that somebody chose."""
+        return {name: one for name, one in self.run.settings.items() if (one.source == "default") is default}
+
+    @property
+    def images(self) -> list[Tested]:
+        """What was tested, each image once."""
+        alike: dict[tuple[object, ...], list[CellView]] = {}
+        for view in self.cells:
+            image, server = view.cell.image, view.cell.server.version
+            alike.setdefault((image.reference, image.digest, view.cell.platform, server), []).append(view)
+        return [Tested(cells) for cells in alike.values()]
 
     @property
     def model(self) -> str:
@@ -111,9 +158,10 @@ def build(results: Results) -> View:
         retried=[view for view in cells if view.retried],
         remarkable=[view for view in scripts if view.notes and not view.broken],
         not_tested=_not_tested(cells, run),
+        axes=axes_of(run, cells),
         grids=grids(run, cells),
         timeline=timeline(anchored, run.duration_seconds, run.workers),
-        panels=phase_panels(anchored),
+        panels=phase_panels(run, cells),
         cells=cells,
         scenarios=list(dict.fromkeys(cell.scenario for cell in results.cells)),
         phases=[phase for phase in PHASES if phase != "script" or scripts],
