@@ -1,62 +1,105 @@
-"""Pictures of a run's report, for the README: wide and narrow, light and dark, with Debian's Chromium.
+"""Pictures of reports, for the README and the docs, with Debian's Chromium.
 
-python docs/screenshots.py RUN_FOLDER OUT_DIR
+python docs/screenshots.py [RUN_FOLDER [OUT_DIR]]
+
+RUN_FOLDER is a real run in which all passed (default: reports/example); the run with failures and that of a
+thousand cells are those of the tests' samples. OUT_DIR is docs/screenshots by default.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, sync_playwright
 
-# name -> width and height of the window, the system's colours, whether to take the whole page
-PICTURES: dict[str, tuple[int, int, Literal["light", "dark"], bool]] = {
-    "report": (1280, 1000, "light", False),
-    "report-full": (1280, 1000, "light", True),
-    "report-dark": (1280, 1000, "dark", False),
-    "report-narrow": (360, 780, "light", False),
-    "report-narrow-dark": (360, 780, "dark", False),
-    "report-narrow-full": (360, 780, "light", True),
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from e2e_matrix.report import write_reports
+from e2e_matrix.results import Results
+from support import report_samples
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``run``: real, failures or thousand. ``fragment``: what the page shows, as its address says it."""
+
+    run: str
+    fragment: str = ""
+    width: int = 1280
+    height: int = 1000
+    colors: Literal["light", "dark"] = "light"
+
+
+PICTURES = {
+    "report": Picture("real"),
+    "report-dark": Picture("real", colors="dark"),
+    "report-narrow": Picture("real", width=360, height=780),
+    "report-cell": Picture("real", "cell-java-arm64"),
+    "report-failures": Picture("failures"),
+    "report-failures-narrow": Picture("failures", width=360, height=780),
+    "report-thousand": Picture("thousand", "axis.variant=java&sort=time&at=grid"),
 }
 
 
 def main(run_folder: Path, out: Path) -> None:
     """Write one PNG per picture. Exits with a message where there is no report or no Chromium."""
-    report = (run_folder / "report.html").resolve()
-    if not report.is_file():
-        sys.exit(f"{report} does not exist. Run: e2e-matrix render {run_folder}")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("There is no Chromium here. On Debian: apt-get install chromium")
+    if not (run_folder / "report.html").is_file():
+        sys.exit(f"{run_folder} has no report.html. Run: e2e-matrix render {run_folder}")
     out.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        for name in PICTURES:
-            _picture(browser, report, name, out / f"{name}.png")
-        browser.close()
+    with tempfile.TemporaryDirectory() as scratch, _chromium() as browser:
+        pages = {
+            "real": run_folder / "report.html",
+            "failures": _rendered(report_samples.broken(), Path(scratch) / "failures"),
+            "thousand": _rendered(report_samples.large(1000), Path(scratch) / "thousand"),
+        }
+        for name, picture in PICTURES.items():
+            _take(browser, pages[picture.run].resolve(), picture, out / f"{name}.png")
 
 
-def _picture(browser: Browser, report: Path, name: str, path: Path) -> None:
-    width, height, colors, whole = PICTURES[name]
+def _rendered(results: Results, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "results.json").write_text(results.model_dump_json(), encoding="utf-8")
+    return write_reports(folder, ["html"])[0]
+
+
+def _take(browser: Browser, report: Path, picture: Picture, path: Path) -> None:
     page = browser.new_page(
-        viewport={"width": width, "height": height},
-        color_scheme=colors,
+        viewport={"width": picture.width, "height": picture.height},
+        color_scheme=picture.colors,
         device_scale_factor=2,
-        java_script_enabled=False,
     )
-    page.goto(report.as_uri())
-    page.screenshot(path=path, full_page=whole)
+    page.goto(report.as_uri() + (f"#{picture.fragment}" if picture.fragment else ""))
+    page.screenshot(path=path)
     page.close()
     print(path)
 
 
+@contextmanager
+def _chromium() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        sys.exit("There is no Chromium here. On Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) > 3:
         sys.exit((__doc__ or "").strip())
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    given = [Path(argument) for argument in sys.argv[1:]]
+    defaults = [ROOT / "reports/example", ROOT / "docs/screenshots"]
+    main(*[*given, *defaults[len(given) :]])

@@ -18,6 +18,7 @@ UNITS = 10_000
 _WIDE, _NARROW = 900.0, 540.0
 _CHARACTER, _MARK = 6.7, 22.0
 _MOST_CHARACTERS = 40
+_FEW = 40  # bars in a lane of which each can be told apart
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def outcomes(lane: Lane) -> list[Shape]:
 
 
 def edges(lane: Lane) -> str:
-    """The path of a line at the beginning of each attempt but the first."""
+    """The path of a line at the beginning of each attempt but the first, as long as they are few."""
+    if len(lane.bars) > _FEW:
+        return ""
     return "".join(f"M{round(bar.start * UNITS / 100)} 0v1" for bar in lane.bars[1:])
 
 
@@ -89,7 +92,7 @@ def _placed(lane: Lane, pixels: float) -> dict[int, bool]:
         room = starts[index + 2] if index + 2 < len(starts) else pixels
         if taken[side] <= starts[index] and starts[index] + width <= room:
             placed[index], taken[side] = False, starts[index] + width
-        elif room == pixels and taken[side] + width <= pixels:
+        elif len(lane.bars) <= _FEW and room == pixels and taken[side] + width <= pixels:
             placed[index], taken[side] = True, pixels
     return placed
 

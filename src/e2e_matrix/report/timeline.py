@@ -20,6 +20,7 @@ _UNSEEN = 0.005
 # Of the run: a worker that is idle for less at the end is not worth a word; nor are more than so many.
 _IDLE = 0.05
 _MOST_IDLE = 3
+_WORTH_SAYING = 0.05
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 _MOST_TICKS = 7
 
@@ -95,8 +96,9 @@ class Timeline:
             idle = final.ends_seconds - (lane.bars[-1].ends_seconds if lane.bars else 0.0)
             if idle > _IDLE * self.seconds and len(said) <= _MOST_IDLE:
                 said.append(f"worker {lane.worker + 1} was idle for the last {format_seconds(idle)}")
-        share = f"{_took(longest) / self.seconds:.0%} of the run"
-        said.append(f"the longest attempt was {longest.cell}: {format_seconds(_took(longest))}, {share}")
+        share = _took(longest) / self.seconds
+        of_the_run = f", {share:.0%} of the run" if share >= _WORTH_SAYING else ""
+        said.append(f"the longest attempt was {longest.cell}: {format_seconds(_took(longest))}{of_the_run}")
         return "; ".join(said)
 
 
