@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from e2e_matrix.cli import run
+from e2e_matrix.cli.options import load
 from e2e_matrix.cli.render import command
 from e2e_matrix.errors import BadInput
-from e2e_matrix.report import FORMATS, write_reports
+from e2e_matrix.report import FORMATS, formats_of, write_reports
 from support import report_samples as samples
+from support.runner_bench import Bench
+
+EVERY_FORMAT = ["report.html", "report.md", "junit.xml", "ctrf.json"]
 
 
 @pytest.fixture
@@ -25,11 +30,12 @@ def test_the_reports_have_the_names_that_others_rely_on(folder: Path) -> None:
 
 
 def test_rendered_again_from_results_alone_they_are_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    first = {path.name: path.read_bytes() for path in write_reports(folder)}
+    first = {path.name: path.read_bytes() for path in write_reports(folder, list(FORMATS))}
+    assert list(first) == EVERY_FORMAT
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "results.json").write_bytes((folder / "results.json").read_bytes())
-    assert {path.name: path.read_bytes() for path in write_reports(elsewhere)} == first
+    assert {path.name: path.read_bytes() for path in write_reports(elsewhere, list(FORMATS))} == first
 
 
 def test_only_the_formats_asked_for_are_written(folder: Path) -> None:
@@ -38,8 +44,34 @@ def test_only_the_formats_asked_for_are_written(folder: Path) -> None:
     assert not (folder / "report.html").exists()
 
 
+def test_every_format_can_be_rendered_from_the_command_line(folder: Path) -> None:
+    result = CliRunner().invoke(command, [str(folder), "--report", "html,md,junit,ctrf"])
+    assert result.output.splitlines() == [str(folder / name) for name in EVERY_FORMAT]
+
+
+def test_a_run_writes_the_formats_that_its_matrix_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    results = bench.run("reports: {formats: [html, junit, ctrf]}\n")
+    written = {path.name for path in (tmp_path / "reports" / "latest").iterdir() if path.is_file()}
+    assert written & set(EVERY_FORMAT) == {"report.html", "junit.xml", "ctrf.json"}
+    assert list(formats_of(results)) == ["html", "junit", "ctrf"]
+
+
+def test_the_formats_of_a_run_may_be_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("matrix.yaml").write_text(
+        "matrix:\n  variant: [python]\n  arch: [amd64]\nreports: {formats: [md]}\n"
+    )
+    context = run.command.make_context("run", ["--report", "html,md", "--report", "junit, ctrf"])
+    settings, _ = load(context)
+    assert settings.report_formats == ("html", "md", "junit", "ctrf")
+
+
 def test_an_unknown_format_is_refused_before_anything_is_written(folder: Path) -> None:
-    with pytest.raises(BadInput, match=r"no report format 'pdf'\n    Use one of: html, md") as caught:
+    hint = r"no report format 'pdf'\n    Use one of: html, md, junit, ctrf"
+    with pytest.raises(BadInput, match=hint) as caught:
         write_reports(folder, ["md", "pdf", "doc"])
     assert len(caught.value.problems) == 2
     assert not (folder / "report.md").exists()

@@ -1,12 +1,16 @@
 """What code writes into docs/ is current, and the JSON Schemas say the same as the program."""
 
+import json
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
+from e2e_matrix.results import Results
 from e2e_matrix.schemas import documents, schemas, write
+from support import report_samples as samples
+from support import script_samples
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +26,17 @@ def test_writing_makes_every_schema_valid(tmp_path: Path) -> None:
     assert [path.name for path in paths] == list(documents())
     for path in paths[: len(schemas())]:
         jsonschema.Draft202012Validator.check_schema(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "results", [samples.six_passed(), samples.broken(), samples.hostile(), script_samples.with_scripts()]
+)
+def test_what_a_run_leaves_fits_the_schema(results: Results) -> None:
+    schema = jsonschema.Draft202012Validator(json.loads(schemas()["results.schema.json"]))
+    written = json.loads(results.model_dump_json())
+    schema.validate(written)
+    written["cells"][0]["cost_usd"] = 0.1
+    assert not schema.is_valid(written)  # money is text
 
 
 def matrix_schema() -> jsonschema.Draft202012Validator:

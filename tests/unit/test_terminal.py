@@ -17,7 +17,7 @@ from rich.console import Console
 from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.progress import Progress
-from e2e_matrix.results import Phases, Results
+from e2e_matrix.results import Phases, Results, SettingValue
 from e2e_matrix.terminal import make_progress
 from e2e_matrix.terminal.live import LiveProgress
 from e2e_matrix.terminal.screen import Screen
@@ -148,6 +148,14 @@ def test_the_verdict_and_the_files_come_last() -> None:
     files = [f"{FOLDER}/{name}" for name in ("report.html", "report.md", "results.json")]
     assert "FAILED: 1 of 6 cells failed\n" in end
     assert re.findall(r"\S+/\S+/\S+\.\w+$", end, re.MULTILINE) == files
+
+
+def test_the_files_are_those_that_were_written() -> None:
+    chosen = SettingValue(value=["junit", "md"], source="command line")
+    end = _shown(a_run(a_cell("python-amd64"), settings={"reports.formats": chosen}))[-300:]
+    names = ("junit.xml", "report.md", "results.json")
+    assert re.findall(r"\S+/\S+/\S+\.\w+$", end, re.MULTILINE) == [f"{FOLDER}/{name}" for name in names]
+    assert "  report   " in end
 
 
 def test_a_conversation_that_did_not_come_to_its_end_has_a_cost_that_is_unknown() -> None:

@@ -36,6 +36,8 @@ class Format:
 FORMATS: dict[str, Format] = {
     "html": Format("report.html", "html"),
     "md": Format("report.md", "markdown"),
+    "junit": Format("junit.xml", "junit"),
+    "ctrf": Format("ctrf.json", "ctrf"),
 }
 DEFAULT_FORMATS = ("html", "md")
 

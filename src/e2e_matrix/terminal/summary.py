@@ -14,6 +14,7 @@ from rich.text import Text
 
 from e2e_matrix.advice import for_run
 from e2e_matrix.failures import POLICIES, Outcome
+from e2e_matrix.report import FORMATS, formats_of
 from e2e_matrix.results import Cell, Results, Run, Step
 from e2e_matrix.script_words import (
     cost_words,
@@ -24,6 +25,7 @@ from e2e_matrix.script_words import (
     remarks,
     script_of,
 )
+from e2e_matrix.store import RESULTS
 from e2e_matrix.summary import WORST_FIRST
 from e2e_matrix.terminal.screen import STYLES, Screen, outcome_words
 from e2e_matrix.text import NO_VALUE, block, format_money, format_seconds, one_line
@@ -34,7 +36,6 @@ _NAMES_SHOWN = 8
 _DETAIL_LINES = 6
 _INDENT = 11
 _SHORTEST_ID = 14
-_FILES = ("report.html", "report.md", "results.json")
 
 
 def show_summary(screen: Screen, results: Results, folder: str) -> None:
@@ -57,8 +58,9 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     _show_field(screen, "tested", one_line(run.subject, 300), whole=True)
     _show_field(screen, "took", f"{format_seconds(run.duration_seconds)}, {counted(run.workers, 'worker')}")
     _show_field(screen, "cost", f"{cost}, {model}")
-    for label, name in zip(("report", "", ""), _FILES, strict=True):
-        _show_field(screen, label, one_line(str(Path(folder) / name), 1000), whole=True)
+    files = [*(FORMATS[name].filename for name in formats_of(results)), RESULTS]
+    paths = [one_line(str(Path(folder) / name), 1000) for name in files]
+    _show_field(screen, "report", "\n".join(paths), whole=True)
 
 
 def show_verdict(screen: Screen, results: Results) -> None:
