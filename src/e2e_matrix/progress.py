@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from e2e_matrix.engine.base import PullProgress
+from e2e_matrix.errors import EXIT_INFRASTRUCTURE
+from e2e_matrix.failures import Outcome
 from e2e_matrix.results import Attempt, Cell, Results, Step
 
 
@@ -78,3 +80,68 @@ class Silent:
 
     def close(self) -> None:
         pass
+
+
+class Several:
+    """Several watchers as one: each is told everything, in their order."""
+
+    def __init__(self, *watchers: Progress) -> None:
+        self._watchers = watchers
+
+    def run_started(self, run_id: str, cells: Sequence[str], workers: int, llm: str) -> None:
+        for one in self._watchers:
+            one.run_started(run_id, cells, workers, llm)
+
+    def note(self, message: str) -> None:
+        for one in self._watchers:
+            one.note(message)
+
+    def cell_started(self, cell: str, attempt: int, repetition: int = 1) -> None:
+        for one in self._watchers:
+            one.cell_started(cell, attempt, repetition)
+
+    def pulling(self, cell: str, progress: PullProgress) -> None:
+        for one in self._watchers:
+            one.pulling(cell, progress)
+
+    def step_started(self, cell: str, step: str, title: str) -> None:
+        for one in self._watchers:
+            one.step_started(cell, step, title)
+
+    def step_finished(self, cell: str, step: Step) -> None:
+        for one in self._watchers:
+            one.step_finished(cell, step)
+
+    def attempt_failed(self, cell: str, attempt: Attempt, pause: float) -> None:
+        for one in self._watchers:
+            one.attempt_failed(cell, attempt, pause)
+
+    def cell_finished(self, cell: Cell) -> None:
+        for one in self._watchers:
+            one.cell_finished(cell)
+
+    def run_finished(self, results: Results, folder: str) -> None:
+        for one in self._watchers:
+            one.run_finished(results, folder)
+
+    def close(self) -> None:
+        for one in self._watchers:
+            one.close()
+
+
+class Ending(Silent):
+    """Keeps what a run told at its end, which it does however it ends."""
+
+    results: Results | None = None
+    folder: str = ""
+
+    def run_finished(self, results: Results, folder: str) -> None:
+        self.results, self.folder = results, folder
+
+    def break_off(self, error: BaseException) -> None:
+        """The run ended in ``error``: what it told before is no pass, whatever the cells came to."""
+        if self.results and self.results.run.verdict is Outcome.PASSED:
+            run = self.results.run
+            why = f"{run.reason} Then the run broke off: {type(error).__name__}: {error}"
+            told = {"verdict": Outcome.ERROR, "reason": why, "exit_code": EXIT_INFRASTRUCTURE}
+            self.results = self.results.model_copy(update={"run": run.model_copy(update=told)})

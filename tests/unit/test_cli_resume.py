@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from e2e_matrix.cli import execute
 from e2e_matrix.cli import run as run_command
 from e2e_matrix.errors import BadInput
 from e2e_matrix.progress import Progress
@@ -26,7 +27,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         seen.append(job)
         raise BadInput([])
 
-    monkeypatch.setattr(run_command, "launch", launch)
+    monkeypatch.setattr(execute, "launch", launch)
     monkeypatch.chdir(tmp_path)
     Path("matrix.yaml").write_text(MATRIX)
     Path("other.yaml").write_text(MATRIX.replace("java", "golang"))

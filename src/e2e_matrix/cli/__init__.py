@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import click
 
 from e2e_matrix import __version__, diagnostic
 from e2e_matrix.errors import EXIT_BAD_INPUT, EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, E2EMatrixError
+from e2e_matrix.workflow_log import without_commands
 
 # Name -> the module whose `command` it is. Imported when asked for: `plan` need not load Docker's SDK.
 COMMANDS = {
@@ -49,7 +51,13 @@ def program() -> None:
 
 
 def main() -> None:
-    """The entry point: what we raise on purpose is shown as a message, never as a traceback."""
+    """The entry point. Ends with the exit code."""
+    with without_commands(os.environ):
+        _run()
+
+
+def _run() -> None:
+    """What we raise on purpose is shown as a message, never as a traceback."""
     try:
         status = program.main(standalone_mode=False, auto_envvar_prefix="E2E_MATRIX")
     except SystemExit as ended:

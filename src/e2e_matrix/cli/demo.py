@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import click
 
+from e2e_matrix.cli.execute import execute
 from e2e_matrix.cli.job import load_run, resume_options
 from e2e_matrix.cli.options import matrix_options, run_options
-from e2e_matrix.launch import launch
 from e2e_matrix.local import demo, setup
 from e2e_matrix.settings import Source
-from e2e_matrix.terminal import make_progress
 
 # What the demo decides by itself: variables that are set for `run` must not change what it tests or costs.
 OURS = frozenset({"ref", "image", "model", "base_url"})
@@ -36,6 +33,4 @@ def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:
     with demo.served(say) as images:
         job = load_run(ctx, images.overrides(), ours=OURS).job(force)
         stand_in = job.settings.origins["llm.model"].source not in (Source.COMMAND_LINE, Source.RESUMED)
-        progress = make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty())
-        results = launch(job, progress, stand_in)
-    return results.run.exit_code
+        return execute(job, quiet, stand_in)

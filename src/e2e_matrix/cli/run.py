@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import click
 
+from e2e_matrix.cli.execute import execute
 from e2e_matrix.cli.job import load_run, resume_options
 from e2e_matrix.cli.options import matrix_options, run_options
-from e2e_matrix.launch import launch
-from e2e_matrix.terminal import make_progress
 
 
 @click.command("run")
@@ -25,7 +22,4 @@ def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:
 
     Without a model (LLM_MODEL, --model) the stand-in LLM answers, which costs nothing.
     """
-    job = load_run(ctx).job(force)
-    progress = make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty())
-    results = launch(job, progress)
-    return results.run.exit_code
+    return execute(load_run(ctx).job(force), quiet)

@@ -1,0 +1,30 @@
+"""How `run` and `demo` end: the job runs while this terminal watches, and the workflow hears its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from e2e_matrix.launch import launch
+from e2e_matrix.progress import Ending, Several
+from e2e_matrix.publish import workflow
+from e2e_matrix.record import Job
+from e2e_matrix.terminal import make_progress
+
+
+def execute(job: Job, quiet: bool, stand_in: bool = False) -> int:
+    """Run the job and tell the workflow, if we are a step of one, what it came to. The run's exit code.
+
+    ``stand_in``, and what is raised, are those of ``launch``.
+    """
+    ending = Ending()
+    progress = Several(make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty()), ending)
+    try:
+        return launch(job, progress, stand_in).run.exit_code
+    except BaseException as error:
+        ending.break_off(error)
+        raise
+    finally:
+        if ending.results:
+            workflow.tell(ending.results, Path(ending.folder), os.environ, sys.stdout, sys.stderr)
