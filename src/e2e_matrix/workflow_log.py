@@ -1,10 +1,10 @@
 """The log of a GitHub workflow, in which a line can be a command to the runner.
 
 The runner takes a line of either stream for one that begins with ``::``, be it after white space, or that has
-``##[`` anywhere (actions/runner, src/Runner.Common/ActionCommand.cs). Text of a server stands in our lines and
-in those of a traceback, and with ``::set-output`` in it would speak for us. So each line is made one that is no
-command, and what we do tell the runner goes past that. ``::stop-commands::`` would not do: the streams are read
-side by side, and the last line of one may come after the silence was ended on the other.
+``##[`` anywhere (actions/runner, src/Runner.Common/ActionCommand.cs). A server's text stands in our lines and
+in tracebacks, and with ``::set-output`` in it would speak for us. So each line is made one that is none, and
+what we do tell the runner goes past that. ``::stop-commands::`` would not do: the streams are read side by
+side, and the last line of one may come after the silence was ended on the other.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ def without_commands(environ: Mapping[str, str]) -> Iterator[None]:
         yield
         return
     before = sys.stdout, sys.stderr
-    plain = _PlainLines(before[0]), _PlainLines(before[1])
-    sys.stdout, sys.stderr = cast("TextIO", plain[0]), cast("TextIO", plain[1])
+    # None stays: the stream was closed before we began.
+    plain = [stream and _PlainLines(stream) for stream in before]
+    sys.stdout, sys.stderr = cast("list[TextIO]", plain)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
-        for stream in plain:
+        for stream in filter(None, plain):
             with suppress(OSError, ValueError):  # a reader that left, or a file that is closed
                 stream.finish()
 
@@ -83,7 +84,7 @@ class _PlainLines(io.TextIOBase):
     def write(self, text: str) -> int:
         with _LOCK:
             lines = self._held + text
-            end = max(lines.rfind("\n"), lines.rfind("\r")) + 1
+            end = lines.rfind("\n") + 1
             self._held = lines[end:]
             if end:
                 self.beneath.write(_plain(lines[:end]))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.publish import workflow
-from e2e_matrix.publish.workflow import ANNOTATIONS, SUMMARY_BYTES, outputs, tell
+from e2e_matrix.publish.workflow import ANNOTATIONS, SUMMARY_BYTES, Annotation, outputs, tell
 from e2e_matrix.report import write_reports
 from e2e_matrix.report.view import build
 from e2e_matrix.results import Results, SettingValue, Totals
@@ -127,6 +127,12 @@ def test_where_several_scenarios_are_the_scenario_is_the_place(step: Step) -> No
     step.tell(asked_by(script_samples.with_scripts(), step.workspace / "matrix.yaml", text))
     [failed] = [one for one in step.commands if one.name == "error"]
     assert (failed.properties["title"], failed.properties["line"]) == ("java-amd64-example-16: script", "12")
+
+
+def test_an_only_scenario_is_no_better_place_than_the_value_of_an_axis(step: Step) -> None:
+    text = MATRIX + "scenarios:\n  deferred-init:\n"
+    step.tell(asked_by(samples.broken(), step.workspace / "matrix.yaml", text))
+    assert [one.properties["line"] for one in step.commands][:3] == ["3", "3", "5"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "matrix: [a]", "matrix: {variant: java, arch: [x]}", None])
@@ -278,6 +284,23 @@ def test_what_cannot_be_written_is_said_and_the_rest_is_written(
         "e2e-matrix: the workflow's annotations could not be written: ZeroDivisionError: a fault ::error::x"
     )
     assert step.summary.read_text().startswith("## ❌")
+
+
+def test_where_nobody_reads_nothing_is_raised(step: Step) -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    tell(samples.broken(), step.folder, step.environ, Gone(), Gone())
+    assert step.outputs["verdict"] == "failed"
+
+
+@given(TEXTS, TEXTS, TEXTS)
+@settings(max_examples=200, deadline=None)
+def test_the_runner_reads_an_annotation_as_it_was_meant(title: str, message: str, file: str) -> None:
+    command = Annotation("warning", f"a {title}.", message, f"{file}.yaml", 7).command
+    said = {"title": f"a {title}.", "file": f"{file}.yaml", "line": "7"}
+    assert commands_in(command) == [Command("warning", said, message)]
 
 
 @given(TEXTS)

@@ -140,6 +140,14 @@ def test_outside_of_a_workflow_nothing_is_changed() -> None:
     assert (sys.stdout, sys.stderr) == before
 
 
+def test_a_stream_that_was_closed_before_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with without_commands(WORKFLOW):
+        click.echo("to nobody")
+        print("to nobody")
+    assert sys.stdout is None
+
+
 def test_a_reader_that_left_ends_nothing() -> None:
     class Gone(io.StringIO):
         def write(self, _: str) -> int:
