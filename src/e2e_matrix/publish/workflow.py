@@ -16,8 +16,9 @@ from typing import TextIO
 from e2e_matrix.errors import BadInput, InfrastructureError
 from e2e_matrix.matrix_yaml import Document, Scalar, Tree, read_document
 from e2e_matrix.report import FORMATS, formats_of
+from e2e_matrix.report.cell_view import CellView
 from e2e_matrix.report.markdown import compose
-from e2e_matrix.report.view import Broken, CellView, NotTested, View, build
+from e2e_matrix.report.view import Broken, NotTested, View, build
 from e2e_matrix.results import Cell, Results, plain_decimal
 from e2e_matrix.text import block, one_line
 from e2e_matrix.workflow_log import is_workflow, write_command

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from e2e_matrix.advice import for_run
 from e2e_matrix.failures import BROKEN, POLICIES
+from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import excerpt
-from e2e_matrix.report.view import command_for
 from e2e_matrix.results import Attempt, Cell, Results, Run, Step
 from e2e_matrix.script_words import detail_beside
 from e2e_matrix.text import block, one_line
