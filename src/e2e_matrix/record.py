@@ -27,6 +27,7 @@ class Job:
     """What a run is made from. ``command`` is the command line as typed, for the record.
 
     ``resume`` is the folder of a run to go on with; ``force``, where it was another plan all the same.
+    ``baseline`` is the folder of a run that its report compares it with.
     """
 
     plan: Plan
@@ -34,6 +35,7 @@ class Job:
     command: Sequence[str]
     resume: Path | None = None
     force: bool = False
+    baseline: Path | None = None
 
 
 @dataclass(frozen=True)

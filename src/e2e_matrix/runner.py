@@ -43,7 +43,7 @@ from e2e_matrix.results import Attempt, Llm, Results
 from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after, why_not_started
 from e2e_matrix.script import ahead
 from e2e_matrix.settings import Settings
-from e2e_matrix.store import CALL_JOURNAL, RunFolder
+from e2e_matrix.store import CALL_JOURNAL, RunFolder, keep_baseline
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import format_seconds
 
@@ -95,6 +95,8 @@ def _folder(job: Job, clock: Clock) -> RunFolder:
 
 def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder) -> Results:
     llm = tools.llm.describe()
+    if job.baseline:
+        keep_baseline(folder.path, job.baseline)
     plan, earlier = _begin(job, clock, prepared, folder, llm, tools.progress)
     to_come = [one for one in prepared if _unfinished(job.settings, earlier.get(one.planned.id, ()))]
     if job.resume:

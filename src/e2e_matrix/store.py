@@ -3,7 +3,8 @@
     reports/<run-id>/
         plan.json                what the run is made from: see resume.py
         results.json             the truth: see results.py; written again, atomically, whenever a cell ends
-        report.html, report.md   rendered from results.json alone
+        baseline.json            results.json of the run that it is compared with, where it is with one
+        report.html, report.md   rendered from these alone, and the logs below
         cells/<cell-id>/attempt-<n>/
             started.json         that it began; without attempt.json beside it the runner died
             attempt.json         this attempt, durable the moment it exists
@@ -37,6 +38,7 @@ from e2e_matrix.errors import BadInput, InfrastructureError, Problem
 from e2e_matrix.results import READABLE_VERSIONS, Attempt, Results
 
 RESULTS = "results.json"
+BASELINE = "baseline.json"
 ATTEMPT = "attempt.json"
 STARTED = "started.json"
 CALLS = "llm-calls.json"
@@ -229,21 +231,31 @@ def newest_runs(reports: Path, holding: str) -> str:
 
 def load(folder: Path) -> Results:
     """Read a run's results.json. Raises ``BadInput`` where there is none, or none that this version reads."""
-    path = folder / RESULTS
+    return _read(
+        folder / RESULTS, f"`e2e-matrix run --resume {folder}` makes it again, from the attempts' files."
+    )
+
+
+def keep_baseline(folder: Path, baseline: Path) -> None:
+    """Put the results of the run in ``baseline`` beside those of ``folder``, which is compared with them from
+    now on."""
+    if baseline.resolve() != folder.resolve():
+        write_atomically(folder / BASELINE, (baseline / RESULTS).read_bytes())
+
+
+def load_baseline(folder: Path) -> Results | None:
+    """What the run in ``folder`` is compared with; None: with nothing. Raises ``BadInput`` as ``load``."""
+    path = folder / BASELINE
+    return _read(path, "Name the baseline again, with --baseline.") if path.is_file() else None
+
+
+def _read(path: Path, mend: str) -> Results:
+    """``mend``: what to do where the file was cut short."""
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise BadInput(
-            [
-                Problem(
-                    str(path),
-                    0,
-                    0,
-                    f"cannot be read: {error.strerror}",
-                    "Name a run's folder, such as reports/latest.",
-                )
-            ]
-        ) from error
+        hint = "Name a run's folder, such as reports/latest."
+        raise BadInput([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", hint)]) from error
     if problem := other_version(path, text, READABLE_VERSIONS):
         raise BadInput([problem])
     try:
@@ -251,8 +263,7 @@ def load(folder: Path) -> Results:
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             what = f"is not whole: {error.errors()[0]['msg']}"
-            hint = f"`e2e-matrix run --resume {folder}` makes it again, from the attempts' files."
-            raise BadInput([Problem(str(path), 0, 0, what, hint)]) from error
+            raise BadInput([Problem(str(path), 0, 0, what, mend)]) from error
         problems = [
             Problem(str(path), 0, 0, f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}")
             for item in error.errors()[:10]

@@ -96,6 +96,7 @@ class Bench:
         resume: Path | None = None,
         force: bool = False,
         progress: Progress | None = None,
+        baseline: Path | None = None,
     ) -> Results:
         file = self.tmp_path / "matrix.yaml"
         file.write_text(
@@ -109,7 +110,7 @@ class Bench:
         with RegistryClient() as registry, closing(engine):
             watcher = progress or Silent()
             tools = runner.Tools(engine, self.llm, registry, watcher, self.cancel)
-            job = Job(make_plan(loaded, settings), settings, ["e2e-matrix", "run"], resume, force)
+            job = Job(make_plan(loaded, settings), settings, ["e2e-matrix", "run"], resume, force, baseline)
             results, _ = runner.run(job, tools)
         assert store.load(self.tmp_path / "reports" / "latest") == results
         assert (self.tmp_path / "reports" / "latest" / "report.html").exists()

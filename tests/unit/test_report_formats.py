@@ -84,3 +84,27 @@ def test_a_folder_without_results_says_so(tmp_path: Path) -> None:
 
 def test_no_two_formats_write_one_file() -> None:
     assert len({form.filename for form in FORMATS.values()}) == len(FORMATS)
+
+
+def test_a_baseline_that_was_given_once_is_kept(folder: Path) -> None:
+    before = folder / "earlier"
+    before.mkdir()
+    (before / "results.json").write_text(samples.six_passed().model_dump_json(), encoding="utf-8")
+    given = CliRunner().invoke(command, [str(folder), "--report", "html", "--baseline", str(before)])
+    assert given.exit_code == 0
+    page = (folder / "report.html").read_text()
+    assert "What changed" in page
+    assert write_reports(folder, ["html"])[0].read_text() == page
+
+
+def test_a_baseline_that_is_not_there_is_bad_input_and_changes_nothing(folder: Path) -> None:
+    result = CliRunner().invoke(command, [str(folder), "--baseline", "nowhere"])
+    assert isinstance(result.exception, BadInput)
+    assert "there is no run 'nowhere'" in str(result.exception)
+    assert not (folder / "baseline.json").exists()
+
+
+def test_a_broken_baseline_says_what_to_do(folder: Path) -> None:
+    (folder / "baseline.json").write_text("{", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"baseline\.json: is not whole.*\n.*Name the baseline again"):
+        write_reports(folder)

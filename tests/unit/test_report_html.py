@@ -337,3 +337,21 @@ def test_the_footer_names_what_lies_beside(tmp_path: Path) -> None:
     chosen = {"reports.formats": SettingValue(value=["html"], source="file")}
     alone = results.model_copy(update={"run": results.run.model_copy(update={"settings": chosen})})
     assert "Beside this page: results.json." in Page(render(alone, FOLDER)).text
+
+
+def test_what_changed_since_a_baseline_is_said_after_what_broke(tmp_path: Path) -> None:
+    baseline = samples.six_passed()
+    (tmp_path / "baseline.json").write_text(baseline.model_dump_json(), encoding="utf-8")
+    html = render(samples.broken(), tmp_path)
+    text = Page(html).text
+    assert text.index("What broke") < text.index("What changed Fixed: none; newly failing: 2 cells")
+    table = html.split('<table class="changes">')[1].split("</table>")[0]
+    words = [word.strip() for word in Page(f"<table>{table}</table>").words if word.strip()]
+    told = "java-amd64 newly failing passed → failed 8.62 s → 9.30 s $0.0000168 → unknown same"
+    assert told in " ".join(words)
+    assert "1 cell is as before." not in text
+    assert f"Compared with run {baseline.run.id}" in text
+
+
+def test_without_a_baseline_nothing_is_said_of_changes() -> None:
+    assert "What changed" not in Page(render(samples.broken(), FOLDER)).text

@@ -198,3 +198,13 @@ def test_a_cell_with_a_ref_of_its_own_is_held_against_that_one(bench: Bench) -> 
     bench.run("  ref: [ef2fc43, 1.58.2]\nref: aaaaaaa\n")
     told = {(task.expected_sha, task.expected_version) for task in bench.tasks}
     assert told == {("ef2fc43", None), (None, "1.58.2")}
+
+
+def test_the_report_says_what_changed_since_the_baseline(bench: Bench) -> None:
+    before = bench.run()
+    bench.behave = lambda task, cancel: Cause.ASSERTION if task.cell == "java-amd64" else None
+    folder = bench.tmp_path / "reports"
+    after = bench.run(baseline=folder / before.run.id)
+    page = (folder / after.run.id / "report.html").read_text()
+    assert "Fixed: none; newly failing: 1 cell; same: 5 cells." in page
+    assert before.run.id in page

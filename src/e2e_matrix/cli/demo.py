@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from e2e_matrix.cli.execute import execute
-from e2e_matrix.cli.job import load_run, resume_options
+from e2e_matrix.cli.job import job_options, load_run
 from e2e_matrix.cli.options import matrix_options, run_options
 from e2e_matrix.local import demo, setup
 from e2e_matrix.settings import Source
@@ -19,7 +19,7 @@ OURS = frozenset({"ref", "image", "model", "base_url"})
 @click.command("demo")
 @matrix_options
 @run_options
-@resume_options
+@job_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
 @click.pass_context
 def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from e2e_matrix import store
 from e2e_matrix.report import FORMATS, write_reports
 
 
@@ -20,8 +21,21 @@ from e2e_matrix.report import FORMATS, write_reports
     metavar="NAME[,NAME]",
     help=f"What to render: {', '.join(FORMATS)}.  [default: as the run did]",
 )
-def command(folder: Path, formats: str | None) -> None:
-    """Write the reports of RUN_FOLDER (default: reports/latest) again from its results.json."""
+@click.option(
+    "--baseline",
+    metavar="RUN",
+    help="Say what changed since this run: a folder, or an id or `latest` beside RUN_FOLDER.",
+)
+def command(folder: Path, formats: str | None, baseline: str | None) -> None:
+    """Write the reports of RUN_FOLDER (default: reports/latest) again, from what lies in it.
+
+    A baseline that was given once is kept there, as baseline.json.
+    """
     names = None if formats is None else [name.strip() for name in formats.split(",") if name.strip()]
+    if baseline is not None:
+        found = store.find(baseline, folder.parent)
+        store.load(found)
+        store.load(folder)
+        store.keep_baseline(folder, found)
     for path in write_reports(folder, names):
         click.echo(str(path))

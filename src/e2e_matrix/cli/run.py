@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from e2e_matrix.cli.execute import execute
-from e2e_matrix.cli.job import load_run, resume_options
+from e2e_matrix.cli.job import job_options, load_run
 from e2e_matrix.cli.options import matrix_options, run_options
 
 
 @click.command("run")
 @matrix_options
 @run_options
-@resume_options
+@job_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
 @click.pass_context
 def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:

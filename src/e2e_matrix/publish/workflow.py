@@ -18,7 +18,7 @@ from e2e_matrix.matrix_yaml import Document, Scalar, Tree, read_document
 from e2e_matrix.report import FORMATS, formats_of
 from e2e_matrix.report.cell_view import CellView
 from e2e_matrix.report.markdown import compose
-from e2e_matrix.report.view import Broken, NotTested, View, build
+from e2e_matrix.report.view import Broken, NotTested, View, build, view_of
 from e2e_matrix.results import Cell, Results, plain_decimal
 from e2e_matrix.text import block, one_line
 from e2e_matrix.workflow_log import is_workflow, write_command
@@ -35,7 +35,7 @@ def tell(results: Results, folder: Path, environ: Mapping[str, str], out: TextIO
         return
     duties: dict[str, Callable[[], None]] = {
         "annotations": lambda: _annotate(results, environ, out),
-        "step summary": lambda: _summarize(results, environ),
+        "step summary": lambda: _summarize(view_of(results, folder), environ),
         "outputs": lambda: _set_outputs(results, folder, environ),
     }
     for name, fulfil in duties.items():
@@ -173,12 +173,12 @@ def _below(tree: Tree, key: str) -> Tree:
     return tree.get(key) if isinstance(tree, dict) else None
 
 
-def _summarize(results: Results, environ: Mapping[str, str]) -> None:
+def _summarize(view: View, environ: Mapping[str, str]) -> None:
     if not (name := environ.get("GITHUB_STEP_SUMMARY")):
         return
     path = Path(name)
     room = SUMMARY_BYTES - _size(path) - len(b"\n\n")
-    text = compose(build(results), room).encode()
+    text = compose(view, room).encode()
     if len(text) > room:
         raise InfrastructureError(f"{name} has only {max(room, 0)} bytes left")
     _append(path, b"\n" + text if _size(path) else text)

@@ -53,6 +53,11 @@ def compared_figures(compared: Comparison, pair: Pair) -> tuple[Figures, Figures
     return figures(pair.baseline, compared.baseline_run), figures(pair.candidate, compared.candidate_run)
 
 
+def changes(compared: Comparison) -> list[Pair]:
+    """The pairs that are news, in the order in which they are read."""
+    return [pair for pair in compared.pairs if pair.change is not Change.SAME]
+
+
 def as_markdown(compared: Comparison, budget: int = BUDGET_BYTES) -> str:
     """One comment of at most ``budget`` bytes: what does not fit is left out from the longest down."""
     text = ""

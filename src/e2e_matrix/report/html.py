@@ -25,10 +25,11 @@ from e2e_matrix import script_words
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.report import FORMATS, drawing, escape, formats_of
 from e2e_matrix.report.cell_view import CellView, left_out
+from e2e_matrix.report.comparison import changes, compared_figures
 from e2e_matrix.report.logs import ALL, Log, logs_of
 from e2e_matrix.report.packing import PACK, packed
 from e2e_matrix.report.phases import PHASES, spent_on
-from e2e_matrix.report.view import View, build
+from e2e_matrix.report.view import View, view_of
 from e2e_matrix.results import Attempt, Results, plain_decimal
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
 
@@ -62,7 +63,7 @@ _OTHER_ICON = ("#55545f", "M4 8H12")
 
 def render(results: Results, folder: Path) -> str:
     """The run as one HTML page, with the logs that lie in ``folder``, as far as they fit."""
-    view = build(results)
+    view = view_of(results, folder)
     dense = len(view.cells) > DENSE_CELLS
     logs = logs_of(view.cells, folder, _DENSE_LOGS if dense else ALL)
     ordered = sorted(view.cells, key=_rank)
@@ -74,6 +75,7 @@ def render(results: Results, folder: Path) -> str:
         dense=dense,
         ordered=ordered,
         packs=packed(_inside(view, ordered, logs)) if dense else [],
+        anchors={item.cell.id: item.anchor for item in view.cells},
         pack=PACK,
         logs=logs,
         values=_values(view),
@@ -166,6 +168,8 @@ def _environment() -> Environment:
         "outcomes": drawing.outcomes,
         "edges": drawing.edges,
         "labels": drawing.labels,
+        "changes": changes,
+        "compared_figures": compared_figures,
         "phases_of": _phases_of,
         "steps_beside": _steps_beside,
     } | {

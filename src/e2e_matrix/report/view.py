@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from e2e_matrix.advice import for_run
+from e2e_matrix.compare import Comparison, compare_runs
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.cell_view import CellView, cell_views
 from e2e_matrix.report.grid import Axis, Grid, axes_of, grids
@@ -17,6 +19,7 @@ from e2e_matrix.report.phases import PHASES, PhasePanel, phase_panels
 from e2e_matrix.report.timeline import Timeline, timeline
 from e2e_matrix.results import Cell, Results, Run, SettingValue, Step
 from e2e_matrix.script_words import detail_beside
+from e2e_matrix.store import load_baseline
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class View:
     timeline: Timeline
     panels: list[PhasePanel]
     cells: list[CellView]
+    changed: Comparison | None = None
     scenarios: list[str] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     scripts: list[CellView] = field(default_factory=list)
@@ -141,7 +145,15 @@ class View:
         return kinds.get(llm.kind, llm.model)
 
 
-def build(results: Results) -> View:
+def view_of(results: Results, folder: Path) -> View:
+    """The view of a run in its folder: with what changed, where a baseline lies there.
+
+    Raises ``BadInput`` where that baseline cannot be read.
+    """
+    return build(results, load_baseline(folder))
+
+
+def build(results: Results, baseline: Results | None = None) -> View:
     """The view of a run. The same results give the same view: no clock, no environment."""
     run = results.run
     cells = cell_views(run, results.cells)
@@ -163,6 +175,7 @@ def build(results: Results) -> View:
         timeline=timeline(anchored, run.duration_seconds, run.workers),
         panels=phase_panels(run, cells),
         cells=cells,
+        changed=compare_runs(baseline, results) if baseline else None,
         scenarios=list(dict.fromkeys(cell.scenario for cell in results.cells)),
         phases=[phase for phase in PHASES if phase != "script" or scripts],
         scripts=scripts,
