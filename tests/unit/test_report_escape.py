@@ -1,69 +1,105 @@
-"""Hostile text in Markdown, read back with a CommonMark parser."""
+"""Hostile text in Markdown, read back as GitHub reads it."""
 
 from __future__ import annotations
 
-import re
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from hypothesis import example, given, settings
 
 from e2e_matrix.report.escape import code, excerpt, fact, fence, prose, relative_link
+from support.github_markdown import shown
+from support.hostile_results import HOSTILE_TEXT
 from support.report_samples import HOSTILE
 
-MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-# Random text rarely holds what matters: build it from what matters.
-PIECES = st.lists(
-    st.sampled_from(["`", "``", "```", "~~~", "|", "\\", "<b>", "&lt;", "*", "_", "[x](y)", "![", "](", "#"])
-    | st.sampled_from(["\n", "\r\n", "\t", " ", "- ", "1. ", "> ", "# ", "===", "---", "http://e.x"])
-    | st.sampled_from(["GH-1", "a@b.c", "fixes #2", "@a", "www.e.x", "\x1b[31m", "\u202e", "\x00", "\ud800"])
-    | st.text(max_size=6),
-    max_size=20,
-).map("".join)  # fmt: skip
-REFERENCES = re.compile(r"@\w|#\d|\bGH-\d|://|\bwww\.", re.IGNORECASE)
+PLACES = [
+    "{}",
+    "- x: {}",
+    "## {}",
+    "| a |\n| --- |\n| {} |",
+    "**x** {}.",
+    "`x`: {}",
+    "<details>\n\n{}\n\n</details>",
+]
 
 
-def flat(markdown: str) -> list[Token]:
-    tokens = MARKDOWN.parse(markdown)
-    return [part for token in tokens for part in [token, *(token.children or [])]]
+@given(HOSTILE_TEXT)
+@example("_www.evil.example and a@-b.c and JIRA-1")
+@example("0123456789abcdef" * 4)
+@settings(max_examples=300, deadline=None)
+def test_prose_is_plain_text_that_refers_to_nothing_wherever_it_stands(text: str) -> None:
+    for place in PLACES:
+        page = shown(place.format(prose(text)))
+        assert page.problems == []
+        assert page.skeleton == shown(place.format("plain")).skeleton or not prose(text)
 
 
-@given(PIECES)
-@settings(max_examples=200, deadline=None)
-def test_prose_is_one_paragraph_of_plain_text_that_refers_to_nothing(text: str) -> None:
-    kinds = {token.type for token in flat(prose(text))}
-    assert kinds <= {"paragraph_open", "inline", "text", "text_special", "paragraph_close"}
-    shown = "".join(token.content for token in flat(prose(text)) if token.type in {"text", "text_special"})
-    assert not REFERENCES.search(shown)
-    assert not re.search(r"\b[0-9a-f]{7,40}\b", shown)
+@given(HOSTILE_TEXT)
+@settings(max_examples=300, deadline=None)
+def test_code_is_one_span_also_in_a_table_s_cell(text: str) -> None:
+    for place in PLACES:
+        page = shown(place.format(code(text)))
+        assert page.problems == []
+        assert page.skeleton == shown(place.format("`plain`")).skeleton
 
 
-@given(PIECES)
-@settings(max_examples=200, deadline=None)
-def test_code_is_one_span_in_a_table_s_cell(text: str) -> None:
-    table = f"| a | b |\n| --- | --- |\n| {code(text)} | end |\n"
-    tokens = flat(table)
-    assert [token.type for token in tokens].count("td_open") == 2
-    assert [token.type for token in tokens].count("code_inline") == 1
-    assert [token.content for token in tokens if token.type == "text"] == ["a", "b", "end"]
-
-
-@given(PIECES)
-@settings(max_examples=200, deadline=None)
+@given(HOSTILE_TEXT)
+@settings(max_examples=300, deadline=None)
 def test_a_fence_holds_all_of_its_text(text: str) -> None:
-    inside = excerpt(text)
-    tokens = flat(f"{fence(inside)}\n\nafter\n")
-    assert [token.type for token in tokens][:2] == ["fence", "paragraph_open"]
-    assert tokens[0].content == f"{inside}\n"
-    assert tokens[-1].type == "paragraph_close"
+    page = shown(f"{fence(excerpt(text))}\n\nafter\n")
+    assert page.problems == []
+    assert page.skeleton == ["pre", "code", "/code", "/pre", "p", "/p"]
 
 
-def test_prose_reads_as_it_was_written() -> None:
-    written = "1. it's *not* `ok`: a|b <c> & [d](e) #2 @me https://x.example 1.58.2"
-    shown = "".join(token.content for token in flat(prose(written)) if token.type in {"text", "text_special"})
-    assert shown.replace("\u200b", "") == written
+@pytest.mark.parametrize(
+    ("written", "harm"),
+    [
+        ("thanks to @openhands", "mention"),
+        ("fixes #12", "closing keyword"),
+        ("see GH-12", "issue"),
+        ("CVE-2024-12345", "advisory"),
+        ("GHSA-aaaa-bbbb-cccc", "advisory"),
+        ("at 3f1c2ab9d0", "commit"),
+        ("https://evil.example/", "address"),
+        ("_www.evil.example", "address"),
+        ("me@evil.example", "address"),
+        (":tada:", "emoji"),
+        ("$x^2$", "formula"),
+        ("<img src=x>", "tag"),
+        ("<!-- x -->", "comment"),
+        ("[x](y)", "link"),
+        ("`#ff0000`", "colour"),
+        ("x[^1]\n\n[^1]: y", "tag"),
+        ("```mermaid\ngraph TD\n```", "attribute"),
+        ("a\u202eb", "character"),
+    ],
+)
+def test_the_check_itself_sees_what_would_do_harm(written: str, harm: str) -> None:
+    assert [problem for problem in shown(written).problems if problem.startswith(harm)]
+    assert shown(prose(written)).problems == []
+
+
+@pytest.mark.parametrize("colour", ["#fff", "#ff0000", "rgb(1, 2, 3)", "HSL(1, 2%, 3%)"])
+def test_a_colour_in_code_is_only_its_name(colour: str) -> None:
+    assert shown(code(colour)).problems == []
+    assert shown(code(colour)).codes == [f" {colour} "]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1. it's *not* `ok`: a|b <c> & [d](e) #2 @me https://x.example 1.58.2 :tada: $1 or $2",
+        "GH-1 CVE-2024-1 deadbeefdeadbeef _a_ ~~b~~ &amp; \\* ![x] ^1 - + =",
+        "- item",
+        "+1",
+        "=== x",
+    ],
+)
+def test_prose_reads_as_it_was_written(written: str) -> None:
+    assert shown(prose(written)).text == written
+
+
+def test_code_reads_as_it_was_written() -> None:
+    written = "a ``b`` `c` <d> & \\ * $x$ @me #1 e\\"
+    assert shown(code(written)).codes == [written]
 
 
 def test_an_excerpt_keeps_the_last_lines_and_cuts_wide_ones() -> None:

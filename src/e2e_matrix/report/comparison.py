@@ -10,15 +10,38 @@ from e2e_matrix.compare import Change, Comparison, Pair, first_message, remark, 
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import code, excerpt, fence, prose
-from e2e_matrix.report.markdown import BUDGET_BYTES, MARKS, folded, table_line
+from e2e_matrix.report.markdown import COMMENT_BYTES
+from e2e_matrix.report.markdown_blocks import MARKS, folded, table
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
-from e2e_matrix.script_words import cost_words, ended, script_of
+from e2e_matrix.script_words import cost_words, counted, ended, script_of
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
 
 _COLUMNS = ["cell", "change", "outcome", "ended", "time", "wasted", "API calls", "cost", "image"]
 # All else is told in full.
 _NO_NEWS = (Change.ONLY_BASELINE, Change.ONLY_CANDIDATE, Change.SAME)
 _TOLD = tuple(change for change in Change if change not in _NO_NEWS)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How much is told: lines of each output, how many cells in full, which parts, and how many characters of
+    what the head quotes."""
+
+    lines: int
+    told: int
+    table: bool = True
+    warnings: bool = True
+    quoted: int = 600
+
+
+STAGES = (
+    Stage(lines=40, told=1000),
+    Stage(lines=12, told=40),
+    Stage(lines=0, told=40),
+    Stage(lines=0, told=0),
+    Stage(lines=0, told=0, table=False),
+    Stage(lines=0, told=0, table=False, warnings=False, quoted=30),
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +81,14 @@ def changes(compared: Comparison) -> list[Pair]:
     return [pair for pair in compared.pairs if pair.change is not Change.SAME]
 
 
-def as_markdown(compared: Comparison, budget: int = BUDGET_BYTES) -> str:
-    """One comment of at most ``budget`` bytes: what does not fit is left out from the longest down."""
+def as_markdown(compared: Comparison, budget: int = COMMENT_BYTES) -> str:
+    """One comment of at most ``budget`` bytes, which has to be ``markdown.SMALLEST_BYTES`` at the least.
+
+    What does not fit is left out from the longest down.
+    """
     text = ""
-    for lines, told, table in ((40, 1000, True), (12, 40, True), (0, 40, True), (0, 0, True), (0, 0, False)):
-        text = _write(compared, lines, told, table)
+    for stage in STAGES:
+        text = _write(compared, stage)
         if len(text.encode()) <= budget:
             break
     return text
@@ -93,40 +119,43 @@ def as_json(compared: Comparison) -> str:
     return json.dumps(told, indent=2, ensure_ascii=False)
 
 
-def _write(compared: Comparison, lines: int, told: int, table: bool) -> str:
-    parts = [_head(compared)]
-    if table and compared.pairs:
-        rows = [table_line(_COLUMNS), table_line(["---"] * len(_COLUMNS))]
-        parts.append("\n".join([*rows, *(_row(compared, pair) for pair in compared.pairs)]))
+def _write(compared: Comparison, stage: Stage) -> str:
+    parts = [_head(compared, stage)]
+    if stage.table and compared.pairs:
+        parts.append(table(_COLUMNS, [_row(compared, pair) for pair in compared.pairs]))
         parts.append("Time: of the script, else of the cell without its pull.")
     worth = [pair for pair in compared.pairs if pair.change in _TOLD]
-    parts += [_told(compared, pair, lines) for pair in worth[:told]]
-    if len(worth) > told or not lines or not table:
+    parts += [_told(compared, pair, stage.lines) for pair in worth[: stage.told]]
+    if len(worth) > stage.told or not stage.lines or not stage.table:
         parts.append("*Shortened to fit; `e2e-matrix compare` has everything.*")
     return "\n\n".join(parts) + "\n"
 
 
-def _head(compared: Comparison) -> str:
-    mark = MARKS[compared.outcome]
-    sides = [
-        f"- {word}: {code(name)}, {_of(run)}"
-        for word, name, run in (
-            ("baseline", compared.baseline, compared.baseline_run),
-            ("candidate", compared.candidate, compared.candidate_run),
-        )
-    ]
-    images = prose(compared.images, 600)
+def _head(compared: Comparison, stage: Stage) -> str:
     warn = MARKS[Outcome.ERROR]
-    lines = [*sides, f"- {images}" if compared.same_images else f"- {warn} **{images}**"]
-    lines += [f"- {warn} {prose(warning)}" for warning in compared.warnings]
-    return f"## {mark} {compared.verdict}\n\n" + "\n".join(lines)
+    images, warnings = prose(compared.images, stage.quoted), compared.warnings
+    lines = [
+        *(
+            f"- {word}: {code(name, stage.quoted)}, {_of(run, stage.quoted)}"
+            for word, name, run in (
+                ("baseline", compared.baseline, compared.baseline_run),
+                ("candidate", compared.candidate, compared.candidate_run),
+            )
+        ),
+        f"- {images}" if compared.same_images else f"- {warn} **{images}**",
+    ]
+    if stage.warnings:
+        lines += [f"- {warn} {prose(warning)}" for warning in warnings]
+    elif warnings:
+        lines.append(f"- {warn} {counted(len(warnings), 'warning')}")
+    return f"## {MARKS[compared.outcome]} {compared.verdict}\n\n" + "\n".join(lines)
 
 
-def _of(run: Run) -> str:
-    return f"of {code(one_line(run.subject))}, {run.started_at:%Y-%m-%d %H:%M} UTC, run {code(run.id)}"
+def _of(run: Run, quoted: int) -> str:
+    return f"of {code(run.subject, quoted)}, {run.started_at:%Y-%m-%d %H:%M} UTC, run {code(run.id, quoted)}"
 
 
-def _row(compared: Comparison, pair: Pair) -> str:
+def _row(compared: Comparison, pair: Pair) -> list[str]:
     before, after = compared_figures(compared, pair)
     image = {True: "same", False: "**another**", None: "unknown"}[pair.same_image]
     values = [
@@ -134,18 +163,16 @@ def _row(compared: Comparison, pair: Pair) -> str:
         for name in ("outcome", "ended", "time", "wasted", "calls", "cost")
     ]
     change = pair.change.value
-    return table_line(
-        [
-            code(pair.name),
-            f"**{change}**" if pair.change in _TOLD else change,
-            *values,
-            image if pair.baseline and pair.candidate else NO_VALUE,
-        ]
-    )
+    return [
+        code(pair.name),
+        f"**{change}**" if pair.change in _TOLD else change,
+        *values,
+        image if pair.baseline and pair.candidate else NO_VALUE,
+    ]
 
 
 def _side_by_side(before: str, after: str) -> str:
-    return after if before == after else f"{before} → {after}"
+    return prose(after if before == after else f"{before} → {after}")
 
 
 def _told(compared: Comparison, pair: Pair, lines: int) -> str:

@@ -18,11 +18,24 @@ EXCERPT_LINES = 80
 EXCERPT_WIDTH = 400
 # Breaks a word for GitHub's filters, which look at the rendered text, and shows nothing to a person.
 _BREAK = "&#8203;"
-_MARKUP = re.compile(r"([\\`*_\[\]()#!|~$])|^([-+=]|\d+(?=[.)]))")
-_LINKS = re.compile(
-    r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bGH)(?=-\d)", re.IGNORECASE
+# No text that is safe to show has it: it holds a break's place until the markup is escaped.
+_BREAK_HERE = "\0"
+# A backslash keeps a dollar from cmark only: the filter for formulas comes later, and reads what cmark wrote.
+# https://docs.github.com/en/get-started/writing-on-github/working-with-advanced-formatting/writing-mathematical-expressions
+_DOLLAR = "<span>$</span>"
+_MARKUP = re.compile(r"([\\`*_\[\]()#!|~])|^([-+=]|\d+(?=[.)]))")
+# No word boundaries: what a filter takes for one is its own affair, and a break too many is not seen.
+_REFERENCES = re.compile(
+    r"(?<=@)"  # people, and addresses of mail
+    r"|(?<=#)(?=\d)|(?<=[a-z]-)(?=\d)|(?<=GHSA)(?=-)"  # issues, CVEs, and what a repository makes links of
+    r"|(?<=:)(?=//)|(?<=www)(?=\.)"
+    r"|(?<=:)(?=[\w+-]+:)",  # emoji
+    re.IGNORECASE,
 )
-_COMMIT = re.compile(r"\b[0-9a-f]{7,40}\b", re.IGNORECASE)
+# GitHub links a commit from seven digits on.
+_COMMIT = re.compile(r"[0-9a-f]{6}(?=[0-9a-f])", re.IGNORECASE)
+# In code, these alone get a sample of the colour, unless there is a space beside them.
+_COLOUR = re.compile(r"#[0-9a-f]{3,8}|(?:rgb|hsl)a?\(.*\)", re.IGNORECASE)
 
 
 def excerpt(text: str | None, lines: int = EXCERPT_LINES, width: int = EXCERPT_WIDTH) -> str:
@@ -63,9 +76,13 @@ def relative_link(*parts: str) -> str | None:
 
 def prose(text: str, limit: int = 300) -> str:
     """One line of Markdown that shows ``text`` as it is: no markup, link, mention or reference in it."""
-    shown = one_line(text, limit)
-    parts = _LINKS.split(_COMMIT.sub(lambda found: found[0][:6] + "\0" + found[0][6:], shown))
-    return _BREAK.join(_inert(part) for part in parts).replace("\0", _BREAK)
+    broken = _REFERENCES.sub(_BREAK_HERE, one_line(text, limit))
+    broken = _COMMIT.sub(rf"\g<0>{_BREAK_HERE}", broken)
+    # The entity first: nothing after it may make a new one.
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        broken = broken.replace(character, entity)
+    escaped = _MARKUP.sub(_escaped, broken)
+    return escaped.replace("$", _DOLLAR).replace(_BREAK_HERE, _BREAK)
 
 
 def code(text: str, limit: int = 200) -> str:
@@ -73,7 +90,8 @@ def code(text: str, limit: int = 200) -> str:
     # A pipe ends a table's cell even in code, and renderers differ about a backslash before it.
     shown = one_line(text, limit).replace("|", "¦") or " "
     ticks = "`" * (_longest_run(shown) + 1)
-    pad = " " if shown[0] == "`" or shown[-1] == "`" else ""
+    # Of the spaces one on each side is not shown.
+    pad = "  " if _COLOUR.fullmatch(shown) else " " if "`" in (shown[0], shown[-1]) else ""
     return f"{ticks}{pad}{shown}{pad}{ticks}"
 
 
@@ -81,12 +99,6 @@ def fence(text: str, language: str = "text") -> str:
     """A fenced block of text that is already bounded; its fence is longer than any inside."""
     ticks = "`" * max(3, _longest_run(text) + 1)
     return f"{ticks}{language}\n{text}\n{ticks}"
-
-
-def _inert(part: str) -> str:
-    # The entity first: nothing after it may make a new one.
-    part = part.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKUP.sub(_escaped, part)
 
 
 def _escaped(found: re.Match[str]) -> str:

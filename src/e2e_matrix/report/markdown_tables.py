@@ -1,0 +1,90 @@
+"""The tables of the Markdown report: the cells on two axes, their counts, the example scripts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from e2e_matrix.failures import Outcome
+from e2e_matrix.report.escape import code, prose
+from e2e_matrix.report.markdown_blocks import MARKS, table, words
+from e2e_matrix.report.view import CellView, Grid, View
+from e2e_matrix.results import ScriptRun
+from e2e_matrix.script_words import ended, origin, wasted_words
+from e2e_matrix.text import NO_VALUE, format_money, format_seconds
+
+_SCRIPT_COLUMNS = [
+    *("cell", "script", "SDK", "ended", "time", "wasted", "API calls"),
+    *("printed cost", "server's cost"),
+]
+# An axis with more values is no summary.
+_MOST_VALUES = 20
+
+
+def cells_on_axes(grid: Grid) -> str:
+    """One cell in each slot, with its time and cost."""
+    corner = " / ".join(prose(axis, 80) for axis in (grid.row_axis, grid.column_axis) if axis)
+    header = [corner, *(code(column) if column else "" for column in grid.columns)]
+    rows = [
+        [code(row.label) if row.label else "", *("<br>".join(map(_slot, slot)) for slot in row.slots)]
+        for row in grid.rows
+    ]
+    text = table(header, rows)
+    if not grid.group:
+        return text
+    group = ", ".join(f"**{prose(axis, 80)}** {code(value)}" for axis, value in grid.group.items())
+    return f"{group}\n\n{text}"
+
+
+def counts_on_axes(view: View) -> str:
+    """How many cells of each value of each axis ended how; empty where no axis is short enough to say it."""
+    cells = [one.cell for one in view.cells]
+    outcomes = [outcome for outcome in Outcome if any(cell.outcome is outcome for cell in cells)]
+    rows = []
+    for axis in view.run.axes:
+        counts: dict[str, Counter[Outcome]] = {}
+        for cell in cells:
+            if axis in cell.axes:
+                counts.setdefault(cell.axes[axis], Counter())[cell.outcome] += 1
+        if 1 < len(counts) <= _MOST_VALUES:
+            rows += [
+                [f"{prose(axis, 80)} {code(value, 80)}", *(f"{count[one]:,}" for one in outcomes)]
+                for value, count in counts.items()
+            ]
+    header = ["", *(f"{MARKS[outcome]} {words(outcome)}" for outcome in outcomes)]
+    return table(header, rows) if rows else ""
+
+
+def scripts(view: View) -> str:
+    """What every example script did."""
+    rows = [_script(item, item.script) for item in view.scripts if item.script]
+    return table(_SCRIPT_COLUMNS, rows)
+
+
+def _slot(view: CellView) -> str:
+    cell = view.cell
+    marks = ["flaky"] * view.flaky + ["*emulated*"] * (
+        cell.emulated and cell.outcome is not Outcome.UNSUPPORTED
+    )
+    said = f"{MARKS[cell.outcome]} {', '.join([words(cell.outcome), *marks])}"
+    if not cell.attempts:
+        return said
+    if view.repeated:
+        return f"{said}<br>{prose(view.repeated)}"
+    wasted = wasted_words(view.cell)
+    lost = f"<br>{wasted}" if wasted else ""
+    return f"{said}<br>{format_seconds(cell.duration_seconds)} · {view.cost}{lost}"
+
+
+def _script(view: CellView, script: ScriptRun) -> list[str]:
+    commit = f" at {code(told, 60)}" if (told := origin(script)) else ""
+    costs = (script.printed_cost_usd, script.server_cost_usd)
+    return [
+        code(view.cell.id),
+        code(script.path) + commit,
+        code(script.sdk_version) if script.sdk_version else "unknown",
+        ended(script),
+        format_seconds(script.duration_seconds),
+        format_seconds(script.wasted_seconds),
+        f"{script.calls_total:,}",
+        *(NO_VALUE if cost is None else format_money(cost) for cost in costs),
+    ]
