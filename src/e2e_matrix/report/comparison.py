@@ -11,7 +11,7 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import code, excerpt, fence, prose
 from e2e_matrix.report.markdown import COMMENT_BYTES
-from e2e_matrix.report.markdown_blocks import MARKS, folded, table
+from e2e_matrix.report.markdown_blocks import MARKS, folded, table_of
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
 from e2e_matrix.script_words import cost_words, counted, ended, script_of
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
@@ -122,7 +122,8 @@ def as_json(compared: Comparison) -> str:
 def _write(compared: Comparison, stage: Stage) -> str:
     parts = [_head(compared, stage)]
     if stage.table and compared.pairs:
-        parts.append(table(_COLUMNS, [_row(compared, pair) for pair in compared.pairs]))
+        rows = [_row(compared, pair) for pair in compared.pairs]
+        parts.append(table_of(dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)), nothing=NO_VALUE))
         parts.append("Time: of the script, else of the cell without its pull.")
     worth = [pair for pair in compared.pairs if pair.change in _TOLD]
     parts += [_told(compared, pair, stage.lines) for pair in worth[: stage.told]]

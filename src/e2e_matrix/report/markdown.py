@@ -23,7 +23,7 @@ from e2e_matrix.text import format_money, format_seconds
 COMMENT_BYTES = 65_536 - 1_536
 CHECK_BYTES = 65_535 - 1_535
 SUMMARY_BYTES = 1_048_576 - 1_576
-# Nothing that may come from outside is longer than this at the last stage, with a link of up to 500 bytes.
+# The last stage is no longer than this, whatever came from outside, with a link of up to 500 bytes.
 SMALLEST_BYTES = 2_000
 _ALL = 1_000_000
 
@@ -64,7 +64,7 @@ def render(results: Results, folder: Path) -> str:
 
 
 def compose(view: View, budget: int, link: str | None = None) -> str:
-    """The first stage's text of at most ``budget`` bytes, which has to be ``SMALLEST_BYTES`` at the least.
+    """The text of the first stage that fits into ``budget`` bytes; it has to be ``SMALLEST_BYTES`` at least.
 
     ``link`` is where the whole report lies, an address of ours of at most 500 bytes.
     """
@@ -84,7 +84,9 @@ def _write(view: View, stage: Stage, link: str | None) -> str:
     if stage.tested:
         if view.scripts:
             parts.append(folded("The scripts", tables.scripts(view)))
-        parts += [tested.images(view), tested.environment(view), tested.reproducing(view)]
+        if view.cells:
+            parts.append(tested.images(view))
+        parts += [tested.environment(view), tested.reproducing(view)]
     parts.append(_more(stage, link))
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -5,7 +5,7 @@ Text that is given to these functions is Markdown already: what came from outsid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from e2e_matrix.failures import Outcome
@@ -29,6 +29,12 @@ def words(outcome: Outcome) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; every row has as many columns as the header."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+
+
+def table_of(columns: Mapping[str, Sequence[str]], nothing: str) -> str:
+    """A table of equally long columns, but for those that say ``nothing`` in every row."""
+    told = {name: column for name, column in columns.items() if set(column) != {nothing}}
+    return table(list(told), zip(*told.values(), strict=True))
 
 
 def listed(lines: Iterable[str]) -> str:

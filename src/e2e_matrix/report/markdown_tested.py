@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from e2e_matrix.advice import words_of
 from e2e_matrix.report.escape import code, fact, fence, prose
-from e2e_matrix.report.markdown_blocks import folded, listed, table
+from e2e_matrix.report.markdown_blocks import folded, listed, table, table_of
 from e2e_matrix.report.view import View
 from e2e_matrix.results import Cell, Run
 from e2e_matrix.script_words import counted
@@ -25,7 +25,7 @@ _MOST_COMMANDS = 50
 
 @dataclass(frozen=True)
 class _Tag:
-    """What a run found behind one tag: a cell for each platform, or for each digest where a tag moved."""
+    """What a run found behind one tag, by the cells that ran on it."""
 
     reference: str
     cells: list[Cell]
@@ -83,26 +83,30 @@ def reproducing(view: View) -> str:
 
 
 def _tags(view: View) -> list[_Tag]:
-    found: dict[str, dict[tuple[str, str | None], Cell]] = {}
-    for cell in (one.cell for one in view.cells):
-        image = cell.image
-        found.setdefault(image.reference, {}).setdefault((image.platform, image.digest), cell)
-    return [_Tag(reference, list(cells.values())) for reference, cells in found.items()]
+    found: dict[str, list[Cell]] = {}
+    for one in view.cells:
+        found.setdefault(one.cell.image.reference, []).append(one.cell)
+    return [_Tag(reference, cells) for reference, cells in found.items()]
 
 
 def _overview(tags: Sequence[_Tag]) -> str:
     columns = {
         "image": [code(tag.reference) for tag in tags],
-        "platforms": ["<br>".join(_platform(cell) for cell in tag.cells) for tag in tags],
-        "base image": [_different(cell.image.labels.get(_BASE_LABEL) for cell in tag.cells) for tag in tags],
-        "server": [_different(cell.server.version for cell in tag.cells) for tag in tags],
+        "platforms": [_different(_platform(cell) for cell in tag.cells) for tag in tags],
+        "base image": [
+            _different(_code(cell.image.labels.get(_BASE_LABEL)) for cell in tag.cells) for tag in tags
+        ],
+        "server": [_different(_code(cell.server.version) for cell in tag.cells) for tag in tags],
     }
-    known = {name: column for name, column in columns.items() if set(column) != {UNKNOWN}}
-    return table(list(known), zip(*known.values(), strict=True))
+    return table_of(columns, nothing=UNKNOWN)
 
 
-def _different(told: Iterable[str | None]) -> str:
-    return "<br>".join(code(one) for one in dict.fromkeys(told) if one) or UNKNOWN
+def _different(told: Iterable[str]) -> str:
+    return "<br>".join(one for one in dict.fromkeys(told) if one) or UNKNOWN
+
+
+def _code(text: str | None) -> str:
+    return code(text) if text else ""
 
 
 def _platform(cell: Cell) -> str:
@@ -114,16 +118,10 @@ def _platform(cell: Cell) -> str:
 def _pulling(run: Run, tags: Sequence[_Tag]) -> list[str]:
     if words_of(run.command)[:1] == ["demo"]:
         return ["Served only while the demo ran; `e2e-matrix images serve` serves such images again."]
-    by_tag = [_pull(tag.reference) for tag in tags]
-    by_digest = [_pull(pin) for tag in tags for pin in tag.pinned]
-    return [
-        f"**Pull**, for the platform of the machine\n\n{_commands(by_tag)}",
-        *(
-            [f"**Pull exactly these**, whatever the tags have become\n\n{_commands(by_digest)}"]
-            if by_digest
-            else []
-        ),
-    ]
+    parts = ["**Pull**, for the platform of the machine", _commands(_pull(tag.reference) for tag in tags)]
+    if by_digest := [_pull(pin) for tag in tags for pin in tag.pinned]:
+        parts += ["**Pull exactly these**, whatever the tags have become", _commands(by_digest)]
+    return parts
 
 
 def _pull(reference: str) -> str:
@@ -132,13 +130,16 @@ def _pull(reference: str) -> str:
 
 
 def _digests(tag: _Tag) -> Iterator[str]:
-    """Each name with its digest below: beside it, both would be too long to be seen."""
-    named = [
-        (cell.image.arch_tag or f"{tag.reference} ({cell.platform})", cell.image.digest) for cell in tag.cells
+    """Each tag with its digest below: beside it, both would be too long to be seen."""
+    named = [(tag.reference, tag.index)]
+    named += [
+        (image.arch_tag or f"{tag.reference} ({image.platform})", image.digest)
+        for image in (cell.image for cell in tag.cells)
+        if image.arch_tag or image.digest
     ]
-    for name, digest in [(tag.reference, tag.index), *named]:
+    for name, digest in dict.fromkeys(named):
+        yield one_line(name, _WHOLE)
         if digest:
-            yield one_line(name, _WHOLE)
             yield f"  {one_line(digest)}"
 
 
@@ -151,4 +152,4 @@ def _settings(run: Run) -> list[str]:
 
 
 def _commands(commands: Iterable[str]) -> str:
-    return fence("\n".join(one_line(command, _WHOLE) for command in commands), "sh")
+    return fence("\n".join(dict.fromkeys(one_line(command, _WHOLE) for command in commands)), "sh")
