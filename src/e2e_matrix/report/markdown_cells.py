@@ -22,8 +22,7 @@ def alike(broken: Sequence[Broken]) -> list[list[Broken]]:
     """The cells of which the same would be said, together: one fault often shows in every cell."""
     groups: dict[tuple[object, ...], list[Broken]] = {}
     for item in broken:
-        step = item.step.name if item.step else None
-        groups.setdefault((item.view.cell.outcome, step, _said(item), item.do), []).append(item)
+        groups.setdefault(_fault(item), []).append(item)
     return list(groups.values())
 
 
@@ -111,15 +110,25 @@ def _where(item: Broken) -> str:
     return f"{MARKS[cell.outcome]} {code(cell.id)} {words(cell.outcome)}{step}{emulated}{tried}"
 
 
+def _fault(item: Broken) -> tuple[object, ...]:
+    """What makes cells the same news: all that is told but the logs, whole, since what is cut may differ."""
+    step = item.step.name if item.step else None
+    also = [(one.name, one.message) for one in item.also]
+    said = (item.message, item.expected, item.got, item.do)
+    return (item.view.cell.outcome, step, *said, *_of_script(item), *also)
+
+
+def _of_script(item: Broken) -> list[str]:
+    return [described(item.view.script), *item.view.remarks] if item.view.script else []
+
+
 def _said(item: Broken) -> str:
-    script = item.view.script
     said = [block(item.message, 1200, 6)]
     if item.expected is not None:
         said.append(_labelled("expected:", block(item.expected, 600, 4)))
     if item.got is not None:
         said.append(_labelled("got:", block(item.got, 600, 4)))
-    if script:
-        told = [described(script), *item.view.remarks]
+    if told := _of_script(item):
         said.append(_labelled("script:", "\n".join(one_line(line, 300) for line in told)))
     said += [one_line(f"also at {step.name}: {step.message or step.title}", 400) for step in item.also[:10]]
     return "\n".join(said)
