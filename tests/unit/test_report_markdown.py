@@ -389,6 +389,8 @@ def test_counts_are_of_every_axis_that_is_short_enough() -> None:
     text = compose(build(samples.large(240)), 3_000)
     assert "| arch `arm64` | 103 | 17 |" in text
     assert "tag `" not in text  # of those there are 40
+    text = compose(build(script_samples.with_scripts()), 1_000)
+    assert "| scenario `example-16` | 3 | 1 |" in text
 
 
 @pytest.mark.parametrize(

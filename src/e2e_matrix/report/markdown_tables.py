@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
+from e2e_matrix.compare import SCENARIO
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.escape import code, prose
 from e2e_matrix.report.markdown_blocks import MARKS, table, words
 from e2e_matrix.report.view import CellView, Grid, View
-from e2e_matrix.results import ScriptRun
+from e2e_matrix.results import Cell, ScriptRun
 from e2e_matrix.script_words import ended, origin, wasted_words
 from e2e_matrix.text import NO_VALUE, format_money, format_seconds
 
@@ -38,20 +40,27 @@ def cells_on_axes(grid: Grid) -> str:
 def counts_on_axes(view: View) -> str:
     """How many cells of each value of each axis ended how; empty where no axis is short enough to say it."""
     cells = [one.cell for one in view.cells]
-    outcomes = [outcome for outcome in Outcome if any(cell.outcome is outcome for cell in cells)]
-    rows = []
-    for axis in view.run.axes:
-        counts: dict[str, Counter[Outcome]] = {}
-        for cell in cells:
-            if axis in cell.axes:
-                counts.setdefault(cell.axes[axis], Counter())[cell.outcome] += 1
-        if 1 < len(counts) <= _MOST_VALUES:
-            rows += [
-                [f"{prose(axis, 80)} {code(value, 80)}", *(f"{count[one]:,}" for one in outcomes)]
-                for value, count in counts.items()
-            ]
+    met = {cell.outcome for cell in cells}
+    outcomes = [outcome for outcome in Outcome if outcome in met]
+    axes = [SCENARIO] if len(view.scenarios) > 1 else []
+    axes += dict.fromkeys(axis for cell in cells for axis in cell.axes)
+    rows = [
+        [f"{prose(axis, 80)} {code(value, 80)}", *(f"{count[outcome]:,}" for outcome in outcomes)]
+        for axis in axes
+        for value, count in _counts(axis, cells).items()
+    ]
     header = ["", *(f"{MARKS[outcome]} {words(outcome)}" for outcome in outcomes)]
     return table(header, rows) if rows else ""
+
+
+def _counts(axis: str, cells: Sequence[Cell]) -> dict[str, Counter[Outcome]]:
+    """Of each value; nothing where there is one alone, or too many."""
+    counts: dict[str, Counter[Outcome]] = {}
+    for cell in cells:
+        value = cell.scenario if axis == SCENARIO else cell.axes.get(axis)
+        if value is not None:
+            counts.setdefault(value, Counter())[cell.outcome] += 1
+    return counts if 1 < len(counts) <= _MOST_VALUES else {}
 
 
 def scripts(view: View) -> str:
