@@ -9,6 +9,7 @@ from e2e_matrix.failures import RESUME
 from e2e_matrix.results import Run
 
 RUN_COMMANDS = ("run", "demo")
+ONLY_THEN = "Served only while the demo ran; `e2e-matrix images serve` serves such images again."
 
 
 def for_run(text: str, run: Run) -> str:
@@ -22,6 +23,11 @@ def resume_command(run: Run) -> str:
     folder = str(reports.value) if reports else "reports"
     name = run.id if folder == "reports" else f"{folder}/{run.id}"
     return shlex.join([program_of(run), next(iter(words_of(run.command)), "run"), "--resume", name])
+
+
+def was_demo(run: Run) -> bool:
+    """Whether its images came from the registry of the demo, which is gone."""
+    return words_of(run.command)[:1] == ["demo"]
 
 
 def program_of(run: Run) -> str:

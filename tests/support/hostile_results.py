@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from e2e_matrix.report.timeline import PHASES
+from e2e_matrix.report.phases import PHASES
 from e2e_matrix.results import Results
 
 BASE_LABEL = "org.opencontainers.image.base.name"

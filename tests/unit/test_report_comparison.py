@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from e2e_matrix.compare import Comparison, compare_axis, compare_runs
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.comparison import as_markdown
-from e2e_matrix.report.markdown import COMMENT_BYTES, SMALLEST_BYTES
+from e2e_matrix.report.markdown import SMALLEST_BYTES
+from e2e_matrix.report.markdown_blocks import COMMENT_BYTES
 from e2e_matrix.results import Results
 from support import report_samples as samples
 from support import script_samples as scripts

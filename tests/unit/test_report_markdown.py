@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.report import html
-from e2e_matrix.report.markdown import (
-    CHECK_BYTES,
-    COMMENT_BYTES,
-    SMALLEST_BYTES,
-    SUMMARY_BYTES,
-    compose,
-    render,
-)
-from e2e_matrix.report.markdown_blocks import MARKS, link_to
+from e2e_matrix.report.markdown import SMALLEST_BYTES, compose, render
+from e2e_matrix.report.markdown_blocks import CHECK_BYTES, COMMENT_BYTES, MARKS, SUMMARY_BYTES, link_to
 from e2e_matrix.report.view import build
 from e2e_matrix.results import Llm, Results, SettingValue
 from e2e_matrix.terminal.screen import Screen
@@ -123,7 +116,7 @@ def test_every_format_says_that_a_replay_was_not_paid() -> None:
     replayed = with_run(samples.six_passed(), llm=llm)
     assert "replay of recorded calls to `openai/gpt-4o`: nothing was paid" in render(replayed, FOLDER)
     page = html.render(replayed, FOLDER)
-    assert "Replay <small>of openai/gpt-4o; nothing was paid</small>" in page
+    assert "Replay <small>of openai/<wbr>gpt-4o; nothing was paid</small>" in page
     assert "a real one" not in page
     printed = io.StringIO()
     show_summary(Screen(printed, {}, terminal=False), replayed, "folder")
@@ -442,3 +435,25 @@ def test_a_run_without_cells_is_written_too() -> None:
 def test_what_a_log_leaves_out_is_said_below_its_end() -> None:
     results = samples.with_log(samples.broken(), "java-amd64", 2_000_000_000, 1_993_700_000, complete=True)
     assert "In server.log, 1.99 GB from the middle of its 2.00 GB are left out." in render(results, FOLDER)
+
+
+def test_what_changed_since_a_baseline_comes_after_what_broke(tmp_path: Path) -> None:
+    (tmp_path / "baseline.json").write_text(samples.six_passed().model_dump_json(), encoding="utf-8")
+    text = render(samples.broken(), tmp_path)
+    assert text.index("### What broke") < text.index("### What changed") < text.index("### All cells")
+    assert "**Fixed: none; newly failing: 2 cells; " in text
+    assert "| `java-amd64` | **newly failing** | passed → failed | " in text
+    assert "`python-amd64` | same" not in text
+    shown(text)
+
+
+def test_a_baseline_of_hostile_words_is_as_harmless_and_fits() -> None:
+    view = build(samples.large(1002), samples.hostile())
+    for budget in (SMALLEST_BYTES, COMMENT_BYTES, SUMMARY_BYTES):
+        text = compose(view, budget)
+        assert len(text.encode()) <= budget
+        shown(text)
+
+
+def test_without_a_baseline_nothing_is_said_of_changes() -> None:
+    assert "What changed" not in render(samples.broken(), FOLDER)

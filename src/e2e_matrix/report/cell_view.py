@@ -10,16 +10,15 @@ from dataclasses import dataclass
 
 from e2e_matrix.advice import program_of, words_of
 from e2e_matrix.failures import BROKEN, Outcome
-from e2e_matrix.results import Attempt, Cell, Run, ScriptRun
+from e2e_matrix.results import Attempt, Cell, Image, Run, ScriptRun
 from e2e_matrix.script_words import cost_words, notes, remarks, script_of
 from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
 
 _SPREAD = ("min", "median", "max")
 # No axis may be called so: it stands for the cell's scenario where a run has several.
 SCENARIO = "scenario"
-# Of the OCI image spec's annotations, and of what buildkit makes of them.
-_BASE_LABELS = ("org.opencontainers.image.base.name", "org.opencontainers.image.base.digest")
-_LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/")
+# https://github.com/opencontainers/image-spec/blob/main/annotations.md
+_BASE_LABEL = "org.opencontainers.image.base.name"
 
 
 @dataclass(frozen=True)
@@ -87,17 +86,6 @@ class CellView:
         return "cost unknown" if words == UNKNOWN else words or "no conversation"
 
     @property
-    def base(self) -> str | None:
-        """The image that this one was built on, as its labels say."""
-        labels = self.cell.image.labels
-        return next((labels[name] for name in _BASE_LABELS if name in labels), None)
-
-    @property
-    def passing_address(self) -> bool:
-        """Whether the registry was on the machine of the run, and perhaps only for it."""
-        return _LOCAL.match(self.cell.image.reference) is not None
-
-    @property
     def last(self) -> Attempt | None:
         """The attempt that counts."""
         return self.cell.counted_attempt
@@ -116,6 +104,11 @@ class CellView:
     def notes(self) -> list[str]:
         """What a person should know about a script that passed."""
         return notes(self.script) if self.script else []
+
+
+def base_of(image: Image) -> str | None:
+    """The image that this one was built on, as its labels say."""
+    return image.labels.get(_BASE_LABEL)
 
 
 def left_out(attempt: Attempt | None) -> str | None:

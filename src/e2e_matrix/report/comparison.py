@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,7 @@ from e2e_matrix.compare import Change, Comparison, Pair, first_message, remark, 
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import code, excerpt, fence, prose
-from e2e_matrix.report.markdown import COMMENT_BYTES
-from e2e_matrix.report.markdown_blocks import MARKS, folded, table_of
+from e2e_matrix.report.markdown_blocks import COMMENT_BYTES, MARKS, folded, table_of
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
 from e2e_matrix.script_words import cost_words, counted, ended, script_of
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
@@ -81,6 +81,12 @@ def changes(compared: Comparison) -> list[Pair]:
     return [pair for pair in compared.pairs if pair.change is not Change.SAME]
 
 
+def table_of_changes(compared: Comparison, pairs: Sequence[Pair]) -> str:
+    """In Markdown, a row for each of ``pairs``, of which there is one at least."""
+    rows = [_row(compared, pair) for pair in pairs]
+    return table_of(dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)), nothing=NO_VALUE)
+
+
 def as_markdown(compared: Comparison, budget: int = COMMENT_BYTES) -> str:
     """One comment of at most ``budget`` bytes, which has to be ``markdown.SMALLEST_BYTES`` at the least.
 
@@ -122,8 +128,7 @@ def as_json(compared: Comparison) -> str:
 def _write(compared: Comparison, stage: Stage) -> str:
     parts = [_head(compared, stage)]
     if stage.table and compared.pairs:
-        rows = [_row(compared, pair) for pair in compared.pairs]
-        parts.append(table_of(dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)), nothing=NO_VALUE))
+        parts.append(table_of_changes(compared, compared.pairs))
         parts.append("Time: of the script, else of the cell without its pull.")
     worth = [pair for pair in compared.pairs if pair.change in _TOLD]
     parts += [_told(compared, pair, stage.lines) for pair in worth[: stage.told]]

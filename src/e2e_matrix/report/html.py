@@ -22,9 +22,10 @@ from markupsafe import Markup
 from markupsafe import escape as escape_html
 
 from e2e_matrix import script_words
+from e2e_matrix.advice import ONLY_THEN, was_demo
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.report import FORMATS, drawing, escape, formats_of
-from e2e_matrix.report.cell_view import CellView, left_out
+from e2e_matrix.report.cell_view import CellView, base_of, left_out
 from e2e_matrix.report.comparison import changes, compared_figures
 from e2e_matrix.report.logs import ALL, Log, logs_of
 from e2e_matrix.report.packing import PACK, packed
@@ -164,6 +165,9 @@ def _environment() -> Environment:
     environment.globals |= {
         "fact": escape.fact,
         "left_out": left_out,
+        "base_of": base_of,
+        "was_demo": was_demo,
+        "only_then": ONLY_THEN,
         "shapes": drawing.shapes,
         "outcomes": drawing.outcomes,
         "edges": drawing.edges,
@@ -216,7 +220,7 @@ def _commands(text: str) -> Markup:
 
 def _breakable(text: str) -> Markup:
     """A name that a narrow column breaks where its parts end, rather than anywhere."""
-    return Markup(re.sub(r"([-/_.:@])(?=\w)", r"\1<wbr>", str(escape_html(text))))
+    return Markup(re.sub(r"([/_.:@])(?=\w)", r"\1<wbr>", str(escape_html(text))))
 
 
 def _when(moment: datetime | None) -> str:

@@ -12,17 +12,13 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.report import markdown_cells as cells
 from e2e_matrix.report import markdown_tables as tables
 from e2e_matrix.report import markdown_tested as tested
+from e2e_matrix.report.comparison import changes, table_of_changes
 from e2e_matrix.report.escape import code, prose
-from e2e_matrix.report.markdown_blocks import MARKS, folded, link_to, listed, some, words
-from e2e_matrix.report.view import View, build
+from e2e_matrix.report.markdown_blocks import COMMENT_BYTES, MARKS, folded, link_to, listed, some, words
+from e2e_matrix.report.view import View, view_of
 from e2e_matrix.results import Results
 from e2e_matrix.text import format_money, format_seconds
 
-# What GitHub takes, less what a marker and a line around the text may need. A comment is counted in
-# characters, of which there are never more than bytes; a step's summary and a check run's in bytes.
-COMMENT_BYTES = 65_536 - 1_536
-CHECK_BYTES = 65_535 - 1_535
-SUMMARY_BYTES = 1_048_576 - 1_576
 # The last stage is no longer than this, whatever came from outside, with a link of up to 500 bytes.
 SMALLEST_BYTES = 2_000
 _ALL = 1_000_000
@@ -60,7 +56,7 @@ STAGES = (
 
 def render(results: Results, folder: Path) -> str:
     """The run as one comment."""
-    return compose(build(results), COMMENT_BYTES)
+    return compose(view_of(results, folder), COMMENT_BYTES)
 
 
 def compose(view: View, budget: int, link: str | None = None) -> str:
@@ -77,7 +73,8 @@ def compose(view: View, budget: int, link: str | None = None) -> str:
 
 
 def _write(view: View, stage: Stage, link: str | None) -> str:
-    parts = [_head(view, stage.quoted), *_broken(view, stage), *_remarkable(view, stage)]
+    parts = [_head(view, stage.quoted), *_broken(view, stage)]
+    parts += [*_changed(view, stage), *_remarkable(view, stage)]
     cells_told = _cells(view, stage)
     # A short report needs no heading for its only table.
     parts += ["### All cells", *cells_told] if len(parts) > 1 and cells_told else cells_told
@@ -133,11 +130,25 @@ def _head(view: View, quoted: int) -> str:
 def _broken(view: View, stage: Stage) -> list[str]:
     if not view.broken or not stage.in_full:
         return []
-    groups = cells.alike(view.broken)
-    full, rest = groups[: stage.in_full], groups[stage.in_full :]
-    told = [cells.broken_in_full(group, view.run, stage.log_lines) for group in full]
-    lines = some([cells.broken_in_a_line(group) for group in rest], stage.in_a_line)
+    full, rest = view.faults[: stage.in_full], view.faults[stage.in_full :]
+    told = [cells.broken_in_full(fault.broken, view.run, stage.log_lines) for fault in full]
+    lines = some([cells.broken_in_a_line(fault.broken) for fault in rest], stage.in_a_line)
     return ["### What broke", *told, listed(lines)]
+
+
+def _changed(view: View, stage: Stage) -> list[str]:
+    """Since the baseline, where there is one: the verdict, and a row for each cell that is news."""
+    compared = view.changed
+    if compared is None or not stage.counts:
+        return []
+    news = changes(compared)
+    run = compared.baseline_run
+    since = f"run {code(run.id, stage.quoted)} of {code(run.subject, stage.quoted)}"
+    said = [f"**{compared.verdict[:1].upper()}{compared.verdict[1:]}**, since {since}."]
+    if stage.in_a_line:
+        said += [prose(warning) for warning in compared.warnings]
+    told = [table_of_changes(compared, news)] if 0 < len(news) <= stage.in_a_line else []
+    return ["### What changed", "<br>".join(said), *told]
 
 
 def _remarkable(view: View, stage: Stage) -> list[str]:

@@ -10,6 +10,11 @@ from urllib.parse import quote
 
 from e2e_matrix.failures import Outcome
 
+# What GitHub takes, less what a marker and a line around the text may need. A comment is counted in
+# characters, of which there are never more than bytes; a step's summary and a check run's in bytes.
+COMMENT_BYTES = 65_536 - 1_536
+CHECK_BYTES = 65_535 - 1_535
+SUMMARY_BYTES = 1_048_576 - 1_576
 # What means something in an address, but for parentheses and brackets, which mean something in a link.
 _IN_ADDRESS = ":/?#@!$&'*+,;=%~"
 MARKS = {

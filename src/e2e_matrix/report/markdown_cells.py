@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from e2e_matrix.advice import resume_command
+from e2e_matrix.report.cell_view import CellView, left_out
 from e2e_matrix.report.escape import code, excerpt, fence, prose
 from e2e_matrix.report.markdown_blocks import MARKS, folded, words
-from e2e_matrix.report.view import Broken, CellView, NotTested, left_out
+from e2e_matrix.report.view import Broken, NotTested
 from e2e_matrix.results import Run, ScriptRun
-from e2e_matrix.script_words import call_rows, counted, described, output_left_out
+from e2e_matrix.script_words import call_rows, counted, output_left_out
 from e2e_matrix.text import block, format_seconds, one_line
 
 # Characters of a label before what it labels, and of a moment before a call.
 _LABEL, _MOMENT = 10, 8
 _LOG_WIDTH = 200
 _MOST_NAMES = 20
-
-
-def alike(broken: Sequence[Broken]) -> list[list[Broken]]:
-    """The cells of which the same would be said, together: one fault often shows in every cell."""
-    groups: dict[tuple[object, ...], list[Broken]] = {}
-    for item in broken:
-        groups.setdefault(_fault(item), []).append(item)
-    return list(groups.values())
 
 
 def broken_in_full(group: Sequence[Broken], run: Run, log_lines: int) -> str:
@@ -110,25 +103,13 @@ def _where(item: Broken) -> str:
     return f"{MARKS[cell.outcome]} {code(cell.id)} {words(cell.outcome)}{step}{emulated}{tried}"
 
 
-def _fault(item: Broken) -> tuple[object, ...]:
-    """What makes cells the same news: all that is told but the logs, whole, since what is cut may differ."""
-    step = item.step.name if item.step else None
-    also = [(one.name, one.message) for one in item.also]
-    said = (item.message, item.expected, item.got, item.do)
-    return (item.view.cell.outcome, step, *said, *_of_script(item), *also)
-
-
-def _of_script(item: Broken) -> list[str]:
-    return [described(item.view.script), *item.view.remarks] if item.view.script else []
-
-
 def _said(item: Broken) -> str:
     said = [block(item.message, 1200, 6)]
     if item.expected is not None:
         said.append(_labelled("expected:", block(item.expected, 600, 4)))
     if item.got is not None:
         said.append(_labelled("got:", block(item.got, 600, 4)))
-    if told := _of_script(item):
+    if told := item.of_script:
         said.append(_labelled("script:", "\n".join(one_line(line, 300) for line in told)))
     said += [one_line(f"also at {step.name}: {step.message or step.title}", 400) for step in item.also[:10]]
     return "\n".join(said)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from e2e_matrix.compare import SCENARIO
 from e2e_matrix.failures import Outcome
+from e2e_matrix.report.cell_view import CellView
 from e2e_matrix.report.escape import code, prose
+from e2e_matrix.report.grid import Grid
 from e2e_matrix.report.markdown_blocks import MARKS, table, words
-from e2e_matrix.report.view import CellView, Grid, View
+from e2e_matrix.report.view import View
 from e2e_matrix.results import Cell, ScriptRun
 from e2e_matrix.script_words import ended, origin, wasted_words
 from e2e_matrix.text import NO_VALUE, format_money, format_seconds

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from e2e_matrix.advice import words_of
+from e2e_matrix.advice import ONLY_THEN, was_demo
+from e2e_matrix.report.cell_view import base_of
 from e2e_matrix.report.escape import code, fact, fence, prose
 from e2e_matrix.report.markdown_blocks import folded, listed, table, table_of
 from e2e_matrix.report.view import View
@@ -14,8 +15,6 @@ from e2e_matrix.results import Cell, Run
 from e2e_matrix.script_words import counted
 from e2e_matrix.text import UNKNOWN, format_bytes, one_line
 
-# https://github.com/opencontainers/image-spec/blob/main/annotations.md
-_BASE_LABEL = "org.opencontainers.image.base.name"
 # Characters of a command or a reference: cut, it is of no use.
 _WHOLE = 1000
 # In results.json, the source of a setting that nobody made.
@@ -93,9 +92,7 @@ def _overview(tags: Sequence[_Tag]) -> str:
     columns = {
         "image": [code(tag.reference) for tag in tags],
         "platforms": [_different(_platform(cell) for cell in tag.cells) for tag in tags],
-        "base image": [
-            _different(_code(cell.image.labels.get(_BASE_LABEL)) for cell in tag.cells) for tag in tags
-        ],
+        "base image": [_different(_code(base_of(cell.image)) for cell in tag.cells) for tag in tags],
         "server": [_different(_code(cell.server.version) for cell in tag.cells) for tag in tags],
     }
     return table_of(columns, nothing=UNKNOWN)
@@ -116,8 +113,8 @@ def _platform(cell: Cell) -> str:
 
 
 def _pulling(run: Run, tags: Sequence[_Tag]) -> list[str]:
-    if words_of(run.command)[:1] == ["demo"]:
-        return ["Served only while the demo ran; `e2e-matrix images serve` serves such images again."]
+    if was_demo(run):
+        return [ONLY_THEN]
     parts = ["**Pull**, for the platform of the machine", _commands(_pull(tag.reference) for tag in tags)]
     if by_digest := [_pull(pin) for tag in tags for pin in tag.pinned]:
         parts += ["**Pull exactly these**, whatever the tags have become", _commands(by_digest)]

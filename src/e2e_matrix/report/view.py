@@ -18,7 +18,7 @@ from e2e_matrix.report.grid import Axis, Grid, axes_of, grids
 from e2e_matrix.report.phases import PHASES, PhasePanel, phase_panels
 from e2e_matrix.report.timeline import Timeline, timeline
 from e2e_matrix.results import Cell, Results, Run, SettingValue, Step
-from e2e_matrix.script_words import detail_beside
+from e2e_matrix.script_words import described, detail_beside
 from e2e_matrix.store import load_baseline
 
 
@@ -49,6 +49,20 @@ class Broken:
     detail: str | None
     log: str | None
     output: str | None  # of the script
+
+    @property
+    def of_script(self) -> list[str]:
+        """What the example script came to, and what to know of it; nothing where none ran."""
+        script = self.view.script
+        return [described(script), *self.view.remarks] if script else []
+
+    @property
+    def fault(self) -> tuple[object, ...]:
+        """What makes cells the same news: all that is told of them but the logs."""
+        step = self.step.name if self.step else None
+        also = [(one.name, one.message) for one in self.also]
+        said = (self.message, self.expected, self.got, self.do)
+        return (self.view.cell.outcome, step, *said, *self.of_script, *also)
 
 
 @dataclass(frozen=True)
@@ -116,12 +130,10 @@ class View:
 
     @property
     def faults(self) -> list[Fault]:
-        """What broke, each failure once: the same step that said the same, natively or emulated."""
+        """What broke, each fault once, natively or emulated: it often shows in every cell."""
         alike: dict[tuple[object, ...], list[Broken]] = {}
         for item in self.broken:
-            step = item.step.name if item.step else None
-            key = (item.view.cell.outcome, step, item.message, item.expected, item.got)
-            alike.setdefault(key, []).append(item)
+            alike.setdefault(item.fault, []).append(item)
         return [Fault(items) for items in alike.values()]
 
     def settings(self, default: bool) -> dict[str, SettingValue]:
