@@ -33,6 +33,7 @@ from e2e_matrix.store import (
     CALL_JOURNAL,
     STARTED,
     RunFolder,
+    age,
     look_for,
     newest_runs,
     other_version,
@@ -212,7 +213,7 @@ def find(name: str, reports: Path) -> Path:
         # Not `latest`: that is the newest which came to its end, and a killed one did not.
         begun = [path.parent for path in reports.glob(f"*/{PLAN}") if not path.parent.is_symlink()]
         if begun:
-            return max(begun, key=lambda folder: folder.name)
+            return max(begun, key=lambda folder: age(folder.name))
         raise BadInput([Problem("--resume", 0, 0, f"{reports} has no run that could be resumed", _NO_RUN)])
     if found := look_for(name, reports, PLAN):
         return found

@@ -23,6 +23,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -44,6 +45,7 @@ STARTED = "started.json"
 CALLS = "llm-calls.json"
 CALL_JOURNAL = "llm-calls.jsonl"
 _LOCK = ".lock"
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-\w+")
 PART = ".part"  # how the name of a file ends that is being written
 _PART_AGE = 3600.0  # seconds: no file of ours takes so long to write
 
@@ -225,8 +227,13 @@ def look_for(name: str, reports: Path, holding: str) -> Path | None:
 
 def newest_runs(reports: Path, holding: str) -> str:
     """The ids of the five newest runs with the file ``holding``, for a message; empty where there is none."""
-    known = sorted({path.parent.resolve().name for path in reports.glob(f"*/{holding}")}, reverse=True)
-    return ", ".join(known[:5])
+    known = {path.parent.resolve().name for path in reports.glob(f"*/{holding}")}
+    return ", ".join(sorted(known, key=age, reverse=True)[:5])
+
+
+def age(run_id: str) -> tuple[bool, str]:
+    """What sorts runs from the oldest to the newest; one that somebody named himself before all."""
+    return _RUN_ID.fullmatch(run_id) is not None, run_id
 
 
 def load(folder: Path) -> Results:

@@ -74,6 +74,13 @@ def test_the_newest_run_is_the_one_that_began_last_also_where_it_was_killed(jobs
     assert [job.resume for job in jobs] == [killed]
 
 
+def test_a_folder_that_somebody_named_himself_is_not_the_newest(jobs: list[Job]) -> None:
+    saved("example")
+    run = saved("20261122T100000Z-abc")
+    invoke("--resume")
+    assert [job.resume for job in jobs] == [run]
+
+
 def test_a_run_is_named_by_its_id_or_its_folder_and_options_given_now_count(jobs: list[Job]) -> None:
     folder = saved("20261122T100000Z-abc", ref="1.58.0")
     invoke("--resume", "20261122T100000Z-abc", "--max-parallel", "7")
