@@ -3,7 +3,8 @@
     E2EMatrixError            exit 3
     ├── BadInput              exit 2   what a person wrote cannot be used; carries every Problem found
     ├── InfrastructureError   exit 3   the engine, a registry, this machine
-    │   └── EngineUnavailable
+    │   ├── EngineUnavailable
+    │   └── PublishError    GitHub refused what was to be posted, or did not answer
     └── CellFailure           (an outcome, not an exit code: see failures.py)
 
 A message says what happened, where, and what to do next; it is shown without a traceback.
@@ -78,6 +79,18 @@ class InfrastructureError(E2EMatrixError):
 
 class EngineUnavailable(InfrastructureError):
     """No container engine answers, or one that cannot be used."""
+
+
+class PublishError(InfrastructureError):
+    """Nothing was posted. ``status`` is GitHub's, None where no answer came; ``retry_after``: seconds that it
+    asks to be left alone for."""
+
+    def __init__(
+        self, message: str, fix: str = "", *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(message, fix)
 
 
 class CellFailure(E2EMatrixError):
