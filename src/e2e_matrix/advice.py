@@ -10,6 +10,8 @@ from e2e_matrix.results import Run
 
 RUN_COMMANDS = ("run", "demo")
 ONLY_THEN = "Served only while the demo ran; `e2e-matrix images serve` serves such images again."
+# Whoever types a command again, to see one cell, does not mean to tell GitHub.
+_PUBLISHING = ("--publish", "--repo", "--pr", "--sha", "--key", "--mode", "--run-url", "--api-url")
 
 
 def for_run(text: str, run: Run) -> str:
@@ -35,8 +37,21 @@ def program_of(run: Run) -> str:
 
 
 def words_of(command: Sequence[str]) -> list[str]:
-    """A command line from `run` or `demo` on; what stands before is how the program was found."""
+    """A command line from `run` or `demo` on, without publishing; what stands before is how it was found."""
     for index, word in enumerate(command):
         if word in RUN_COMMANDS:
-            return list(command[index:])
-    return list(command[1:])
+            return _unpublished(command[index:])
+    return _unpublished(command[1:])
+
+
+def _unpublished(words: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    value = False
+    for word, following in zip(words, [*words[1:], "-"], strict=False):
+        if value:
+            value = False
+        elif word in _PUBLISHING:
+            value = word != "--publish" or not following.startswith("-")  # alone it means a comment
+        elif word.partition("=")[0] not in _PUBLISHING:
+            kept.append(word)
+    return kept

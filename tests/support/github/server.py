@@ -52,7 +52,7 @@ class Fault:
     times: int = 1
     answer: Answer | None = None
     lost: bool = False
-    before: Callable[[], None] | None = None
+    before: Callable[[], object] | None = None
     stalls: bool = False
 
 
@@ -342,7 +342,7 @@ def a_github() -> Iterator[GitHub]:
     """For a test, which fails where anything did not fit the description."""
     with GitHub() as github:
         yield github
-        assert github.wrong == []
+        assert not github.wrong, "\n".join(github.wrong)
 
 
 _ACTIONS = {

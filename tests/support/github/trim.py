@@ -4,7 +4,8 @@
 
 The argument is a file of the npm package @octokit/openapi, unpacked. Nothing is loosened: what is dropped is
 text for people (descriptions, examples) and what is not about the paths used. One thing is tightened: a body
-that we send may have no field that the description does not know, where it would let any pass.
+that we send may have no field that the description does not know, where it would let any pass. One is said as
+OpenAPI wants it said: what may be null and is one of a list has null in that list.
 """
 
 from __future__ import annotations
@@ -81,11 +82,14 @@ def _plain(value: Any, named: bool = False) -> Any:
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
+    plain = {
         key: _plain(item, named=not named and key in _NAMED)
         for key, item in value.items()
         if named or not (key in _FOR_PEOPLE or key.startswith("x-"))
     }
+    if not named and plain.get("nullable") and None not in plain.get("enum", [None]):
+        plain["enum"].append(None)
+    return plain
 
 
 def _allow_no_other(schema: Any) -> None:
