@@ -9,6 +9,7 @@ import click
 from e2e_matrix.cli.execute import execute
 from e2e_matrix.cli.job import job_options, load_run
 from e2e_matrix.cli.options import matrix_options, run_options
+from e2e_matrix.cli.publish_options import load_published, publish_options
 from e2e_matrix.local import demo, setup
 from e2e_matrix.settings import Source
 
@@ -20,6 +21,7 @@ OURS = frozenset({"ref", "image", "model", "base_url"})
 @matrix_options
 @run_options
 @job_options
+@publish_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
 @click.pass_context
 def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:
@@ -27,10 +29,11 @@ def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:
 
     It takes the options of `run`. The stand-in LLM answers unless --model names another.
     """
-    load_run(ctx, ours=OURS)  # bad input is said before anything is installed or built
+    # Bad input is said before anything is installed or built.
+    published = load_published(ctx, lambda: load_run(ctx, ours=OURS))[1]
     say = (lambda line: None) if quiet else click.echo
     setup.ensure(say)
     with demo.served(say) as images:
         job = load_run(ctx, images.overrides(), ours=OURS).job(force)
         stand_in = job.settings.origins["llm.model"].source not in (Source.COMMAND_LINE, Source.RESUMED)
-        return execute(job, quiet, stand_in)
+        return execute(job, quiet, published, stand_in)

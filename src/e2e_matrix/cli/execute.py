@@ -1,4 +1,4 @@
-"""How `run` and `demo` end: the job runs while this terminal watches, and the workflow hears its end."""
+"""How `run` and `demo` end: the job runs while the terminal and GitHub watch, and the workflow hears its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from e2e_matrix.cli.publish_options import Published
 from e2e_matrix.launch import launch
 from e2e_matrix.progress import Ending, Several
 from e2e_matrix.publish import workflow
@@ -13,15 +14,16 @@ from e2e_matrix.record import Job
 from e2e_matrix.terminal import make_progress
 
 
-def execute(job: Job, quiet: bool, stand_in: bool = False) -> int:
+def execute(job: Job, quiet: bool, published: Published, stand_in: bool = False) -> int:
     """Run the job and tell the workflow, if we are a step of one, what it came to. The run's exit code.
 
     ``stand_in``, and what is raised, are those of ``launch``.
     """
     ending = Ending()
-    progress = Several(make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty()), ending)
+    terminal = make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty())
     try:
-        return launch(job, progress, stand_in).run.exit_code
+        with published(job.settings, terminal, quiet) as watcher:
+            return launch(job, Several(watcher, ending), stand_in).run.exit_code
     except BaseException as error:
         ending.break_off(error)
         raise

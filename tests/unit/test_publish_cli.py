@@ -1,0 +1,323 @@
+"""`publish`, and `run --publish`: what is asked of a person, and what the exit code says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e_matrix import cli
+from e2e_matrix.cli import demo as demo_command
+from e2e_matrix.cli import run as run_command
+from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.failures import Cause, Outcome
+from e2e_matrix.progress import Progress
+from e2e_matrix.results import Results
+from support.github.description import Answer
+from support.github.server import PULL, REPO, SHA, TOKEN, Fault, GitHub, Who, a_github
+from support.sample_run import FOLDER, a_cell, a_run, tell
+
+PASSED = a_run(a_cell("python-amd64"), a_cell("java-amd64"))
+FAILED = a_run(a_cell("python-amd64"), a_cell("java-amd64", Cause.ASSERTION, message="the gate is open"))
+MATRIX = "matrix:\n  variant: [python]\n  arch: [amd64]\n"
+
+
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    """Actions' environment of a pull request, in an empty folder."""
+    for name in ("GH_TOKEN", "GITHUB_REF", "GITHUB_WORKSPACE", "LLM_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"pull_request": {"number": PULL, "head": {"sha": SHA}}}))
+    with a_github() as github:
+        for name, value in {
+            "GITHUB_REPOSITORY": REPO,
+            "GITHUB_EVENT_PATH": str(event),
+            "GITHUB_API_URL": github.url,
+            "GITHUB_SERVER_URL": "https://github.com",
+            "GITHUB_RUN_ID": "55",
+            "GITHUB_SHA": "b" * 40,
+            "GITHUB_TOKEN": TOKEN,
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield github
+
+
+def e2e_matrix(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["e2e-matrix", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def keep(results: Results, folder: str = "reports/run-1") -> None:
+    path = Path(folder)
+    path.mkdir(parents=True)
+    (path / "results.json").write_text(results.model_dump_json())
+
+
+def test_in_actions_a_command_needs_no_option(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keep(FAILED)
+    for place in ("github-comment", "github-check", "github-issue"):
+        assert e2e_matrix(monkeypatch, "publish", place, "run-1") == 0
+        assert capfd.readouterr().out.startswith("created: https://github.com/octo/matrix/")
+    assert "[the run](https://github.com/octo/matrix/actions/runs/55)" in github.comments[PULL][0]["body"]
+    assert github.checks[0]["head_sha"] == SHA
+    assert github.issues[0]["title"].startswith("e2e-matrix / matrix: ")
+
+
+def test_the_newest_run_is_told_by_default(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(PASSED)
+    Path("reports/latest").symlink_to("run-1")
+    assert e2e_matrix(monkeypatch, "publish", "github-comment") == 0
+    assert len(github.comments[PULL]) == 1
+
+
+def test_a_refusal_is_exit_code_3_with_what_to_do(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keep(FAILED)
+    github.who = Who(writes=False)
+    assert e2e_matrix(monkeypatch, "publish", "github-comment", "run-1") == 3
+    error = capfd.readouterr().err
+    assert "Resource not accessible by integration" in error
+    assert "workflow_run" in error
+    assert TOKEN not in error
+    assert "Traceback" not in error
+
+
+def test_everything_that_is_wrong_is_said_at_once(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("GITHUB_TOKEN", "GITHUB_REPOSITORY"):
+        monkeypatch.delenv(name)
+    arguments = ["publish", "github-comment", "nowhere", "--sha", "x", "--key", "a b"]
+    assert e2e_matrix(monkeypatch, *arguments) == 2
+    error = capfd.readouterr().err
+    for said in (
+        "no run 'nowhere'",
+        "--sha: cannot",
+        "--key: cannot",
+        "--pr: not known",
+        "--repo: not",
+        "no token",
+    ):
+        assert said in error
+
+
+def requests(shown: str) -> list[tuple[str, Any]]:
+    """What a dry run printed: the line of each request, and its JSON."""
+    found: list[tuple[str, Any]] = []
+    decoder = json.JSONDecoder()
+    while shown.strip():
+        line, _, shown = shown.lstrip().partition("\n")
+        body, end = decoder.raw_decode(shown)
+        found.append((line, body))
+        shown = shown[end:]
+    return found
+
+
+def test_a_dry_run_prints_what_would_be_sent_and_sends_nothing(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What it prints is what a real one then sends."""
+    keep(FAILED)
+    monkeypatch.delenv("GITHUB_TOKEN")
+    for place in ("github-comment", "github-check", "github-issue"):
+        assert e2e_matrix(monkeypatch, "publish", place, "run-1", "--dry-run") == 0
+    printed = requests(capfd.readouterr().out)
+    assert github.seen == []
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    for place in ("github-comment", "github-check", "github-issue"):
+        e2e_matrix(monkeypatch, "publish", place, "run-1")
+    sent = [(f"{one.method} {github.url}{one.path}", one.json) for one in github.seen if one.method != "GET"]
+    assert printed == sent
+
+
+def test_a_dry_run_with_a_token_knows_what_is_there(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keep(FAILED, "reports/run-1")
+    keep(PASSED, "reports/run-2")
+    e2e_matrix(monkeypatch, "publish", "github-comment", "run-1")
+    capfd.readouterr()
+    assert e2e_matrix(monkeypatch, "publish", "github-comment", "run-2", "--dry-run") == 0
+    ((line, _),) = requests(capfd.readouterr().out)
+    assert line == f"PATCH {github.url}/repos/{REPO}/issues/comments/1001"
+    e2e_matrix(monkeypatch, "publish", "github-comment", "run-1", "--dry-run")
+    assert capfd.readouterr().out.startswith("left as it was: https://")
+    assert github.writes() == [f"POST /issues/{PULL}/comments"]
+
+
+def test_a_dry_run_shows_every_request_of_a_long_list(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keep(a_run(*(a_cell(f"v{number}-amd64", Cause.ASSERTION, message="x") for number in range(120))))
+    assert e2e_matrix(monkeypatch, "publish", "github-check", "run-1", "--dry-run") == 0
+    printed = requests(capfd.readouterr().out)
+    assert [line.rpartition("/repos")[2] for line, _ in printed] == [
+        f"/{REPO}/check-runs",
+        *[f"/{REPO}/check-runs/0"] * 2,
+    ]
+    assert [len(body["output"]["annotations"]) for _, body in printed] == [50, 50, 20]
+
+
+def test_a_dry_run_shows_no_token(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keep(FAILED)
+    e2e_matrix(monkeypatch, "publish", "github-comment", "run-1", "--dry-run")
+    shown = capfd.readouterr()
+    assert TOKEN not in shown.out + shown.err
+
+
+def test_enterprise_has_its_own_address(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(PASSED)
+    github.prefix = "/api/v3"
+    github.who = Who("our-app[bot]", "Bot", has_user=False)
+    for _ in range(2):
+        arguments = ["publish", "github-comment", "run-1", "--api-url", f"{github.root}/api/v3"]
+        assert e2e_matrix(monkeypatch, *arguments) == 0
+    assert github.writes() == [f"POST /issues/{PULL}/comments"]
+    assert any(one.path == "/graphql" for one in github.seen)
+
+
+class Launched:
+    """Stands for `launch`: says everything about ``results``, and how often it was called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, results: Results | Exception) -> None:
+        self._results = results
+        self.times = 0
+        monkeypatch.setattr(run_command, "launch", self)
+
+    def __call__(self, job: object, progress: Progress, stand_in: bool = False) -> Results:
+        self.times += 1
+        if isinstance(self._results, Exception):
+            raise self._results
+        tell(progress, self._results)
+        progress.run_finished(self._results, FOLDER)
+        progress.close()
+        return self._results
+
+
+@pytest.fixture
+def matrix(github: GitHub) -> None:
+    Path("matrix.yaml").write_text(MATRIX)
+
+
+@pytest.mark.parametrize(("results", "code"), [(PASSED, 0), (FAILED, 1)], ids=["passed", "failed"])
+@pytest.mark.usefixtures("matrix")
+def test_a_run_tells_how_it_ended(
+    results: Results,
+    code: int,
+    github: GitHub,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Launched(monkeypatch, results)
+    assert e2e_matrix(monkeypatch, "run", "--publish") == code
+    (comment,) = github.comments[PULL]
+    assert results.run.reason in comment["body"]
+    assert "In progress" not in comment["body"]
+    assert f"github-comment updated: {comment['html_url']}" in capfd.readouterr().out.replace(
+        "created", "updated"
+    )
+
+
+@pytest.mark.usefixtures("matrix")
+def test_a_run_is_told_in_several_places(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    Launched(monkeypatch, FAILED)
+    arguments = [
+        "run",
+        "--publish",
+        "github-check",
+        "--publish=github-issue",
+        "--publish",
+        "--key",
+        "nightly",
+    ]
+    assert e2e_matrix(monkeypatch, *arguments) == 1
+    assert github.checks[0]["name"] == "e2e-matrix / nightly"
+    assert github.issues[0]["state"] == "open"
+    assert github.comments[PULL][0]["body"].startswith("<!-- e2e-matrix:nightly -->")
+
+
+@pytest.mark.parametrize("fault", [Answer(403, {"message": "no"}), Answer(401, {"message": "no"})])
+@pytest.mark.usefixtures("matrix")
+def test_what_cannot_be_posted_does_not_change_the_exit_code(
+    fault: Answer, github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    github.faults = [Fault("GET", "comments", times=99, answer=fault)]
+    Launched(monkeypatch, PASSED)
+    assert e2e_matrix(monkeypatch, "run", "--quiet", "--publish") == 0
+    error = capfd.readouterr().err
+    assert "e2e-matrix: github-comment was not posted: 127.0.0.1" in error
+    assert TOKEN not in error
+
+
+@pytest.mark.usefixtures("matrix")
+def test_a_run_that_cannot_be_made_is_told(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Launched(monkeypatch, InfrastructureError(f"no engine answers, and {TOKEN} is shown"))
+    assert e2e_matrix(monkeypatch, "run", "--publish") == 3
+    body = github.comments[PULL][0]["body"]
+    assert "no engine answers, and [hidden] is shown" in body
+
+
+@pytest.mark.usefixtures("matrix")
+def test_what_publishing_lacks_is_said_before_the_run(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    launched = Launched(monkeypatch, PASSED)
+    monkeypatch.delenv("GITHUB_TOKEN")
+    Path("matrix.yaml").write_text("nonsense: 1\n")
+    assert e2e_matrix(monkeypatch, "run", "--publish", "--repo", "nonsense") == 2
+    error = capfd.readouterr().err
+    for said in ("matrix.yaml:1", "there is no token", "--repo: cannot be 'nonsense'"):
+        assert said in error
+    assert launched.times == 0
+
+
+@pytest.mark.usefixtures("matrix")
+def test_options_of_publishing_go_with_it(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    launched = Launched(monkeypatch, PASSED)
+    assert e2e_matrix(monkeypatch, "run", "--pr", "7", "--run-url", "https://x") == 2
+    error = capfd.readouterr().err
+    assert "--pr: goes with --publish" in error
+    assert "--run-url: goes with --publish" in error
+    assert launched.times == 0
+
+
+@pytest.mark.usefixtures("matrix")
+def test_the_demo_publishes_too(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GITHUB_TOKEN")
+    assert "--publish" in {name for option in demo_command.command.params for name in option.opts}
+    assert e2e_matrix(monkeypatch, "demo", "--publish") == 2
+    assert "there is no token" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("matrix")
+def test_a_run_without_publish_tells_nobody(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    Launched(monkeypatch, PASSED)
+    assert e2e_matrix(monkeypatch, "run") == 0
+    assert github.seen == []
+
+
+def test_an_unfinished_run_is_told_as_what_it_is(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "The run has not finished. 1 of 2 cells passed."
+    keep(a_run(a_cell("python-amd64"), verdict=Outcome.NOT_RUN, exit_code=3, reason=reason))
+    assert e2e_matrix(monkeypatch, "publish", "github-comment", "run-1") == 0
+    assert "No verdict: the run has not finished" in github.comments[PULL][0]["body"]
