@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Self
 
 from e2e_matrix.failures import Cause
@@ -91,6 +92,11 @@ class PublishError(InfrastructureError):
         self.status = status
         self.retry_after = retry_after
         super().__init__(message, fix)
+
+    @property
+    def for_good(self) -> bool:
+        """Whether the token may not do this, or not even see it; a limit, which passes, is no such thing."""
+        return self.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) and self.retry_after is None
 
 
 class CellFailure(E2EMatrixError):

@@ -171,6 +171,14 @@ def test_a_token_that_may_make_no_checks_makes_a_status(github: GitHub) -> None:
     assert status["description"] == "Not good to ship: 1 of 2 cells passed"
 
 
+def test_a_limit_is_no_reason_to_fall_back(github: GitHub) -> None:
+    limit = Answer(403, {"message": "You have exceeded a secondary rate limit"}, {"Retry-After": "99999"})
+    github.faults = [Fault("POST", "check-runs", answer=limit)]
+    with pytest.raises(PublishError, match="secondary rate limit"):
+        tell(github, place(github), failed())
+    assert github.statuses == []
+
+
 def test_a_status_is_short_and_not_repeated(github: GitHub) -> None:
     github.who = Who(checks=False)
     github.faults = [Fault("POST", "statuses", lost=True)]

@@ -268,6 +268,18 @@ def test_a_note_that_somebody_edited_is_news(github: GitHub) -> None:
         assert "1 failed" in bodies(github)[0]
 
 
+@pytest.mark.parametrize("path", ["/user", "/graphql"])
+def test_who_we_are_is_not_guessed_because_of_a_limit(path: str, github: GitHub) -> None:
+    """Taken for somebody else, it would not find its comment, and make a second one."""
+    github.who = Who("our-app[bot]", "Bot", has_user=False)
+    github.comment(f"{MARK}\nold", login="our-app[bot]")
+    limit = Answer(403, {"message": "API rate limit exceeded"}, {"Retry-After": "99999"})
+    github.faults = [Fault(method, path, answer=limit) for method in ("GET", "POST")]
+    with pytest.raises(PublishError, match="rate limit"):
+        tell(github, place(github), passed())
+    assert github.writes() == []
+
+
 def test_a_refusal_changes_nothing(github: GitHub) -> None:
     github.comment(f"{MARK}\nold")
     github.faults = [Fault("GET", "/user", answer=Answer(401, {"message": "Bad credentials"}))]

@@ -7,7 +7,6 @@ Where the token may not, a commit status says the same in a line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,7 +25,6 @@ _OURS = "e2e-matrix:"
 # What is not good stops a merge, whoever is to blame.
 _CONCLUSIONS = {Outcome.PASSED: "success", Outcome.CANCELLED: "cancelled", Outcome.NOT_RUN: "cancelled"}
 _STATES = {Outcome.PASSED: "success", Outcome.FAILED: "failure"}
-_MAY_NOT = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 class _Output(Item):
@@ -69,7 +67,7 @@ class CheckPlace:
             try:
                 return self._check(client, news)
             except PublishError as error:
-                if error.status not in _MAY_NOT:
+                if not error.for_good:
                     raise
                 self._may_not = True
         return f"{self._status(client, news)} (a status: the token may not make check runs)"
@@ -144,7 +142,7 @@ class CheckPlace:
         try:
             client.change(f"{self._checks}/{run.id}", body, CheckRun)
         except PublishError as error:
-            if error.status not in _MAY_NOT:  # another App made it, which alone may end it
+            if not error.for_good:  # another App made it, which alone may end it
                 raise
 
     def _body(self, news: News) -> dict[str, Any]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from e2e_matrix.errors import PublishError
 from e2e_matrix.publish.client import Client, Item
 
 ACTIONS = "github-actions[bot]"
-# What an App's token, such as that of Actions, is told where it asks for its user.
-_NO_USER = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 class User(Item):
@@ -25,11 +21,11 @@ def login(client: Client) -> str:
     try:
         return client.read("/user", User).login
     except PublishError as error:
-        if error.status not in _NO_USER:
+        if not error.for_good:  # what the token of an App, such as that of Actions, is told
             raise
     try:
         return client.viewer() or ACTIONS
     except PublishError as error:
-        if error.status is None:
+        if not error.for_good:
             raise
         return ACTIONS

@@ -171,7 +171,7 @@ class GitHub:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return Answer(401, {"message": "Bad credentials", "documentation_url": "x"})
         if request.path == "/graphql":
-            return self._viewer()
+            return fault.answer if fault and fault.answer else self._viewer()
         if self.renamed and request.path.startswith(f"/repos/{self.renamed}/"):
             target = self.url + request.path.replace(self.renamed, REPO, 1)
             query = f"?{urlencode(request.query)}" if request.query else ""
