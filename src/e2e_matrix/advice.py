@@ -51,7 +51,7 @@ def _unpublished(words: Sequence[str]) -> list[str]:
         if value:
             value = False
         elif word in _PUBLISHING:
-            value = word != "--publish" or not following.startswith("-")  # alone it means a comment
+            value = not following.startswith("-")  # --publish may stand alone
         elif word.partition("=")[0] not in _PUBLISHING:
             kept.append(word)
     return kept

@@ -97,8 +97,12 @@ def test_annotations_go_fifty_at_a_time(github: GitHub) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_a_lost_answer_doubles_no_annotation(method: str, github: GitHub) -> None:
-    github.faults = [Fault(method, "check-runs", lost=True)]
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_lost_answer_neither_doubles_nor_loses_annotations(
+    method: str, arrives: bool, github: GitHub
+) -> None:
+    answer = Answer(502, {"message": "bad gateway"})
+    github.faults = [Fault(method, "check-runs", lost=arrives, answer=answer)]
     tell(github, place(github), failed(cells=120))
     (check,) = github.checks
     assert cells_annotated(github, check["id"]) == [f"v{number}-amd64" for number in range(120)]

@@ -99,6 +99,7 @@ LIMITS = [
     (Answer(429, {"message": "slow down"}, {"Retry-After": formatdate(NOW + 9, usegmt=True)}), 9.0),
     (Answer(403, {"message": "You have exceeded a secondary rate limit."}, {"Retry-After": "31"}), 31.0),
     (Answer(403, {"message": "You have exceeded a secondary rate limit."}), 60.0),
+    (Answer(403, {"message": "not now"}, {"Retry-After": "5"}), 5.0),
     (
         Answer(
             403,
@@ -145,12 +146,12 @@ def test_tries_and_all_waiting_are_bounded(client: Client, github: GitHub, time:
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault("POST", "comments", lost=True), Fault("POST", "comments", lost=True, times=3)]
+    "answer", [None, Answer(502, {"message": "bad gateway"}), Answer(500, {"message": "no"})]
 )
 def test_what_arrived_though_its_answer_was_lost_is_not_sent_again(
-    fault: Fault, client: Client, github: GitHub
+    answer: Answer | None, client: Client, github: GitHub
 ) -> None:
-    github.faults = [fault]
+    github.faults = [Fault("POST", "comments", lost=True, answer=answer)]
     assert post(client, github).id == github.comments[PULL][0]["id"]
     assert github.writes() == [f"POST /issues/{PULL}/comments"]
 

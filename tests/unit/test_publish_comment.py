@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from e2e_matrix.errors import PublishError
 from e2e_matrix.failures import Outcome
-from e2e_matrix.publish.body import LARGEST_COMMENT, marker, note_of
+from e2e_matrix.publish.body import LARGEST_COMMENT, is_told, marker, note_of, written
 from e2e_matrix.publish.comment import CommentPlace, Mode
 from e2e_matrix.publish.news import Picture, State, finished, running
 from e2e_matrix.results import Results
@@ -258,6 +259,19 @@ def test_it_fits_and_its_first_lines_are_ours(results: Results, github: GitHub) 
     assert (first, third) == (MARK, "")
     assert second.count("-->") == second.count("<!--") == 1
     assert note_of(body)
+
+
+def test_the_news_has_all_the_room_that_is_left() -> None:
+    news = replace(passed(), markdown=lambda budget, link: "é" * (budget // 2))
+    assert LARGEST_COMMENT - 1 <= len(written(news, KEY, SHA, RUN_URL).encode()) <= LARGEST_COMMENT
+
+
+def test_what_goes_on_is_never_what_has_ended() -> None:
+    ended = passed()
+    goes_on = replace(ended, state=State.RUNNING)
+    first, second = (written(news, KEY, SHA, None) for news in (goes_on, ended))
+    assert is_told(second, second)
+    assert not is_told(first, second)
 
 
 def test_a_note_that_somebody_edited_is_news(github: GitHub) -> None:

@@ -64,6 +64,7 @@ class Watched:
     told: list[str]
     failed: list[str]
     clock: list[float]
+    noted: threading.Event
 
 
 @pytest.fixture
@@ -77,17 +78,23 @@ def watched(github: GitHub, *places: Any) -> Watched:
     told: list[str] = []
     failed: list[str] = []
     clock = [0.0]
+    noted = threading.Event()
+
+    def note(words: str) -> None:
+        notes.append(words)
+        noted.set()
+
     live = Live(
         places,
         lambda patience: a_client(github, patience),
         "repo:1.0",
-        note=notes.append,
+        note=note,
         told=told.append,
         failed=failed.append,
         redact=lambda text: text.replace("sesame", "[hidden]"),
         clock=lambda: clock[0],
     )
-    return Watched(live, notes, told, failed, clock)
+    return Watched(live, notes, told, failed, clock, noted)
 
 
 def comment(github: GitHub) -> str:
@@ -263,9 +270,10 @@ def test_github_is_left_alone_for_as_long_as_it_asks(github: GitHub) -> None:
     seen = watched(github, recorder)
     with seen.live as live:
         live.run_started("run-1", CELLS, 2, "stand-in")
-        recorder.wait_for(1)
+        assert seen.noted.wait(20)
         seen.clock[0] = 119
         live.cell_finished(RESULTS.cells[0])
+        assert live.board.due() == 1
         seen.clock[0] = 120
         live.cell_finished(RESULTS.cells[1])
         recorder.wait_for(2)

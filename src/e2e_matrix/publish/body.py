@@ -38,7 +38,7 @@ def is_marked(body: str | None, key: str) -> bool:
 
 def written(news: News, key: str, sha: str | None, link: str | None) -> str:
     """The whole body, of at most 65,536 bytes."""
-    told = hashlib.sha256(json.dumps([sha, news.facts]).encode()).hexdigest()[:16]
+    told = hashlib.sha256(json.dumps([news.state, sha, news.facts]).encode()).hexdigest()[:16]
     note = Note(run=news.run_id[:100], state=news.state, told=told)
     # A run's id may come from a file of somebody else's: nothing in it may end the comment.
     hidden = json.dumps(note.model_dump()).replace("<", "").replace(">", "")
@@ -62,7 +62,7 @@ def note_of(body: str) -> Note | None:
 def is_told(there: str, body: str) -> bool:
     """Whether ``there`` says the same already, but for times and costs, which are other ones in every run."""
     before, now = note_of(there), note_of(body)
-    return before is not None and now is not None and (before.state, before.told) == (now.state, now.told)
+    return before is not None and now is not None and before.told == now.told
 
 
 def plain(body: str) -> str:

@@ -99,7 +99,7 @@ class Live(Silent):
         self._open = open_client
         self._subject = subject
         self._note, self._told, self._failed, self._redact = note, told, failed, redact
-        self._board = Board(subject, clock)
+        self.board = Board(subject, clock)
         self._news: News | None = None  # the last: after it the thread ends
         self._wake = threading.Condition()
         self._noted: set[str] = set()
@@ -126,17 +126,17 @@ class Live(Silent):
 
     def run_started(self, run_id: str, cells: Sequence[str], workers: int, llm: str) -> None:
         with self._wake:
-            self._board.begin(run_id, len(cells))
+            self.board.begin(run_id, len(cells))
             self._wake.notify()
 
     def cell_started(self, cell: str, attempt: int, repetition: int = 1) -> None:
         with self._wake:
-            self._board.start(cell)
+            self.board.start(cell)
             self._wake.notify()
 
     def cell_finished(self, cell: Cell) -> None:
         with self._wake:
-            self._board.end(cell)
+            self.board.end(cell)
             self._wake.notify()
 
     def run_finished(self, results: Results, folder: str) -> None:
@@ -156,7 +156,7 @@ class Live(Silent):
         elif isinstance(error, KeyboardInterrupt):
             words = "It was stopped on request."
         outcome = Outcome.CANCELLED if isinstance(error, KeyboardInterrupt) else Outcome.ERROR
-        return broke_off(self._board.run_id, self._subject, words, outcome)
+        return broke_off(self.board.run_id, self._subject, words, outcome)
 
     def _work(self) -> None:
         while (picture := self._next()) is not None:
@@ -171,9 +171,9 @@ class Live(Silent):
         """Waits until a picture is due; None once the run has ended."""
         with self._wake:
             while self._news is None:
-                due = self._board.due()
+                due = self.board.due()
                 if due == 0:
-                    return self._board.take()
+                    return self.board.take()
                 self._wake.wait(due)
         return None
 
@@ -183,7 +183,7 @@ class Live(Silent):
                 place.tell(client, news)
         except PublishError as error:
             with self._wake:
-                self._board.leave_alone(error.retry_after or 0)
+                self.board.leave_alone(error.retry_after or 0)
             self._note_once(f"{place.name}: {error}")
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end what it watches
             self._note_once(f"{place.name}: unexpected {type(error).__name__}")

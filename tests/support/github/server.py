@@ -43,8 +43,9 @@ class Who:
 class Fault:
     """What happens to the next ``times`` requests of a method whose path matches.
 
-    ``answer`` is given instead of doing anything; ``lost``: it is done, and the connection ends without an
-    answer; ``before`` is called first, as somebody else who is quicker; ``stalls`` until the test is over.
+    ``answer`` is given instead of doing anything; ``lost``: it is done, and ``answer`` is given all the same,
+    or the connection ends without one; ``before`` is called first, as somebody else who is quicker;
+    ``stalls`` until the test is over.
     """
 
     method: str
@@ -178,7 +179,7 @@ class GitHub:
             return Answer(307, {"message": "Temporary Redirect", "url": target}, {"Location": target + query})
         with self.changed:
             wrong = list(wrong_with_request(request))
-            if fault and fault.answer:
+            if fault and fault.answer and not fault.lost:
                 answer = fault.answer
             else:
                 answer = Answer(400, {"message": "; ".join(wrong)}) if wrong else self._act(request)
@@ -186,7 +187,9 @@ class GitHub:
             self.wrong += wrong
             self.changed.notify_all()
         if fault and fault.lost:
-            raise _Gone
+            if fault.answer is None:
+                raise _Gone
+            return fault.answer
         return answer
 
     def _fault(self, request: Request) -> Fault | None:
@@ -381,9 +384,11 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         length = int(self.headers.get("content-length") or 0)
         headers: Mapping[str, str] = {name.lower(): value for name, value in self.headers.items()}
-        path = parts.path.removeprefix(self.github.prefix)
-        if parts.path == "/api/graphql":
-            path = "/graphql"
+        prefix = self.github.prefix
+        graphql = f"{prefix.removesuffix('/v3')}/graphql"  # Enterprise Server: /api/v3, /api/graphql
+        path = "/graphql" if parts.path == graphql else parts.path.removeprefix(prefix)
+        if path == "/graphql" and parts.path != graphql:
+            path = parts.path
         request = Request(self.command, path, dict(parse_qsl(parts.query)), headers, self.rfile.read(length))
         try:
             answer = self.github.answer(request)
