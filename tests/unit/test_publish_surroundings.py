@@ -83,6 +83,12 @@ def test_a_workflow_run_of_a_fork_names_its_branch(event: Path) -> None:
     assert (around.pull, around.head, around.sha) == (None, "mallory:patch", HEAD)
 
 
+@pytest.mark.parametrize("branch", [None, "", "a b", "\ud800", "a:b"])
+def test_what_is_no_branch_is_not_asked_for(branch: str | None, event: Path) -> None:
+    assert found(event, {"workflow_run": {**RUN, "head_branch": branch}}).head is None
+    assert found(event, {"workflow_run": {**RUN, "head_repository": None}}).head is None
+
+
 def test_a_workflow_run_of_a_push_is_about_no_pull_request(event: Path) -> None:
     around = found(event, {"workflow_run": {**RUN, "event": "push", "pull_requests": [{"number": 3}]}})
     assert (around.pull, around.head, around.sha) == (None, None, HEAD)
@@ -231,6 +237,14 @@ def test_a_dry_run_without_a_token_looks_up_no_fork(event: Path) -> None:
 def test_an_address_that_cannot_be_used_is_a_problem(url: str, said: str) -> None:
     _, problems = look_around(Given(api_url=url), {})
     assert said in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://", "https://x y", "https://x)", "https://x\udcff", "https://x>", "file:///x", "https://é"],
+)
+def test_a_link_that_cannot_stand_in_markdown_is_a_problem(url: str) -> None:
+    assert "--run-url: cannot be" in str(look_around(Given(run_url=url), {})[1][0])
 
 
 @pytest.mark.parametrize("repo", ["a/..", "a/.", "a/b/c", "-a/b", "a b/c", "a/b?x", "a", "a/b\n"])

@@ -23,7 +23,8 @@ TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
 _REPO = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,99})/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PULL_REF = re.compile(r"refs/pull/([1-9][0-9]{0,9})/(?:merge|head)")
-_URL = re.compile(r"https?://[^\s()<>\[\]\"'`\\]+")
+_URL = re.compile(r"https?://(?:(?![()<>\[\]\"'`\\])[!-~])+")  # as it can stand in Markdown
+_HEAD = re.compile(r"[^\s:\ud800-\udfff]+:[^\s:\ud800-\udfff]+")
 _LARGEST_EVENT = 32 * 1024 * 1024  # GitHub's own bound for what it delivers is 25 MB
 
 
@@ -205,12 +206,12 @@ def _of_a_run(run: dict[str, Any]) -> _Event:
     """The workflow that tested; the one that publishes runs on the default branch, whatever was tested."""
     pulls = run.get("pull_requests") or []
     owner = ((run.get("head_repository") or {}).get("owner") or {}).get("login")
-    branch = run.get("head_branch")
+    head = f"{owner or ''}:{run.get('head_branch') or ''}"  # the repository may be gone by now
     tells = str(run.get("event", "")).startswith("pull_request")
     url = run.get("html_url")
     return _Event(
         pull=_number(pulls[0]["number"]) if tells and pulls else None,
-        head=f"{owner}:{branch}" if tells and not pulls and owner and branch else None,
+        head=head if tells and not pulls and _HEAD.fullmatch(head) else None,
         sha=_sha(run["head_sha"]),
         run_url=url if isinstance(url, str) and _URL.fullmatch(url) else None,
         about_a_pull=True,
