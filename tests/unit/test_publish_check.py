@@ -87,6 +87,14 @@ def test_every_broken_cell_has_an_annotation_and_no_other(github: GitHub) -> Non
     assert (warning["title"], warning["annotation_level"]) == ("golang-amd64: error", "warning")
 
 
+@pytest.mark.parametrize("message", ["", "\u202e\x1b[2J"])
+def test_an_annotation_is_never_empty(message: str, github: GitHub) -> None:
+    cell = a_cell("java-amd64", Cause.ASSERTION, message=message, steps=[])
+    tell(github, place(github), finished(a_run(cell)))
+    (annotation,) = github.annotations[github.checks[0]["id"]]
+    assert annotation["message"] == "failed"
+
+
 def test_annotations_go_fifty_at_a_time(github: GitHub) -> None:
     tell(github, place(github), failed(cells=120))
     (check,) = github.checks

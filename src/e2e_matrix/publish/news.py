@@ -66,13 +66,13 @@ class Picture:
 def trouble_of(cell: Cell) -> Trouble:
     """What a broken cell says of itself; hostile text made safe."""
     step = next((step for step in cell.steps if step.outcome in BROKEN), None)
-    message = (step.message if step else None) or cell.message or cell.outcome.value
+    message = block((step.message if step else None) or cell.message or "", 1000, 10)
     details = [f"{name}: {value}" for name in ("expected", "got") if step and (value := getattr(step, name))]
     where = f"at {one_line(step.name, 80)}: " if step else ""
     return Trouble(
         one_line(cell.id, 120),
         cell.outcome,
-        where + block(message, 1000, 10),
+        where + (message or cell.outcome.value),
         block("\n".join(details), 2000, 20),
     )
 
