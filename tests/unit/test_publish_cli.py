@@ -13,7 +13,7 @@ import pytest
 
 from e2e_matrix import cli
 from e2e_matrix.cli import demo as demo_command
-from e2e_matrix.cli import run as run_command
+from e2e_matrix.cli import execute
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.progress import Progress
@@ -197,7 +197,7 @@ class Launched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, results: Results | Exception) -> None:
         self._results = results
         self.times = 0
-        monkeypatch.setattr(run_command, "launch", self)
+        monkeypatch.setattr(execute, "launch", self)
 
     def __call__(self, job: object, progress: Progress, stand_in: bool = False) -> Results:
         self.times += 1

@@ -1,4 +1,4 @@
-"""How `run` and `demo` end: the job runs while the terminal and GitHub watch, and the workflow hears its end."""
+"""How `run` and `demo` run a job: the terminal watches, and GitHub; the workflow hears the end."""
 
 from __future__ import annotations
 

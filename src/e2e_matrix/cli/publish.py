@@ -93,15 +93,16 @@ def issue(ctx: click.Context, /, **_: Any) -> None:
 
 def _publish(ctx: click.Context, name: str) -> None:
     dry_run: bool = ctx.params["dry_run"]
-    results, found = _prepared(ctx, name, dry_run)
+    results, baseline, found = _prepared(ctx, name, dry_run)
+    news = finished(results, baseline)
     chosen = ctx.params.get("key") or key_of(results.run.matrix_file)
     there = place(name, found, chosen, ctx.params.get("mode") or "on-change")
     if not dry_run:
         with Client(found.api_url, found.token or "") as client:
-            click.echo(there.tell(client, finished(results)))
+            click.echo(there.tell(client, news))
         return
     with Rehearsal(found.api_url, found.token, click.echo) as rehearsal:
-        done = there.tell(rehearsal, finished(results))
+        done = there.tell(rehearsal, news)
     if not rehearsal.requests:
         click.echo(done)
     elif not found.token:
@@ -110,12 +111,15 @@ def _publish(ctx: click.Context, name: str) -> None:
         )
 
 
-def _prepared(ctx: click.Context, name: str, dry_run: bool) -> tuple[Results, Surroundings]:
-    """The run's results and where to tell them. Raises BadInput with what is wrong of both."""
+def _prepared(ctx: click.Context, name: str, dry_run: bool) -> tuple[Results, Results | None, Surroundings]:
+    """The run's results, those of its baseline, and where to tell them. Raises BadInput with what is wrong of
+    all.
+    """
     problems: list[Problem] = []
-    results, found = None, Surroundings()
+    results, baseline, found = None, None, Surroundings()
     try:
-        results = store.load(store.find(ctx.params["run"], reports_folder(ctx)))
+        folder = store.find(ctx.params["run"], reports_folder(ctx))
+        results, baseline = store.load(folder), store.load_baseline(folder)
     except BadInput as error:
         problems += error.problems
     try:
@@ -124,4 +128,4 @@ def _prepared(ctx: click.Context, name: str, dry_run: bool) -> tuple[Results, Su
         problems += error.problems
     if problems or results is None:
         raise BadInput(problems)
-    return results, found
+    return results, baseline, found

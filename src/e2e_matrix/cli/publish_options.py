@@ -65,9 +65,7 @@ def given(ctx: click.Context) -> Given:
     return Given(value("repo"), value("pr"), value("sha"), value("api_url"), value("run_url"))
 
 
-def load_published(
-    ctx: click.Context, load: Callable[[], Loaded]
-) -> tuple[Loaded, Published]:
+def load_published(ctx: click.Context, load: Callable[[], Loaded]) -> tuple[Loaded, Published]:
     """What ``load`` gives, and what publishes the run.
 
     Raises BadInput with the problems of both.

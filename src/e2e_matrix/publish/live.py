@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from e2e_matrix.publish.client import Client, Patience
 from e2e_matrix.publish.news import News, Picture, broke_off, finished, running, trouble_of
 from e2e_matrix.publish.place import Place
 from e2e_matrix.results import Cell, Results
+from e2e_matrix.store import load_baseline
 
 INTERVAL = 20.0  # seconds between two pictures
 HASTY = Patience(tries=1, exchange=10, total=15)  # the next picture comes soon
@@ -140,13 +142,16 @@ class Live(Silent):
             self._wake.notify()
 
     def run_finished(self, results: Results, folder: str) -> None:
-        self._end(lambda: finished(results))
+        self._end(lambda: finished(results, load_baseline(Path(folder))))
 
     def _end(self, news: Callable[[], News]) -> None:
         """The first end is the one that counts: what goes wrong after the results is not about the run."""
         with self._wake:
             if self._news is None:
-                self._news = news()
+                try:
+                    self._news = news()
+                except Exception as error:  # noqa: BLE001 - a fault of ours must not end what it watches
+                    self._news = self._why(error)
                 self._wake.notify()
 
     def _why(self, error: BaseException | None) -> News:

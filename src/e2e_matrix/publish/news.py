@@ -10,7 +10,8 @@ from typing import Any
 from e2e_matrix.advice import resume_command
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.report.escape import code, fence, prose
-from e2e_matrix.report.markdown import MARKS, compose
+from e2e_matrix.report.markdown import compose
+from e2e_matrix.report.markdown_blocks import MARKS
 from e2e_matrix.report.view import build
 from e2e_matrix.results import Cell, Results
 from e2e_matrix.text import block, one_line
@@ -77,9 +78,11 @@ def trouble_of(cell: Cell) -> Trouble:
     )
 
 
-def finished(results: Results) -> News:
-    """The end of a run, as its results have it; honest about one that came to none."""
-    view, run = build(results), results.run
+def finished(results: Results, baseline: Results | None = None) -> News:
+    """The end of a run, as its results have it, and what changed since ``baseline``; honest about a run that
+    came to none.
+    """
+    view, run = build(results, baseline), results.run
     note = ""
     if run.verdict is Outcome.NOT_RUN:
         resume = fence(one_line(resume_command(run), 500), "sh")

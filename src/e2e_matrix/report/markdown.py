@@ -96,10 +96,9 @@ def _cells(view: View, stage: Stage) -> list[str]:
 
 
 def _more(stage: Stage, link: str | None) -> str:
-    whole = link_to("The run", link) if link else "report.html"
-    if stage is not STAGES[0]:
-        return f"*Shortened to fit. {whole} has everything.*"
-    return whole if link else ""
+    if stage is STAGES[0]:
+        return ""
+    return f"*Shortened to fit. {link_to('The run', link) if link else 'report.html'} has everything.*"
 
 
 def _head(view: View, quoted: int) -> str:
