@@ -1,6 +1,7 @@
-"""What the papers link to is there, and every key is in them."""
+"""What the papers link to is there, every key is in them, and the example is what this code makes."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 
 from e2e_matrix.matrix import Cells, Matrix
 from e2e_matrix.matrix_fields import Section
+from e2e_matrix.report import write_reports
 from e2e_matrix.scenarios import SCENARIOS
 from e2e_matrix.script.settings import ScriptSection
 
@@ -42,3 +44,12 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def test_every_key_of_matrix_yaml_is_explained(model: type[BaseModel]) -> None:
     text = (ROOT / "docs" / "matrix.md").read_text()
     assert [key for key in keys(model) if f"| `{key}` |" not in text] == []
+
+
+def test_the_example_is_as_this_code_renders_it(tmp_path: Path) -> None:
+    """After a change of a report: ``e2e-matrix render reports/example``, and docs/screenshots.py."""
+    example = ROOT / "reports" / "example"
+    again = write_reports(shutil.copytree(example, tmp_path / "again"))
+    assert sorted(path.name for path in again) == ["ctrf.json", "junit.xml", "report.html", "report.md"]
+    for path in again:
+        assert path.read_bytes() == (example / path.name).read_bytes(), path.name

@@ -227,6 +227,16 @@ def test_what_goes_wrong_after_the_results_does_not_replace_them(github: GitHub)
     assert [news.outcome for news in recorder.told] == [Outcome.FAILED]
 
 
+def test_a_run_that_broke_off_after_its_cells_had_passed_is_told_as_no_pass(github: GitHub) -> None:
+    seen = watched(github, CommentPlace(around(github), "matrix", "on-change"))
+    with pytest.raises(InfrastructureError), seen.live as live:
+        live.run_finished(a_run(a_cell("python-amd64")), FOLDER)
+        raise InfrastructureError("no space, and sesame is shown")
+    assert "Good to ship" not in comment(github)
+    assert "no space, and" in comment(github)
+    assert "sesame" not in comment(github)
+
+
 def test_a_place_without_pictures_is_told_the_end_alone(github: GitHub) -> None:
     with_pictures, without = Recorder(), Recorder("github-issue", shows_progress=False)
     with watched(github, without, with_pictures).live as live:

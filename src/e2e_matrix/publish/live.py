@@ -17,7 +17,7 @@ from typing import Self
 
 from e2e_matrix.errors import E2EMatrixError, PublishError
 from e2e_matrix.failures import BROKEN, Outcome
-from e2e_matrix.progress import Silent
+from e2e_matrix.progress import Ending, Silent
 from e2e_matrix.publish.client import Client, Patience
 from e2e_matrix.publish.news import News, Picture, broke_off, finished, running, trouble_of
 from e2e_matrix.publish.place import Place
@@ -102,6 +102,7 @@ class Live(Silent):
         self._subject = subject
         self._note, self._told, self._failed, self._redact = note, told, failed, redact
         self.board = Board(subject, clock)
+        self._ending = Ending()
         self._news: News | None = None  # the last: after it the thread ends
         self._wake = threading.Condition()
         self._noted: set[str] = set()
@@ -115,7 +116,9 @@ class Live(Silent):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(lambda: self._why(error))
+        if error:
+            self._ending.break_off(error)
+        self._end(error)
         try:
             self._thread.join(LAST.total * len(self._places) + _UNHEEDED)
         except KeyboardInterrupt:
@@ -142,17 +145,25 @@ class Live(Silent):
             self._wake.notify()
 
     def run_finished(self, results: Results, folder: str) -> None:
-        self._end(lambda: finished(results, load_baseline(Path(folder))))
+        self._ending.run_finished(results, folder)
 
-    def _end(self, news: Callable[[], News]) -> None:
-        """The first end is the one that counts: what goes wrong after the results is not about the run."""
+    def _end(self, error: BaseException | None) -> None:
+        """Have the end posted: the results, unless ``error`` came before there were any."""
+        try:
+            news = self._results_of() or self._why(error)
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must not change how the run ends
+            news = self._why(fault)
         with self._wake:
-            if self._news is None:
-                try:
-                    self._news = news()
-                except Exception as error:  # noqa: BLE001 - a fault of ours must not end what it watches
-                    self._news = self._why(error)
-                self._wake.notify()
+            self._news = news
+            self._wake.notify()
+
+    def _results_of(self) -> News | None:
+        results = self._ending.results
+        if results is None:
+            return None
+        reason = self._redact(results.run.reason)  # which may say what an exception said
+        told = results.model_copy(update={"run": results.run.model_copy(update={"reason": reason})})
+        return finished(told, load_baseline(Path(self._ending.folder)))
 
     def _why(self, error: BaseException | None) -> News:
         words = f"unexpected {type(error).__name__}"  # it may say anything: the job's log has it
