@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from e2e_matrix.report import write_reports
 from e2e_matrix.results import Results
+
+# A bound and no measure: a busy machine takes seconds for what is done in milliseconds on an idle one.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from e2e_matrix.report.html import _environment, render
 from e2e_matrix.results import Results, SettingValue
 from support import report_samples as samples
 from support import script_samples
+from support.hostile_results import HOSTILE_TEXT, replaced
 
 FOLDER = Path("unused")
 VOID = {"meta", "link", "br", "col", "input", "wbr"}
@@ -234,6 +236,29 @@ def test_any_text_leaves_the_page_as_it_is(message: str, name: str) -> None:
         return [tag for tag, _ in Page(render(samples.run(cells), FOLDER)).tags]
 
     assert shape(message) == shape("")
+
+
+STRUCTURE = {"article", "section", "table", "tr", "th", "td", "details", "pre", "svg", "select", "option"}
+
+
+@given(st.lists(HOSTILE_TEXT, min_size=1, max_size=8), st.sampled_from(["broken", "scripts", "dense"]))
+@settings(max_examples=25, deadline=None)
+def test_whatever_stands_in_any_string_the_page_has_the_same_parts(texts: list[str], which: str) -> None:
+    made = {"broken": samples.broken, "scripts": script_samples.with_scripts}
+    sample = samples.large(61) if which == "dense" else made[which]()
+
+    def parts(results: Results) -> tuple[Counter[str], set[str]]:
+        html = render(results, FOLDER)
+        found = Counter(tag for tag, _ in Page(html).tags)
+        for inside in unpacked(html):
+            found += Counter(tag for tag, _ in Page(f"<div>{inside}</div>").tags)
+        assert found["script"] == 1
+        return Counter({tag: found[tag] for tag in STRUCTURE}), set(found)
+
+    plain, known = parts(replaced(sample, ["plain"]))
+    hostile, met = parts(replaced(sample, texts))
+    assert hostile == plain
+    assert met <= known | {"wbr", "code"}
 
 
 def test_what_a_template_forgets_to_clean_is_cleaned_all_the_same() -> None:

@@ -164,6 +164,7 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "fact": escape.fact,
+        "relative_link": escape.relative_link,
         "left_out": left_out,
         "base_of": base_of,
         "was_demo": was_demo,
