@@ -10,8 +10,11 @@ from e2e_matrix.results import Run
 
 RUN_COMMANDS = ("run", "demo")
 ONLY_THEN = "Served only while the demo ran; `e2e-matrix images serve` serves such images again."
-# Whoever types a command again, to see one cell, does not mean to tell GitHub.
-_PUBLISHING = ("--publish", "--repo", "--pr", "--sha", "--key", "--mode", "--run-url", "--api-url")
+# Whoever types a command again does not mean to tell GitHub, and `--baseline latest` is another run by then.
+_NOT_AGAIN = (
+    *("--publish", "--repo", "--pr", "--sha", "--key", "--mode", "--run-url", "--api-url"),
+    "--baseline",
+)
 
 
 def for_run(text: str, run: Run) -> str:
@@ -37,21 +40,21 @@ def program_of(run: Run) -> str:
 
 
 def words_of(command: Sequence[str]) -> list[str]:
-    """A command line from `run` or `demo` on, without publishing; what stands before is how it was found."""
+    """A command line from `run` or `demo` on, as it can be typed again."""
     for index, word in enumerate(command):
         if word in RUN_COMMANDS:
-            return _unpublished(command[index:])
-    return _unpublished(command[1:])
+            return _to_type(command[index:])
+    return _to_type(command[1:])
 
 
-def _unpublished(words: Sequence[str]) -> list[str]:
+def _to_type(words: Sequence[str]) -> list[str]:
     kept: list[str] = []
     value = False
     for word, following in zip(words, [*words[1:], "-"], strict=False):
         if value:
             value = False
-        elif word in _PUBLISHING:
+        elif word in _NOT_AGAIN:
             value = not following.startswith("-")  # --publish may stand alone
-        elif word.partition("=")[0] not in _PUBLISHING:
+        elif word.partition("=")[0] not in _NOT_AGAIN:
             kept.append(word)
     return kept

@@ -32,6 +32,7 @@ class E2EMatrixError(Exception):
     """Base of the tree; ``str()`` is the whole message for a person."""
 
     exit_code = EXIT_INFRASTRUCTURE
+    told = False  # whether what the run came to before it was told to the workflow already
 
 
 @dataclass(frozen=True, order=True)

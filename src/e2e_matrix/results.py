@@ -26,7 +26,7 @@ def plain_decimal(value: Decimal) -> str:
 
 
 Money = Annotated[Decimal, PlainSerializer(plain_decimal, return_type=str)]
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Model(BaseModel):

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from browser.conftest import Reader
@@ -220,3 +221,52 @@ def test_the_filter_reaches_every_cell_by_the_keyboard(reader: Reader, sample: C
     page.locator("a.slot:not(.out)").first.focus()
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.closest('article.cell') !== null")
+
+
+def test_on_a_phone_the_filter_hides_the_rows_of_the_grid_too(reader: Reader) -> None:
+    page = reader.read(samples.broken(), width=390).page
+    page.get_by_label("Outcome", exact=True).select_option("failed")
+    rows = page.locator(".grid tbody tr")
+    assert [row.is_visible() for row in rows.all()] == [False, True, False, False]
+
+
+def test_going_back_to_where_nothing_was_filtered_shows_everything(reader: Reader) -> None:
+    page = reader.read(samples.broken()).page
+    page.locator("a.slot", has_text="51.6 s").click()
+    page.get_by_role("link", name="Cells", exact=True).click()
+    page.get_by_label("Outcome", exact=True).select_option("failed")
+    page.go_back()
+    assert fragment(page) == "cell-python-arm64"
+    assert len(shown(page)) == 7
+    assert page.get_by_label("Outcome", exact=True).input_value() == ""
+
+
+def test_a_cell_that_a_link_opened_can_be_closed(reader: Reader) -> None:
+    page = reader.read(samples.broken(), fragment="cell-python-arm64").page
+    cell = page.locator("#cell-python-arm64")
+    expect(cell.locator(".steps")).to_be_visible()
+    cell.locator("summary").first.click()
+    expect(cell.locator(".steps")).to_be_hidden()
+
+
+def test_a_link_takes_the_keyboard_along(reader: Reader) -> None:
+    page = reader.read(samples.broken()).page
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_cell_that_the_filter_hides_is_shown_where_a_link_leads_to_it(reader: Reader) -> None:
+    page = reader.read(samples.broken()).page
+    page.get_by_label("Filter cells by text").fill("nothing is called so")
+    page.locator(".break h3 a").first.click()
+    assert shown(page) == ["java-amd64"]
+    assert not page.get_by_text("No cell is like that.").is_visible()
+    assert page.locator(".filter output").inner_text() == "1 of 7 cells"
+
+
+def test_what_is_filtered_out_can_still_be_read(reader: Reader) -> None:
+    page = reader.read(samples.broken()).page
+    page.get_by_label("arch", exact=True).select_option("arm64")
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found] == []

@@ -38,7 +38,7 @@ MATRIX = "matrix:\n  variant: [python]\n  arch: [amd64]\n"
         (["run"], "matrix.yaml: "),
         (["run", "--max-parallel", "0"], "0 is not in the range x>=1"),
         (["nonsense"], "No such command 'nonsense'"),
-        (["render", "nowhere"], "nowhere/results.json: cannot be read"),
+        (["render", "nowhere"], "there is no run 'nowhere'"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(

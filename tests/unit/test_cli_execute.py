@@ -10,7 +10,7 @@ import pytest
 
 from e2e_matrix import cli
 from e2e_matrix.cli import execute
-from e2e_matrix.errors import BadInput, InfrastructureError
+from e2e_matrix.errors import BadInput, InfrastructureError, Problem
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.progress import Progress
 from e2e_matrix.record import Job
@@ -95,12 +95,12 @@ def test_a_run_that_was_interrupted_tells_what_it_knows(run_command: RunCommand)
         assert (code, outputs["verdict"], outputs["exit-code"]) == (130, "cancelled", "130")
 
 
-def test_a_run_that_never_began_has_nothing_to_tell(
-    run_command: RunCommand, capfd: pytest.CaptureFixture[str]
-) -> None:
-    code, outputs = run_command(None, BadInput([]))
-    assert (code, outputs) == (2, {})
-    assert commands_in(capfd.readouterr().out) == []
+def test_a_run_that_never_began_tells_why(run_command: RunCommand, capfd: pytest.CaptureFixture[str]) -> None:
+    problem = Problem("matrix.yaml", 3, 1, f"wrong{INJECTED}", "mend it")
+    code, outputs = run_command(None, BadInput([problem]))
+    assert (code, outputs["verdict"], outputs["exit-code"]) == (2, "error", "2")
+    assert outputs["reason"].startswith("matrix.yaml:3:1: wrong")
+    assert [command.name for command in commands_in(capfd.readouterr().out)] == ["error"]
 
 
 def test_what_the_workflow_does_not_take_leaves_the_exit_code(

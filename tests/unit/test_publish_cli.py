@@ -321,3 +321,77 @@ def test_an_unfinished_run_is_told_as_what_it_is(github: GitHub, monkeypatch: py
     keep(a_run(a_cell("python-amd64"), verdict=Outcome.NOT_RUN, exit_code=3, reason=reason))
     assert e2e_matrix(monkeypatch, "publish", "github-comment", "run-1") == 0
     assert "No verdict: the run has not finished" in github.comments[PULL][0]["body"]
+
+
+def killed(name: str) -> None:
+    """The folder of a run whose process is gone, before any of its cells had ended."""
+    folder = Path("reports") / name
+    folder.mkdir(parents=True)
+    facts: dict[str, Any] = {
+        "image": "repo:killed",
+        "platform": "linux/amd64",
+        "digest": None,
+        "scenario": "deferred-init",
+        "scenario_version": "1",
+        "scenario_settings": {},
+        "model": "m",
+        "environment": [],
+        "resources": {},
+    }
+    plan = {
+        "schema_version": 1,
+        "started_at": "2099-01-01T00:00:00Z",
+        "matrix_file": "matrix.yaml",
+        "options": {},
+        "repeat": 1,
+        "cells": {"python-amd64": facts},
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+
+
+@pytest.mark.parametrize("named", [[], ["latest"], ["20990101T000000Z-abcdef"]])
+@pytest.mark.usefixtures("matrix")
+def test_a_run_that_was_killed_is_never_told_as_the_pass_before_it(
+    named: list[str], github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = Path("reports/20260101T000000Z-abcdef")
+    passing.mkdir(parents=True)
+    (passing / "results.json").write_text(PASSED.model_dump_json())
+    (passing.parent / "latest").symlink_to(passing.name)
+    killed("20990101T000000Z-abcdef")
+    assert e2e_matrix(monkeypatch, "publish", "github-comment", *named) == 0
+    body = github.comments[PULL][0]["body"]
+    assert "No verdict: the run has not finished" in body
+    assert "Run 20990101T000000Z-abcdef was killed, or still goes on" in body
+    assert "Good to ship" not in body
+
+
+@pytest.mark.usefixtures("matrix")
+def test_a_matrix_that_is_broken_does_not_leave_the_last_verdict_standing(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Launched(monkeypatch, PASSED)
+    assert e2e_matrix(monkeypatch, "run", "--publish") == 0
+    Path("matrix.yaml").write_text("nonsense: 1\n")
+    assert e2e_matrix(monkeypatch, "run", "--publish") == 2
+    (comment,) = github.comments[PULL]
+    assert "No verdict: the run could not be made" in comment["body"]
+    assert "matrix.yaml:1:1: unknown key 'nonsense'" in comment["body"]
+    assert "unknown key 'nonsense'" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("matrix")
+def test_a_run_that_could_not_be_made_tells_its_workflow(
+    tmp_path: Path, github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    for name, value in (("ACTIONS", "true"), ("OUTPUT", str(outputs)), ("WORKSPACE", str(Path.cwd()))):
+        monkeypatch.setenv(f"GITHUB_{name}", value)
+    Path("matrix.yaml").write_text("matrix: {variant: [a], arch: [amd64]}\nnonsense: 1\n")
+    assert e2e_matrix(monkeypatch, "run") == 2
+    assert (
+        "::error file=matrix.yaml,line=2,title=e2e-matrix::unknown key 'nonsense'" in capfd.readouterr().out
+    )
+    said = outputs.read_text()
+    assert "verdict=error\n" in said
+    assert "exit-code=2\n" in said

@@ -108,3 +108,22 @@ def test_a_broken_baseline_says_what_to_do(folder: Path) -> None:
     (folder / "baseline.json").write_text("{", encoding="utf-8")
     with pytest.raises(BadInput, match=r"baseline\.json: is not whole.*\n.*Name the baseline again"):
         write_reports(folder)
+
+
+def test_formats_may_be_given_one_by_one(folder: Path) -> None:
+    result = CliRunner().invoke(command, [str(folder), "--report", "junit,ctrf", "--report", "md"])
+    assert [Path(line).name for line in result.output.split()] == ["junit.xml", "ctrf.json", "report.md"]
+
+
+def test_no_format_at_all_is_bad_input(folder: Path) -> None:
+    result = CliRunner().invoke(command, [str(folder), "--report", ""])
+    assert isinstance(result.exception, BadInput)
+    assert "--report: must not be empty" in str(result.exception)
+
+
+def test_a_run_may_be_named_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path("reports/20260101T000000Z-abcdef")
+    run.mkdir(parents=True)
+    (run / "results.json").write_text(samples.broken().model_dump_json(), encoding="utf-8")
+    assert CliRunner().invoke(command, [run.name, "--report", "md"]).output == f"{run / 'report.md'}\n"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2e_matrix.failures import Outcome
+from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.report.html import _environment, render
 from e2e_matrix.results import Results, SettingValue
 from support import report_samples as samples
@@ -376,3 +376,43 @@ def test_what_changed_since_a_baseline_is_said_after_what_broke(tmp_path: Path) 
 
 def test_without_a_baseline_nothing_is_said_of_changes() -> None:
     assert "What changed" not in Page(render(samples.broken(), FOLDER)).text
+
+
+def test_the_end_of_a_long_log_is_in_the_page(tmp_path: Path) -> None:
+    folder = tmp_path / "cells/java-amd64/attempt-1"
+    folder.mkdir(parents=True)
+    (folder / "server.log").write_text(
+        "".join(f"{number}\ta line\n" for number in range(6000)) + "the <end>\n"
+    )
+    html = render(samples.broken(), tmp_path)
+    assert "5999    a line\nthe &lt;end&gt;</pre>" in html
+    assert "server.log 6,001 lines" in Page(html).text
+
+
+def test_of_many_attempts_the_one_that_counts_is_shown() -> None:
+    failed = {"fail_at": "gate", "cause": Cause.ASSERTION, "message": "a gated route answered 200"}
+    attempts = [samples.attempt("python-amd64", False, 0, 12.0 * n, n, **failed) for n in range(1, 21)]
+    attempts.append(samples.attempt("python-amd64", False, 0, 260.0, 21))
+    html = render(samples.run([samples.cell("python", "amd64", attempts)]), FOLDER)
+    header = html.split('<table class="attempts">')[1].split("</thead>")[0]
+    shown = re.findall(r'<th scope="col">(\d+)', header)
+    assert shown == [*map(str, (1, 2, 3, 4, *range(15, 22)))]
+    assert "21 <small>counts</small>" in header
+    assert "10 attempts between the first and the last are in results.json." in Page(html).text
+
+
+def test_values_that_look_alike_are_told_apart_in_the_filter() -> None:
+    values = ["", "none", "x" * 100 + "1", "x" * 100 + "2"]
+    cells = [
+        samples.cell("python", "amd64", [], id=f"c{number}", axes={"variant": "python", "tag": value})
+        for number, value in enumerate(values)
+    ]
+    html = render(samples.run(cells, axes={"variant": ["python"], "tag": values}), FOLDER)
+    options = re.findall(r'<option data-v="\d">([^<]*)</option>', html)
+    assert len(set(options)) == len(options) == 4
+
+
+def test_a_worker_that_had_nothing_to_do_is_counted_and_not_drawn() -> None:
+    html = render(samples.run(samples.six_passed().cells, workers=256), FOLDER)
+    assert "254 workers had nothing to do" in Page(html).text
+    assert html.count('<div class="lane') == 3  # with the axis

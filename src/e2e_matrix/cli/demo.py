@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from e2e_matrix.cli.execute import execute
+from e2e_matrix.cli.execute import execute, told_to_the_workflow
 from e2e_matrix.cli.job import job_options, load_run
 from e2e_matrix.cli.options import matrix_options, run_options
 from e2e_matrix.cli.publish_options import load_published, publish_options
@@ -24,6 +24,7 @@ OURS = frozenset({"ref", "image", "model", "base_url"})
 @publish_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
 @click.pass_context
+@told_to_the_workflow
 def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:
     """Build the local images, serve them from a local registry, and run the matrix on them.
 

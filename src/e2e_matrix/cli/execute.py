@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
 from e2e_matrix.cli.publish_options import Published
+from e2e_matrix.errors import E2EMatrixError
 from e2e_matrix.launch import launch
 from e2e_matrix.progress import Ending, Several
 from e2e_matrix.publish import workflow
 from e2e_matrix.record import Job
 from e2e_matrix.terminal import make_progress
+
+_P = ParamSpec("_P")
 
 
 def execute(job: Job, quiet: bool, published: Published, stand_in: bool = False) -> int:
@@ -26,7 +32,24 @@ def execute(job: Job, quiet: bool, published: Published, stand_in: bool = False)
             return launch(job, Several(watcher, ending), stand_in).run.exit_code
     except BaseException as error:
         ending.break_off(error)
+        if isinstance(error, E2EMatrixError):
+            error.told = ending.results is not None
         raise
     finally:
         if ending.results:
             workflow.tell(ending.results, Path(ending.folder), os.environ, sys.stdout, sys.stderr)
+
+
+def told_to_the_workflow(command: Callable[_P, int]) -> Callable[_P, int]:
+    """A command that runs a job: that it could not, the workflow hears as well."""
+
+    @functools.wraps(command)
+    def tell(*arguments: _P.args, **options: _P.kwargs) -> int:
+        try:
+            return command(*arguments, **options)
+        except E2EMatrixError as error:
+            if not error.told:
+                workflow.tell_refusal(error, os.environ, sys.stdout, sys.stderr)
+            raise
+
+    return tell

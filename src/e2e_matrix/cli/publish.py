@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 
-from e2e_matrix import store
+from e2e_matrix import resume, store
 from e2e_matrix.cli import publish_options as options
 from e2e_matrix.cli.job import reports_folder
 from e2e_matrix.cli.options import Command, with_options
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.failures import Outcome
 from e2e_matrix.publish.check import CheckPlace
 from e2e_matrix.publish.client import Client
 from e2e_matrix.publish.comment import CommentPlace
 from e2e_matrix.publish.issue import IssuePlace
-from e2e_matrix.publish.news import finished
+from e2e_matrix.publish.news import News, broke_off, finished
 from e2e_matrix.publish.rehearsal import Rehearsal
 from e2e_matrix.publish.surroundings import Surroundings
 from e2e_matrix.publish.survey import key_of, place, survey
-from e2e_matrix.results import Results
 
 
 @click.group("publish")
@@ -93,9 +95,8 @@ def issue(ctx: click.Context, /, **_: Any) -> None:
 
 def _publish(ctx: click.Context, name: str) -> None:
     dry_run: bool = ctx.params["dry_run"]
-    results, baseline, found = _prepared(ctx, name, dry_run)
-    news = finished(results, baseline)
-    chosen = ctx.params.get("key") or key_of(results.run.matrix_file)
+    news, found = _prepared(ctx, name, dry_run)
+    chosen = ctx.params.get("key") or key_of(news.matrix_file)
     there = place(name, found, chosen, ctx.params.get("mode") or "on-change")
     if not dry_run:
         with Client(found.api_url, found.token or "") as client:
@@ -105,27 +106,42 @@ def _publish(ctx: click.Context, name: str) -> None:
         done = there.tell(rehearsal, news)
     if not rehearsal.requests:
         click.echo(done)
-    elif not found.token:
-        click.echo(
-            "without a token nobody looked what is there already: it would be changed instead", err=True
-        )
+    if not found.token:
+        click.echo("(no token: what is on GitHub already was not looked up)", err=True)
 
 
-def _prepared(ctx: click.Context, name: str, dry_run: bool) -> tuple[Results, Results | None, Surroundings]:
-    """The run's results, those of its baseline, and where to tell them. Raises BadInput with what is wrong of
-    all.
-    """
+def _prepared(ctx: click.Context, name: str, dry_run: bool) -> tuple[News, Surroundings]:
+    """What to tell, and where. Raises BadInput with what is wrong of both."""
     problems: list[Problem] = []
-    results, baseline, found = None, None, Surroundings()
+    news, found = None, Surroundings()
     try:
-        folder = store.find(ctx.params["run"], reports_folder(ctx))
-        results, baseline = store.load(folder), store.load_baseline(folder)
+        news = _news(ctx.params["run"], reports_folder(ctx))
     except BadInput as error:
         problems += error.problems
     try:
         found = survey((name,), options.given(ctx), ctx.params.get("key"), os.environ, dry_run=dry_run)
     except BadInput as error:
         problems += error.problems
-    if problems or results is None:
+    if problems or news is None:
         raise BadInput(problems)
-    return results, baseline, found
+    return news, found
+
+
+def _news(name: str, reports: Path) -> News:
+    """Of the run that ``name`` is, also where it was killed. Raises BadInput where there is none.
+
+    `latest` names the newest that came to its end: where another began after it, that one is meant, or an
+    older pass would be told of what nobody has tested.
+    """
+    folder = store.look_for(name, reports, store.RESULTS) or store.look_for(name, reports, resume.PLAN)
+    if name == "latest" and folder:
+        begun = [path.parent for path in reports.glob(f"*/{resume.PLAN}") if not path.parent.is_symlink()]
+        folder = max([folder, *begun], key=lambda one: store.age(one.name))
+    if folder is None or (folder / store.RESULTS).is_file():
+        folder = folder or store.find(name, reports)
+        return finished(store.load(folder), store.load_baseline(folder))
+    plan = resume.read_plan(folder)
+    images = list(dict.fromkeys(cell.image for cell in plan.cells.values()))
+    why = f"Run {folder.name} was killed, or still goes on: none of its cells has ended."
+    news = broke_off(folder.name, images[0] if images else "no image", why, Outcome.NOT_RUN)
+    return replace(news, matrix_file=plan.matrix_file)

@@ -10,7 +10,7 @@ from functools import partial
 import click
 
 from e2e_matrix.cli.job import Loaded
-from e2e_matrix.cli.options import Command, with_options
+from e2e_matrix.cli.options import DEFAULT_FILE, Command, with_options
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.progress import Progress, Several
 from e2e_matrix.publish.client import Client
@@ -80,6 +80,11 @@ def load_published(ctx: click.Context, load: Callable[[], Loaded]) -> tuple[Load
     try:
         loaded = load()
     except BadInput as error:
+        if names and not problems:
+            # What a pull request made of its matrix must not leave the last run's verdict standing.
+            file = ctx.params.get("matrix") or DEFAULT_FILE
+            with _live(ctx, names, found, file, file, lambda words: None, quiet=False):
+                raise
         raise BadInput([*problems, *error.problems]) from None
     if problems:
         raise BadInput(problems)
@@ -107,16 +112,27 @@ def _published(
     if not names:
         yield progress
         return
+    with _live(ctx, names, found, settings.matrix_file, settings.subject, progress.note, quiet) as live:
+        yield Several(progress, live)
+
+
+def _live(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    found: Surroundings,
+    matrix_file: str,
+    subject: str,
+    note: Callable[[str], None],
+    quiet: bool,
+) -> Live:
     token = found.token or ""
-    chosen = ctx.params.get("key") or key_of(settings.matrix_file)
-    live = Live(
+    chosen = ctx.params.get("key") or key_of(matrix_file)
+    return Live(
         [place(name, found, chosen, ctx.params.get("mode") or "on-change") for name in names],
         lambda patience: Client(found.api_url, token, patience),
-        settings.subject,
-        note=lambda words: progress.note(f"not published: {words}"),
+        subject,
+        note=lambda words: note(f"not published: {words}"),
         told=lambda words: None if quiet else click.echo(words),
         failed=lambda words: click.echo(f"e2e-matrix: {words}", err=True),
         redact=Secrets([token, *secrets_by_name(os.environ)]).redact,
     )
-    with live:
-        yield Several(progress, live)

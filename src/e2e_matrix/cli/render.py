@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from e2e_matrix import store
+from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.report import FORMATS, write_reports
 
 
@@ -19,19 +20,25 @@ from e2e_matrix.report import FORMATS, write_reports
     "--format",
     "formats",
     metavar="NAME[,NAME]",
-    help=f"What to render: {', '.join(FORMATS)}.  [default: as the run did]",
+    multiple=True,
+    help=f"What to render: {', '.join(FORMATS)}; repeatable.  [default: as the run did]",
 )
 @click.option(
     "--baseline",
     metavar="RUN",
     help="Say what changed since this run: a folder, or an id or `latest` beside RUN_FOLDER.",
 )
-def command(folder: Path, formats: str | None, baseline: str | None) -> None:
-    """Write the reports of RUN_FOLDER (default: reports/latest) again, from what lies in it.
+def command(folder: Path, formats: tuple[str, ...], baseline: str | None) -> None:
+    """Write the reports of RUN_FOLDER, or of a run in reports/ by its id, again, from what lies in it.
 
     A baseline that was given once is kept there, as baseline.json.
     """
-    names = None if formats is None else [name.strip() for name in formats.split(",") if name.strip()]
+    names = [name.strip() for name in ",".join(formats).split(",") if name.strip()] if formats else None
+    if names == []:
+        hint = f"name some of {', '.join(FORMATS)}, or leave it out"
+        raise BadInput([Problem("--report", 0, 0, "must not be empty", hint)])
+    if not folder.is_dir():
+        folder = store.find(str(folder), Path("reports"))
     if baseline is not None:
         found = store.find(baseline, folder.parent)
         store.load(found)

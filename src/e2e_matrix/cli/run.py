@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from e2e_matrix.cli.execute import execute
+from e2e_matrix.cli.execute import execute, told_to_the_workflow
 from e2e_matrix.cli.job import job_options, load_run
 from e2e_matrix.cli.options import matrix_options, run_options
 from e2e_matrix.cli.publish_options import load_published, publish_options
@@ -19,6 +19,7 @@ from e2e_matrix.cli.publish_options import load_published, publish_options
 @publish_options
 @click.option("--quiet", "-q", is_flag=True, help="Print the verdict only.")
 @click.pass_context
+@told_to_the_workflow
 def command(ctx: click.Context, /, quiet: bool, force: bool, **_: Any) -> int:
     """Run the matrix and render its report.
 

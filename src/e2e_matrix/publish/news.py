@@ -130,7 +130,8 @@ def running(picture: Picture) -> News:
 
 def broke_off(run_id: str, subject: str, why: str, outcome: Outcome) -> News:
     """A run that ended without results; ``run_id`` is empty where it did not even begin."""
-    title = "No verdict: the run " + ("was stopped" if outcome is Outcome.CANCELLED else "could not be made")
+    how = {Outcome.CANCELLED: "was stopped", Outcome.NOT_RUN: "has not finished"}
+    title = f"No verdict: the run {how.get(outcome, 'could not be made')}"
     text = f"## {MARKS[outcome]} {title}\n\n{code(subject)}\n\n{fence(block(why, 2000, 20))}\n"
     said = one_line(f"{title}: {why}", _LONGEST_TITLE)
     return News(State.FINAL, run_id, outcome, said, [subject, outcome, why], lambda budget, link: text)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from e2e_matrix.errors import BadInput, InfrastructureError
+from e2e_matrix.errors import BadInput, E2EMatrixError, InfrastructureError, Problem
+from e2e_matrix.failures import Outcome
 from e2e_matrix.matrix_yaml import Document, Scalar, Tree, read_document
 from e2e_matrix.report import FORMATS, formats_of
 from e2e_matrix.report.cell_view import CellView
@@ -45,6 +46,34 @@ def tell(results: Results, folder: Path, environ: Mapping[str, str], out: TextIO
             reason = one_line(f"{type(error).__name__}: {error}", 500)
             with suppress(OSError, ValueError):  # nobody reads it
                 print(f"e2e-matrix: the workflow's {name} could not be written: {reason}", file=err)
+
+
+def tell_refusal(error: E2EMatrixError, environ: Mapping[str, str], out: TextIO, err: TextIO) -> None:
+    """Tell the workflow of a run that could not be made. Does nothing outside of one."""
+    if not is_workflow(environ):
+        return
+    problems = error.problems if isinstance(error, BadInput) else (Problem("", 0, 0, str(error)),)
+    told = [
+        Annotation(
+            "error",
+            "e2e-matrix",
+            block("\n".join(filter(None, [problem.message, problem.hint])), 1000, 10),
+            _relative(problem.file, environ) if problem.line else None,
+            problem.line or None,
+        )
+        for problem in problems
+    ]
+    said = {
+        "verdict": Outcome.ERROR.value,
+        "reason": one_line(str(error), 500),
+        "exit-code": str(error.exit_code),
+    }
+    try:
+        for annotation in _first(told):
+            write_command(out, annotation.command)
+        _write_outputs(said, environ)
+    except OSError as trouble:
+        print(f"e2e-matrix: the workflow could not be told: {one_line(str(trouble), 500)}", file=err)
 
 
 @dataclass(frozen=True)
@@ -185,8 +214,12 @@ def _summarize(view: View, environ: Mapping[str, str]) -> None:
 
 
 def _set_outputs(results: Results, folder: Path, environ: Mapping[str, str]) -> None:
+    _write_outputs(outputs(results, folder), environ)
+
+
+def _write_outputs(values: Mapping[str, str], environ: Mapping[str, str]) -> None:
     if name := environ.get("GITHUB_OUTPUT"):
-        text = "".join(_output(name, value) for name, value in outputs(results, folder).items())
+        text = "".join(_output(key, value) for key, value in values.items())
         _append(Path(name), text.encode("utf-8", "surrogateescape"))
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -31,7 +33,7 @@ from e2e_matrix.report.logs import ALL, Log, logs_of
 from e2e_matrix.report.packing import PACK, packed
 from e2e_matrix.report.phases import PHASES, spent_on
 from e2e_matrix.report.view import View, view_of
-from e2e_matrix.results import Attempt, Results, plain_decimal
+from e2e_matrix.results import Attempt, Cell, Results, plain_decimal
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
 
 # With more cells than this the page is dense: what is inside a cell is packed.
@@ -39,6 +41,9 @@ DENSE_CELLS = 60
 _DENSE_LOGS = ALL // 2
 _MOST_CHARACTERS = 60_000
 _WORTH_REMEMBERING = 400  # characters
+_MOST_ATTEMPTS = 12
+# What the page calls the value of an axis that a cell does not have.
+NONE = "none"
 # The order of the list: what a reader came for first.
 _RANKS = [
     Outcome.FAILED,
@@ -160,6 +165,8 @@ def _environment() -> Environment:
         "commands": _commands,
         "when": _when,
         "breakable": _breakable,
+        "checked": lambda text: Markup(escape_html(text)),  # logs.py made it safe and bounded it
+        "shell": shlex.join,
         "sentence": lambda text: f"{text[:1].upper()}{text[1:]}.",
     }
     environment.globals |= {
@@ -169,12 +176,15 @@ def _environment() -> Environment:
         "base_of": base_of,
         "was_demo": was_demo,
         "only_then": ONLY_THEN,
+        "choices": _choices,
+        "none": NONE,
         "shapes": drawing.shapes,
         "outcomes": drawing.outcomes,
         "edges": drawing.edges,
         "labels": drawing.labels,
         "changes": changes,
         "compared_figures": compared_figures,
+        "attempts_shown": _attempts_shown,
         "phases_of": _phases_of,
         "steps_beside": _steps_beside,
     } | {
@@ -226,6 +236,28 @@ def _breakable(text: str) -> Markup:
 
 def _when(moment: datetime | None) -> str:
     return "unknown" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _attempts_shown(cell: Cell) -> list[Attempt]:
+    """All of few; of many the first, the last, and the one that counts."""
+    attempts, counts = cell.attempts, cell.counted_attempt
+    if len(attempts) <= _MOST_ATTEMPTS:
+        return attempts
+    near = (*attempts[:4], *attempts[5 - _MOST_ATTEMPTS :])
+    return [one for one in attempts if one in near or one is counts]
+
+
+def _choices(texts: Sequence[str]) -> list[str]:
+    """What a filter calls each of them: short, and each another word, since an address is made of it."""
+    words: list[str] = []
+    for text in texts:
+        word = first = _line(text, 60) or NONE
+        for number in itertools.count(2):
+            if word not in words:
+                break
+            word = f"{first} ({number})"
+        words.append(word)
+    return words
 
 
 def _phases_of(attempts: Sequence[Attempt]) -> list[tuple[str, list[float | None]]]:

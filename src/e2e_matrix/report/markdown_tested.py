@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from e2e_matrix.advice import ONLY_THEN, was_demo
+from e2e_matrix.advice import ONLY_THEN, program_of, was_demo, words_of
 from e2e_matrix.report.cell_view import base_of
 from e2e_matrix.report.escape import code, fact, fence, prose
 from e2e_matrix.report.markdown_blocks import folded, listed, table, table_of
@@ -73,7 +73,7 @@ def reproducing(view: View) -> str:
     cells = [cell.again for cell in view.cells]
     parts = []
     if view.run.command:
-        parts += ["The run:", _commands([shlex.join(view.run.command)])]
+        parts += ["The run:", _commands([shlex.join([program_of(view.run), *words_of(view.run.command)])])]
     if cells:
         parts += ["One cell of it:", _commands(cells[:_MOST_COMMANDS])]
     if len(cells) > _MOST_COMMANDS:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.phases import PHASES, spent_on
 from e2e_matrix.results import Attempt, Cell
-from e2e_matrix.script_words import own_parts
+from e2e_matrix.script_words import counted, own_parts
 from e2e_matrix.text import format_seconds
 
 # Of an attempt: what is shorter is not seen in its bar.
@@ -89,13 +89,15 @@ class Timeline:
         ended = [lane for lane in self.lanes if lane.last]
         if not ended:
             return None
-        final = ended[0].bars[-1]
+        final = max(ended[0].bars, key=_end)
         longest = max((bar for lane in self.lanes for bar in lane.bars), key=_took)
         said = [f"The run ended with {final.cell} on worker {ended[0].worker + 1}"]
         for lane in self.lanes:
-            idle = final.ends_seconds - (lane.bars[-1].ends_seconds if lane.bars else 0.0)
+            idle = final.ends_seconds - max(map(_end, lane.bars), default=final.ends_seconds)
             if idle > _IDLE * self.seconds and len(said) <= _MOST_IDLE:
                 said.append(f"worker {lane.worker + 1} was idle for the last {format_seconds(idle)}")
+        if without := sum(not lane.bars for lane in self.lanes):
+            said.append(f"{counted(without, 'worker')} had nothing to do")
         share = _took(longest) / self.seconds
         of_the_run = f", {share:.0%} of the run" if share >= _WORTH_SAYING else ""
         said.append(f"the longest attempt was {longest.cell}: {format_seconds(_took(longest))}{of_the_run}")
@@ -176,6 +178,10 @@ def timeline(cells: Sequence[tuple[Cell, str]], run_seconds: float, workers: int
         ],
         ticks=_ticks(whole),
     )
+
+
+def _end(bar: Bar) -> float:
+    return bar.ends_seconds
 
 
 def _took(bar: Bar) -> float:

@@ -4,6 +4,9 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const list = document.querySelector(".list");
   const form = document.querySelector(".filter");
+  const said = document.body.appendChild(document.createElement("output"));
+  said.className = "hidden";
+  document.documentElement.classList.add("js");
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
   // A cell as the filter sees it: its place in the list, and the links that lead to it from elsewhere.
@@ -45,6 +48,7 @@
       inside.innerHTML = fragments[Number(inside.dataset.part)];
       enhance(inside);
     } catch (error) {
+      delete inside.dataset.filled;
       inside.append(make("p", { className: "message", textContent: `This cell cannot be shown: ${error}` }));
     }
   };
@@ -60,17 +64,22 @@
     return `#${new URLSearchParams(at ? [...chosen, ["at", at]] : chosen)}`;
   };
 
+  // A page in a frame of somebody else's may have no history of its own.
+  const remember = how => {
+    try {
+      history[how](null, "", address() === "#" ? location.pathname + location.search : address());
+    } catch {
+      // What is shown is right; only the address does not say it.
+    }
+  };
+
   const restore = () => {
     const fragment = location.hash.slice(1);
-    if (fragment.includes("=")) {
-      const said = new URLSearchParams(fragment);
-      for (const field of fields) field.value = said.get(field.name) ?? "";
-      // A select takes no value that it does not have, which would look like a filter that is not there.
-      for (const field of fields) if (field.selectedIndex === -1) field.value = "";
-      at = said.get("at") ?? "";
-    } else {
-      at = fragment;
-    }
+    const state = new URLSearchParams(fragment.includes("=") ? fragment : "");
+    for (const field of fields) field.value = state.get(field.name) ?? "";
+    // A select takes no value that it does not have, which would look like a filter that is not there.
+    for (const field of fields) if (field.selectedIndex === -1) field.value = "";
+    at = fragment.includes("=") ? state.get("at") ?? "" : fragment;
     apply();
     show(at);
   };
@@ -84,6 +93,14 @@
       cell.row.hidden = false;
       cell.row.querySelector("details").open = true;
       cell.row.querySelector("summary").focus({ preventScroll: true });
+      count();
+    } else {
+      target.tabIndex = -1;
+      target.focus({ preventScroll: true });
+    }
+    if (form) {
+      const above = getComputedStyle(form).position === "sticky" ? form.offsetHeight + 8 : 0;
+      document.documentElement.style.scrollPaddingTop = above ? `${above}px` : "";
     }
     target.scrollIntoView();
   };
@@ -103,6 +120,15 @@
     text.every(word => cell.words.includes(word));
 
   let order = "";
+  let wasFiltered = false;
+
+  // How many cells the list shows; one that was linked to is there, whatever the filter says.
+  const count = () => {
+    if (!form) return;
+    const shown = cells.filter(cell => !cell.row.hidden).length;
+    form.querySelector("output").value = shown < cells.length ? `${shown} of ${cells.length} cells` : "";
+    document.querySelector(".nothing").hidden = shown > 0;
+  };
 
   const apply = () => {
     if (!form) return;
@@ -122,21 +148,22 @@
       line.hidden = filtered && !line.querySelector("a.slot:not(.out)");
     }
     for (const group of all("details.grid-group")) {
-      group.dataset.was ??= group.open ? "open" : "";
-      group.open = filtered ? !group.hidden : Boolean(group.dataset.was);
+      if (filtered && !wasFiltered) group.dataset.was = group.open ? "open" : "";
+      if (filtered) group.open = !group.hidden;
+      else if (wasFiltered) group.open = Boolean(group.dataset.was);
     }
+    wasFiltered = filtered;
     if (order !== form.elements.sort.value) {
       order = form.elements.sort.value;
       list.append(...[...cells].sort(ORDERS[order]).map(cell => cell.row));
     }
-    form.querySelector("output").value = filtered ? `${shown} of ${cells.length} cells` : "";
     form.querySelector("[type=reset]").hidden = !fields.some(field => field.value);
-    document.querySelector(".nothing").hidden = shown > 0;
+    count();
   };
 
   const changed = () => {
     apply();
-    history.replaceState(null, "", address() === "#" ? location.pathname + location.search : address());
+    remember("replaceState");
   };
 
   // ---- a log: search, and go from hit to hit
@@ -207,11 +234,11 @@
     button.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(command.textContent);
-        button.textContent = "Copied";
+        button.textContent = said.value = "Copied";
       } catch {
         // Where the clipboard is out of reach, what is selected can still be copied by hand.
         getSelection().selectAllChildren(command);
-        button.textContent = "Selected";
+        button.textContent = said.value = "Selected";
       }
     });
     command.after(button);
@@ -234,14 +261,17 @@
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     at = link.getAttribute("href").slice(1);
-    if (address() !== location.hash) history.pushState(null, "", address());
+    if (address() !== location.hash) remember("pushState");
     show(at);
   });
 
   if (form) {
     form.hidden = false;
     form.addEventListener("input", changed);
-    form.addEventListener("reset", () => setTimeout(changed));
+    form.addEventListener("reset", () => setTimeout(() => {
+      changed();
+      form.elements.q.focus();
+    }));
     form.addEventListener("submit", event => event.preventDefault());
   }
   addEventListener("popstate", restore);
