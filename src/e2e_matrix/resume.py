@@ -211,15 +211,20 @@ def find(name: str, reports: Path) -> Path:
     """
     if name == NEWEST:
         # Not `latest`: that is the newest which came to its end, and a killed one did not.
-        begun = [path.parent for path in reports.glob(f"*/{PLAN}") if not path.parent.is_symlink()]
-        if begun:
-            return max(begun, key=lambda folder: age(folder.name))
+        if newest := newest_begun(reports):
+            return newest
         raise BadInput([Problem("--resume", 0, 0, f"{reports} has no run that could be resumed", _NO_RUN)])
     if found := look_for(name, reports, PLAN):
         return found
     known = newest_runs(reports, PLAN)
     there = f"There are: {known}." if known else f"{reports} has none."
     raise BadInput([Problem("--resume", 0, 0, f"there is no run {name!r} that could be resumed", there)])
+
+
+def newest_begun(reports: Path) -> Path | None:
+    """The folder of the run that began last, also where it was killed; None where there is none."""
+    begun = [path.parent for path in reports.glob(f"*/{PLAN}") if not path.parent.is_symlink()]
+    return max(begun, key=lambda folder: age(folder.name), default=None)
 
 
 def read_plan(folder: Path) -> PlanFile:

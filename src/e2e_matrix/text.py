@@ -7,9 +7,11 @@ characters, nothing that reorders or hides what stands beside it, and never more
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from decimal import Context, Decimal
 
 ELLIPSIS = "…"
@@ -70,6 +72,19 @@ def one_line(text: str, limit: int = 200) -> str:
     if len(shown) > limit or cut:
         return shown[: max(limit - 1, 0)].rstrip() + ELLIPSIS
     return shown
+
+
+def told_apart(names: Iterable[str]) -> list[str]:
+    """The names, each another one: where one comes again it has a number, as in ``name (2)``."""
+    found: dict[str, None] = {}
+    for name in names:
+        other = name
+        for number in itertools.count(2):
+            if other not in found:
+                break
+            other = f"{name} ({number})"
+        found[other] = None
+    return list(found)
 
 
 def format_money(amount: Decimal | None) -> str:

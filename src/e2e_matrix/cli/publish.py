@@ -135,8 +135,7 @@ def _news(name: str, reports: Path) -> News:
     """
     folder = store.look_for(name, reports, store.RESULTS) or store.look_for(name, reports, resume.PLAN)
     if name == "latest" and folder:
-        begun = [path.parent for path in reports.glob(f"*/{resume.PLAN}") if not path.parent.is_symlink()]
-        folder = max([folder, *begun], key=lambda one: store.age(one.name))
+        folder = max(folder, resume.newest_begun(reports) or folder, key=lambda one: store.age(one.name))
     if folder is None or (folder / store.RESULTS).is_file():
         folder = folder or store.find(name, reports)
         return finished(store.load(folder), store.load_baseline(folder))

@@ -7,7 +7,6 @@ was lost: whoever sends it says how to see whether it arrived.
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from e2e_matrix.errors import PublishError
 from e2e_matrix.publish.answers import Answer, Setback, decoded, judged
 from e2e_matrix.redaction import Secrets, plain_urls
 from e2e_matrix.registry.reference import is_loopback
+from e2e_matrix.registry.transport import is_about_trust
 from e2e_matrix.text import one_line
 
 PAGE = 100  # items: the most that GitHub gives at once
@@ -206,7 +206,7 @@ class Client:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             said = self._safe(str(error))
             raise Setback(
-                f"{self._host} cannot be reached: {said}", passes=not _is_about_trust(error)
+                f"{self._host} cannot be reached: {said}", passes=not is_about_trust(error)
             ) from None
         except httpx.TimeoutException:
             raise Setback(f"{self._host} did not answer {what} in time", uncertain=True) from None
@@ -283,9 +283,3 @@ class Client:
 
     def _safe(self, text: str) -> str:
         return one_line(plain_urls(self._secrets.redact(text)), 300)
-
-
-def _is_about_trust(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
-        error = error.__cause__ or error.__context__
-    return error is not None

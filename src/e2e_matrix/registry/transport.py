@@ -174,7 +174,7 @@ class Transport:
             return _Setback(broken(host, f"broke off in the middle of its answer ({error})"))
         except httpx.TransportError as error:
             failure = _unreachable(NoAnswer, host, f"cannot be reached: {error}")
-            return _Setback(failure, retry=not _is_certificate_error(error))
+            return _Setback(failure, retry=not is_about_trust(error))
         if answer.status == 429:
             message = f"the registry {host} has had too many requests (429)"
             failure = CellFailure(Cause.REGISTRY_BUSY, message, detail=answer.excerpt() or None)
@@ -287,7 +287,8 @@ def _counted(setback: _Setback, tries: int, more: str = "") -> CellFailure:
     return type(failure)(failure.cause, message, detail=failure.detail, retry_after=setback.wait)
 
 
-def _is_certificate_error(error: BaseException | None) -> bool:
+def is_about_trust(error: BaseException | None) -> bool:
+    """Whether a certificate that is not trusted is behind it: another try would meet the same."""
     while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -15,7 +15,7 @@ from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import excerpt
 from e2e_matrix.results import Attempt, Cell, Results, Run, Step
 from e2e_matrix.script_words import detail_beside
-from e2e_matrix.text import block, one_line
+from e2e_matrix.text import block, one_line, told_apart
 
 # Characters of all the texts of a run, and of one of them.
 _TOGETHER = 1_500_000
@@ -36,15 +36,7 @@ def room_for_each(results: Results) -> int:
 
 def names_of(cells: Sequence[Cell]) -> list[str]:
     """A name for each cell: its id, and a number where two would read the same."""
-    names: dict[str, None] = {}
-    for cell in cells:
-        name = plain = one_line(cell.id) or "cell"
-        number = 1
-        while name in names:
-            number += 1
-            name = f"{plain} ({number})"
-        names[name] = None
-    return list(names)
+    return told_apart(one_line(cell.id) or "cell" for cell in cells)
 
 
 def earlier(cell: Cell) -> list[Attempt]:

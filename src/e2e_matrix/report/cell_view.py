@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e2e_matrix.advice import program_of, words_of
+from e2e_matrix.compare import SCENARIO
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.results import Attempt, Cell, Image, Run, ScriptRun
 from e2e_matrix.script_words import cost_words, notes, remarks, script_of
 from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
 
 _SPREAD = ("min", "median", "max")
-# No axis may be called so: it stands for the cell's scenario where a run has several.
-SCENARIO = "scenario"
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
 _BASE_LABEL = "org.opencontainers.image.base.name"
 

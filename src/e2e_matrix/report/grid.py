@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from e2e_matrix.compare import SCENARIO
 from e2e_matrix.failures import BROKEN, Outcome
-from e2e_matrix.report.cell_view import SCENARIO, CellView
+from e2e_matrix.report.cell_view import CellView
 from e2e_matrix.results import Run
 
 

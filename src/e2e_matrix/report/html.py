@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -34,14 +33,14 @@ from e2e_matrix.report.packing import PACK, packed
 from e2e_matrix.report.phases import PHASES, spent_on
 from e2e_matrix.report.view import View, view_of
 from e2e_matrix.results import Attempt, Cell, Results, plain_decimal
-from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line
+from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line, told_apart
 
 # With more cells than this the page is dense: what is inside a cell is packed.
 DENSE_CELLS = 60
 _DENSE_LOGS = ALL // 2
 _MOST_CHARACTERS = 60_000
 _WORTH_REMEMBERING = 400  # characters
-_MOST_ATTEMPTS = 12
+_MOST_ATTEMPTS, _FIRST_ATTEMPTS = 12, 4
 # What the page calls the value of an axis that a cell does not have.
 NONE = "none"
 # The order of the list: what a reader came for first.
@@ -244,21 +243,14 @@ def _attempts_shown(cell: Cell) -> list[Attempt]:
     attempts, counts = cell.attempts, cell.counted_attempt
     if len(attempts) <= _MOST_ATTEMPTS:
         return attempts
-    near = (*attempts[:4], *attempts[5 - _MOST_ATTEMPTS :])
-    return [one for one in attempts if one in near or one is counts]
+    last = _MOST_ATTEMPTS - _FIRST_ATTEMPTS - 1
+    middle = range(_FIRST_ATTEMPTS, len(attempts) - last)
+    return [one for number, one in enumerate(attempts) if number not in middle or one is counts]
 
 
 def _choices(texts: Sequence[str]) -> list[str]:
     """What a filter calls each of them: short, and each another word, since an address is made of it."""
-    words: list[str] = []
-    for text in texts:
-        word = first = _line(text, 60) or NONE
-        for number in itertools.count(2):
-            if word not in words:
-                break
-            word = f"{first} ({number})"
-        words.append(word)
-    return words
+    return told_apart(_line(text, 60) or NONE for text in texts)
 
 
 def _phases_of(attempts: Sequence[Attempt]) -> list[tuple[str, list[float | None]]]:

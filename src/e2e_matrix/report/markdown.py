@@ -129,7 +129,8 @@ def _head(view: View, quoted: int) -> str:
 def _broken(view: View, stage: Stage) -> list[str]:
     if not view.broken or not stage.in_full:
         return []
-    full, rest = view.faults[: stage.in_full], view.faults[stage.in_full :]
+    faults = view.faults
+    full, rest = faults[: stage.in_full], faults[stage.in_full :]
     told = [cells.broken_in_full(fault.broken, view.run, stage.log_lines) for fault in full]
     lines = some([cells.broken_in_a_line(fault.broken) for fault in rest], stage.in_a_line)
     return ["### What broke", *told, listed(lines)]
