@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from e2e_matrix.failures import Cause, Outcome
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # What was added since has defaults, so that a file of an older version reads as one that did not know of it.
-READABLE_VERSIONS = (1, 2, 3)
+READABLE_VERSIONS = (1, 2, 3, 4)
 
 
 def plain_decimal(value: Decimal) -> str:
@@ -166,6 +166,16 @@ class ScriptRun(Model):
     output_excerpt: str | None = Field(None, description="The end of it where something failed; hostile")
 
 
+class Api(Model):
+    """What a server's /openapi.json describes."""
+
+    digest: str = Field(
+        description="sha256 of its canonical JSON: the same exactly where two describe the same"
+    )
+    file: str = Field(description="Where it lies, relative to the run's folder")
+    operations: int = Field(description="Pairs of a path and a method")
+
+
 class Attempt(Model):
     number: int = Field(ge=1)
     repetition: int = Field(1, ge=1, description="Which of the cell's repetitions it was a try at")
@@ -195,6 +205,10 @@ class Attempt(Model):
     exit_code: int | None = None
     oom_killed: bool = False
     unpacked_bytes: int | None = None
+    dormant_memory_bytes: int | None = Field(
+        None, description="What the container held once its server was dormant, without the page cache"
+    )
+    api: Api | None = Field(None, description="Where the server described its API, and the scenario asked")
     image_labels: dict[str, str] = {}
     folder: str = Field(description="Where the attempt's files lie, relative to the run's folder")
     log_excerpt: str | None = Field(None, description="The log around the failure, bounded; hostile")
@@ -230,13 +244,31 @@ class Repeat(Model):
     cost: MoneySpread | None = None
 
 
+class Evidence(Model):
+    """The cell of another run whose pass stands for this one."""
+
+    run: str
+    cell: str
+    finished_at: datetime
+    folder: str | None = Field(
+        None, description="That run's folder, relative to this one's; null where it is out of reach"
+    )
+
+
 class Cell(Model):
     id: str
     axes: dict[str, str]
     scenario: str
+    scenario_version: str | None = Field(None, description="Another one asserts something else")
+    key: str | None = Field(
+        None, description="sha256 of everything that can change the outcome; null where that is not known"
+    )
     outcome: Outcome
     flaky: bool = Field(False, description="Passed, after an attempt in which the product failed")
-    reused: bool = Field(False, description="Finished before the run was resumed, and not run again")
+    reused: bool = Field(
+        False, description="Finished before the run was resumed, or in another run, and not run again"
+    )
+    reused_from: Evidence | None = Field(None, description="Where another run's pass is what counts")
     cause: Cause | None = None
     message: str | None = None
     emulated: bool
