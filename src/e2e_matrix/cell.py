@@ -173,6 +173,8 @@ def _attempt(
         exit_code=state.exit_code if state else None,
         oom_killed=state.oom_killed if state else False,
         unpacked_bytes=pulled.size_bytes if pulled else None,
+        dormant_memory_bytes=findings.dormant_memory_bytes,
+        api=findings.api,
         image_labels=dict(pulled.labels) if pulled else {},
         folder=f"cells/{task.cell}/attempt-{task.attempt}",
         log_excerpt=_excerpt(log.latest(), failure) if log else None,

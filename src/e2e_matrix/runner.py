@@ -377,8 +377,7 @@ class _Execution:
         )
         if downloaded(attempt):
             self._keeper.pulled(task.image)
-        record.folder.write_attempt(attempt)
-        return attempt
+        return record.folder.write_attempt(attempt)
 
 
 def expected_sha(ref: str) -> str | None:

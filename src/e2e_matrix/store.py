@@ -8,8 +8,10 @@
         cells/<cell-id>/attempt-<n>/
             started.json         that it began; without attempt.json beside it the runner died
             attempt.json         this attempt, durable the moment it exists
+            openapi.json         while it runs; then it lies in api/
             server.log           what the container printed
             llm-calls.json       what the stand-in served to it; while it runs a line each in llm-calls.jsonl
+        api/<digest>.json        what servers said of their API, each document once
     reports/latest               a link to the newest run
 
 Files are written beside their place, synced and renamed: a reader sees the old one or the new, never half.
@@ -150,14 +152,28 @@ class RunFolder:
         found = (self.path / "cells" / cell).glob("attempt-*")
         return sorted((path for path in found if _number(path)), key=_number)
 
-    def write_attempt(self, attempt: Attempt) -> None:
-        """Make an attempt durable, with what the stand-in served to it beside it."""
+    def write_attempt(self, attempt: Attempt) -> Attempt:
+        """Make an attempt durable, with what the stand-in served to it beside it; the attempt as kept."""
         folder = self.path / attempt.folder
+        attempt = self._share_api(attempt)
         if attempt.llm_calls is not None:
             calls = ",\n  ".join(call.model_dump_json() for call in attempt.llm_calls)
             write_atomically(folder / CALLS, (f"[\n  {calls}\n]\n" if calls else "[]\n").encode())
         write_atomically(folder / ATTEMPT, (attempt.model_dump_json(indent=2) + "\n").encode())
         (folder / CALL_JOURNAL).unlink(missing_ok=True)
+        return attempt
+
+    def _share_api(self, attempt: Attempt) -> Attempt:
+        """Keep a document of half a megabyte once, for all the cells whose servers gave it."""
+        if (api := attempt.api) is None:
+            return attempt
+        shared = f"api/{api.digest.removeprefix('sha256:')[:16]}.json"
+        try:
+            (self.path / "api").mkdir(exist_ok=True)
+            (self.path / api.file).replace(self.path / shared)
+        except OSError as error:
+            raise _refused(f"cannot keep {shared}", error) from error
+        return attempt.model_copy(update={"api": api.model_copy(update={"file": shared})})
 
     def write_results(self, results: Results) -> None:
         write_atomically(self.path / RESULTS, (results.model_dump_json(indent=2) + "\n").encode())

@@ -21,7 +21,8 @@ NATIVE = ["python-amd64", "java-amd64", "golang-amd64"]
 EMULATED = ["python-arm64", "java-arm64", "golang-arm64"]
 STEPS = [
     "pull", "start", "machine", "dormant", "server-info", "gate", "refusals", "init", "init-again",
-    "session-keys", "conversation", "finished", "events", "answer", "cost", "delete", "stop", "log",
+    "session-keys", "conversation", "finished", "events", "answer", "cost", "delete",
+    "openapi", "stop", "log",
 ]  # fmt: skip
 
 

@@ -240,6 +240,14 @@ def test_memory_beyond_the_limit_is_told(world: World) -> None:
     assert (state.exit_code, state.oom_killed) == (137, True)
 
 
+def test_what_a_running_container_holds_and_one_that_ended_does_not(world: World) -> None:
+    running, ended = world.start("stay"), world.finish("exit", "0")
+    held = world.engine.memory(running)
+    assert held is not None
+    assert 0 < held < 64 << 20
+    assert world.engine.memory(ended) is None
+
+
 def test_a_program_that_is_missing(world: World) -> None:
     container = world.create(entrypoint=("/nothing",))
     raised = failure(world, "start", container)

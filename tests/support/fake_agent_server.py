@@ -39,6 +39,7 @@ class Fault(Enum):
     GATED_ROUTE_OPEN = "gate-open:/api/settings"
     UNLISTED_ROUTE_OPEN = f"gate-open:{UNLISTED_ROUTE}"
     SOCKET_OPEN_WHILE_DORMANT = "socket-open-while-dormant"
+    API_NOT_DESCRIBED = "api-not-described"
     INIT_WITHOUT_KEY = "key-not-needed"
     INIT_WITH_WRONG_KEY = "wrong-key-accepted"
     INIT_WITH_UNKNOWN_FIELD = "unknown-field-accepted"

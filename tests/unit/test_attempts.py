@@ -427,10 +427,10 @@ def test_a_disk_that_refuses_a_record_is_not_called_a_wish(
 ) -> None:
     real = store.RunFolder.write_attempt
 
-    def write(folder: store.RunFolder, attempt: Attempt) -> None:
+    def write(folder: store.RunFolder, attempt: Attempt) -> Attempt:
         if "java-amd64" in attempt.folder:
             raise InfrastructureError("cannot write attempt.json: No space left on device")
-        real(folder, attempt)
+        return real(folder, attempt)
 
     monkeypatch.setattr(store.RunFolder, "write_attempt", write)
     with pytest.raises(InfrastructureError):

@@ -21,7 +21,7 @@ from e2e_matrix.llm.standin import StandIn
 from e2e_matrix.prices import Price
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, LlmCall, Step, Tokens
-from e2e_matrix.scenarios import container, conversation
+from e2e_matrix.scenarios import container, conversation, description
 from e2e_matrix.scenarios.base import ReplayDifference
 from e2e_matrix.task import CellTask, LlmEndpoint
 from e2e_matrix.usage import read_bill
@@ -46,6 +46,7 @@ STEPS = [
     "answer",
     "cost",
     "delete",
+    "openapi",
     "stop",
     "log",
 ]
@@ -143,7 +144,22 @@ def test_a_server_that_is_right_passes_every_step(bench: Bench, version: str, ga
     assert attempt.tokens == Tokens(prompt=30, completion=1, total=31)
     assert attempt.server.build_git_sha == BUILD_SHA
     assert attempt.machine == "x86_64"
+    assert attempt.dormant_memory_bytes == 1 << 20
     assert step(attempt, "finished").facts == {"status": "finished", "learned_from": "websocket"}
+
+
+def test_what_the_server_says_of_its_api_is_kept_and_told_apart(bench: Bench) -> None:
+    one, same, other = (
+        bench.run(FakeAgentServer(version=version)).api for version in ("1.43.1", "1.43.1", "1.58.0")
+    )
+    assert one
+    assert other
+    assert one == same
+    assert one.digest != other.digest
+    # The bench runs one attempt after the other in the same folder: the last one's document lies there.
+    document = json.loads((Path(bench.task.folder) / description.FILE).read_text())
+    assert description.digest_of(document) == other.digest
+    assert other.operations == sum(map(len, document["paths"].values()))
 
 
 @pytest.mark.parametrize(
@@ -210,6 +226,7 @@ SEEN_AND_GONE_ON = [
     (Fault.DELETE_FAILS, "delete", "answers | expected 200 | got 500"),
     (Fault.DELETE_KEEPS, "delete", "after the deletion | expected 404 | got 200"),
     (Fault.DELETES_TWICE, "delete", "a second DELETE | expected 400 | got 200"),
+    (Fault.API_NOT_DESCRIBED, "openapi", 'an object with paths | got {"openapi":'),
     (Fault.IGNORES_TERM, "stop", "expected exit code 0 or 143 | got exit code 137"),
     (Fault.ENDS_BADLY, "stop", "expected exit code 0 or 143 | got exit code 4"),
     (Fault.LIBRARY_MISSING, "log", "error while loading shared libraries"),

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import pytest
 
 from e2e_matrix import store
 from e2e_matrix.errors import BadInput, InfrastructureError
+from e2e_matrix.results import Api
+from support.sample_run import a_cell
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
@@ -109,3 +112,22 @@ def test_results_that_cannot_be_used_are_bad_input(
         store.load(tmp_path)
     assert complaint in str(raised.value)
     assert "results.json" in str(raised.value)
+
+
+def test_what_a_server_says_of_its_api_is_kept_once(tmp_path: Path) -> None:
+    folder = store.RunFolder.create(tmp_path, NOW)
+    kept = []
+    for cell in ("python", "java"):
+        of_attempt = folder.attempt_folder(cell, 1)
+        (of_attempt / "openapi.json").write_text('{"paths": {}}')
+        api = Api(digest="sha256:" + "ab" * 32, file=f"cells/{cell}/attempt-1/openapi.json", operations=0)
+        [attempt] = a_cell(f"{cell}-amd64").attempts
+        attempt = attempt.model_copy(update={"api": api, "folder": f"cells/{cell}/attempt-1"})
+        kept.append(folder.write_attempt(attempt).api)
+        assert (
+            json.loads((of_attempt / "attempt.json").read_text())["api"]["file"]
+            == "api/abababababababab.json"
+        )
+    assert kept[0] == kept[1]
+    assert [path.read_text() for path in folder.path.glob("api/*")] == ['{"paths": {}}']
+    assert list(folder.path.glob("cells/*/*/openapi.json")) == []

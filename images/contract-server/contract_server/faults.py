@@ -35,6 +35,7 @@ class Fault(Enum):
     OPEN_ROUTE_SHUT = "open-route-shut", "", "answers 503 to /ready while dormant"
     GATE_OPEN = "gate-open", "PATH", "answers 200 to gated routes while dormant: to all, or to that path"
     SOCKET_OPEN_WHILE_DORMANT = "socket-open-while-dormant", "", "accepts the events socket while dormant"
+    API_NOT_DESCRIBED = "api-not-described", "", "/openapi.json has no paths"
 
     INIT_NEVER_ANSWERS = "init-never-answers", "", "/health is up, and no request to /api/init is answered"
     INIT_401 = "init-401", "", "refuses the right init key"

@@ -252,6 +252,10 @@ class Engine(Protocol):
 
     def state(self, container: str) -> ExitState: ...
 
+    def memory(self, container: str) -> int | None:
+        """Bytes that a running container's processes hold, without the page cache; None: it is not told."""
+        ...
+
     def exec(self, container: str, command: Sequence[str], timeout: float = 30.0) -> ExecResult:
         """Run a command inside as the image's user; output beyond 1 MiB is dropped."""
         ...

@@ -88,6 +88,7 @@ class FakeProcess:
         limit = self.spec.resources.memory_bytes
         if limit is not None and size_bytes > limit:
             self._container.end(_KILLED, oom_killed=True)
+        self._container.memory = size_bytes
         self._check()
 
     def read(self, path: str) -> bytes:
@@ -175,6 +176,7 @@ class _Container:
         self.sockets: dict[int, socket.socket] = {}
         self.state = ExitState(running=False, exit_code=None, oom_killed=False)
         self.process: FakeProcess | None = None
+        self.memory = 1 << 20  # what any process has at the least
         self._ended = threading.Event()
         self._lock = threading.RLock()
         self._watches: list[FakeExitWatch] = []
@@ -420,6 +422,11 @@ class FakeEngine:
     def state(self, container: str) -> ExitState:
         self._called("state", container)
         return self._find(container).state
+
+    def memory(self, container: str) -> int | None:
+        self._called("memory", container)
+        found = self._find(container)
+        return found.memory if found.state.running else None
 
     def exec(self, container: str, command: Sequence[str], timeout: float = 30.0) -> ExecResult:
         self._called("exec", container)

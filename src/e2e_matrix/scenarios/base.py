@@ -25,7 +25,7 @@ from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
 from e2e_matrix.progress import Progress
 from e2e_matrix.redaction import Secrets, secrets_by_name, secrets_in_url
-from e2e_matrix.results import LlmCall, Phases, ScriptRun, Server, Step, Tokens
+from e2e_matrix.results import Api, LlmCall, Phases, ScriptRun, Server, Step, Tokens
 from e2e_matrix.scenarios.started import StartedContainer
 from e2e_matrix.task import CellTask
 from e2e_matrix.text import block, one_line
@@ -137,6 +137,8 @@ class Findings:
     phases: Phases = field(default_factory=Phases)
     server: Server = field(default_factory=Server)
     machine: str | None = None
+    dormant_memory_bytes: int | None = None
+    api: Api | None = None
     cost_usd: Decimal | None = None
     tokens: Tokens | None = None
     script: ScriptRun | None = None

@@ -58,6 +58,7 @@ def _wait_until_dormant(session: Session) -> None:
         step.expect("the state after boot", "dormant", reply.field("state"), detail=reply.text)
     boot = sum(done.duration_seconds for done in session.findings.steps if done.phase == "boot")
     session.phase(boot=round(boot, 4))
+    session.findings.dormant_memory_bytes = session.started_container.memory(session.engine)
 
 
 def initialise(session: Session, keys: Keys) -> None:

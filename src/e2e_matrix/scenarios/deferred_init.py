@@ -22,14 +22,15 @@ from e2e_matrix.agent_server import (
 )
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
-from e2e_matrix.scenarios import boot, container, conversation
+from e2e_matrix.scenarios import boot, container, conversation, description
 from e2e_matrix.scenarios.base import Session, StepRecord
 from e2e_matrix.text import one_line
 
 NAME = "deferred-init"
-VERSION = "1"
+VERSION = "2"
 STEPS: tuple[str, ...] = (
-    *boot.STEPS, "gate", "refusals", "init", "init-again", "session-keys", *conversation.STEPS, "stop", "log",
+    *boot.STEPS, "gate", "refusals", "init", "init-again", "session-keys", *conversation.STEPS,
+    description.STEP, "stop", "log",
 )  # fmt: skip
 
 SOCKET_GATED_SINCE = (1, 58, 0)
@@ -75,6 +76,7 @@ def run(session: Session) -> None:
     _check_second_init(session, keys.init)
     _check_session_keys(session, keys.session)
     conversation.run(session, question="Reply with just the number 42.", answer="42")
+    description.keep(session)
     container.stop(session)
 
 

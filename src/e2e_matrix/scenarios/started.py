@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from e2e_matrix.agent_server import AgentServer
 from e2e_matrix.engine.base import Engine, ExitState, ExitWatch, LogFollow
+from e2e_matrix.errors import CellFailure
 from e2e_matrix.log_file import LogFile
 from e2e_matrix.log_signs import Sign
 from e2e_matrix.redaction import Secrets
@@ -46,6 +48,12 @@ class StartedContainer:
     @property
     def has_ended(self) -> bool:
         return self.exit_state is not None or (self.watch is not None and self.watch.exited.is_set())
+
+    def memory(self, engine: Engine) -> int | None:
+        """What its processes hold, in bytes; None where the engine does not tell, which breaks nothing."""
+        with suppress(CellFailure):  # a container or an engine that is gone shows in the next step
+            return engine.memory(self.id)
+        return None
 
     def read_log(self) -> str:
         """The end of what it has printed, redacted; of one that ended, the very end."""

@@ -19,6 +19,7 @@ from e2e_matrix.scenarios import (
     boot,
     container,
     conversation,
+    description,
     leftovers,
     shell,
     terminal_tool,
@@ -31,10 +32,10 @@ from e2e_matrix.scenarios.variant_tools import Tool
 from e2e_matrix.text import one_line
 
 NAME = "tools"
-VERSION = "1"
+VERSION = "2"
 STEPS: tuple[str, ...] = (
     *boot.STEPS, "init", "bash", "variant-tools", *conversation.ASK_STEPS, "terminal", "cost", "delete",
-    "leftovers", "stop", "log",
+    "leftovers", description.STEP, "stop", "log",
 )  # fmt: skip
 
 # Seconds on a native engine; an emulated cell gets them times its slowness.
@@ -120,6 +121,7 @@ def run(session: Session) -> None:
         title = "Neither a process nor a file is left behind"
         with checks(session, "leftovers", title, limit=leftovers.LIMIT) as found:
             leftovers.check(found, before, settings.own_processes, settings.own_files)
+    description.keep(session)
     container.stop(session)
 
 
