@@ -33,8 +33,9 @@ class Change(StrEnum):
     WASTES_MORE = "wastes more time"  # both passed, as with the next
     WASTES_LESS = "wastes less time"
     UNDECIDED = "not comparable"  # one of the two has no verdict
-    ONLY_BASELINE = "only in the baseline"
-    ONLY_CANDIDATE = "only in the candidate"
+    UNSUPPORTED = "unsupported"  # the engine of the candidate cannot run it
+    REMOVED = "removed"  # it is in the baseline alone
+    ADDED = "added"  # in the candidate alone
     SAME = "same"  # both passed
 
 
@@ -53,12 +54,14 @@ class Pair:
     def change(self) -> Change:
         before, after = self.baseline, self.candidate
         if after is None:
-            return Change.ONLY_BASELINE
+            return Change.REMOVED
         if after.outcome is Outcome.FAILED:
             again = before is not None and before.outcome is Outcome.FAILED
             return Change.STILL_FAILING if again else Change.NEWLY_FAILING
         if before is None:
-            return Change.ONLY_CANDIDATE
+            return Change.ADDED
+        if after.outcome is Outcome.UNSUPPORTED:
+            return Change.UNSUPPORTED
         if before.outcome not in _DECIDED or after.outcome not in _DECIDED:
             return Change.UNDECIDED
         return Change.FIXED if before.outcome is Outcome.FAILED else self._waste

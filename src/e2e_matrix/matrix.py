@@ -27,6 +27,7 @@ from e2e_matrix.matrix_fields import (
     Repeats,
     Retries,
     Section,
+    Share,
     TemplateText,
     Url,
     Variable,
@@ -35,8 +36,11 @@ from e2e_matrix.matrix_fields import (
     one_of,
 )
 from e2e_matrix.matrix_yaml import Document, Location, Scalar
+from e2e_matrix.measures import MEASURES
+from e2e_matrix.regression import DEFAULT_FAIL_ON, EVENTS
 from e2e_matrix.report import DEFAULT_FORMATS, FORMATS
 from e2e_matrix.script.settings import ScriptSection
+from e2e_matrix.units import format_share
 
 Combination = Annotated[dict[str, Filled], Field(min_length=1)]
 
@@ -181,6 +185,31 @@ class ReportsSection(Section):
         return schema
 
 
+def _threshold(name: str) -> Any:
+    measure = MEASURES[name]
+    shown = format_share(measure.threshold)
+    return Field(measure.threshold, description=measure.what, json_schema_extra={"default": shown})
+
+
+class Thresholds(Section):
+    """``regression:``: by how much a measure may grow; null: it is not judged. docs/verdicts.md says how."""
+
+    boot: Share | None = _threshold("boot")
+    init: Share | None = _threshold("init")
+    conversation: Share | None = _threshold("conversation")
+    script: Share | None = _threshold("script")
+    removal: Share | None = _threshold("removal")
+    total: Share | None = _threshold("total")
+    cost: Share | None = _threshold("cost")
+    tokens: Share | None = _threshold("tokens")
+    memory: Share | None = _threshold("memory")
+    size: Share | None = _threshold("size")
+
+
+_FAILS = (*EVENTS, *MEASURES)
+FailOn = Annotated[str, one_of(*_FAILS), WithJsonSchema({"enum": list(_FAILS)})]
+
+
 class Matrix(Section):
     """The whole of matrix.yaml."""
 
@@ -228,6 +257,10 @@ class Matrix(Section):
         json_schema_extra={"additionalProperties": False},
     )
     reports: ReportsSection = Field(default_factory=ReportsSection)
+    regression: Thresholds = Field(default_factory=Thresholds)
+    fail_on: list[FailOn] = Field(
+        list(DEFAULT_FAIL_ON), description="What of a comparison with a baseline ends a run with 1"
+    )
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(""))
 

@@ -18,10 +18,12 @@ from e2e_matrix.units import (
     DURATION_PATTERN,
     MONEY_PATTERN,
     PRICE_PATTERN,
+    SHARE_PATTERN,
     SIZE_PATTERN,
     parse_duration,
     parse_money,
     parse_price,
+    parse_share,
     parse_size,
 )
 
@@ -152,6 +154,10 @@ def _factor(value: object) -> float:
     raise wrong(f"must be at least 1, not {kind_of(value)}", "emulation is never faster than native")
 
 
+def _share(value: object) -> float:
+    return _measured(value, parse_share)
+
+
 def _duration(value: object) -> float:
     return _measured(value, parse_duration)
 
@@ -215,6 +221,7 @@ _PRICE = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "patter
 _NUMBER = {"type": "number", "exclusiveMinimum": 0, "maximum": _LARGEST_NUMBER}
 _FACTOR = {"type": "number", "minimum": 1, "maximum": _LARGEST_NUMBER}
 _DURATION = {"type": "string", "pattern": DURATION_PATTERN}
+_SHARE = {"type": "string", "pattern": SHARE_PATTERN}
 _SIZE = {"type": "string", "pattern": SIZE_PATTERN}
 _URL = {"type": "string", "pattern": "^https?://"}
 
@@ -232,6 +239,7 @@ Price = Annotated[Decimal, BeforeValidator(_price), WithJsonSchema(_PRICE)]  # U
 Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
 Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION)]  # seconds
+Share = Annotated[float, BeforeValidator(_share), WithJsonSchema(_SHARE)]  # 0.2 for 20%
 Keeping = Annotated[str, one_of(*KEEPING), WithJsonSchema({"enum": list(KEEPING)})]
 Memory = Annotated[int, BeforeValidator(_memory), WithJsonSchema(_SIZE)]  # bytes
 Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL)]

@@ -23,6 +23,7 @@ from e2e_matrix.matrix import (
     ReportsSection,
     ResourceLimits,
     RetryLimits,
+    Thresholds,
 )
 from e2e_matrix.matrix_checks import check_matrix
 from e2e_matrix.matrix_fields import kind_of
@@ -36,6 +37,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "retries": RetryLimits,
     "max-cost": CostLimits,
     "reports": ReportsSection,
+    "regression": Thresholds,
 }
 # Keys of a script scenario without which the others can be judged.
 _SEPARATE = frozenset({"sdk", "timeout", "expect", "environment", "arguments", "cwd"})

@@ -16,7 +16,7 @@ from e2e_matrix.prices import Price
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import SettingValue
 from e2e_matrix.templates import is_http_url, is_tag, tag_of_ref
-from e2e_matrix.units import format_duration, format_size
+from e2e_matrix.units import format_duration, format_share, format_size
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ class Overrides:
     base_url: Setting[str | None] | None = None
     reports: Setting[str] | None = None
     report_formats: Setting[tuple[str, ...]] | None = None
+    fail_on: Setting[tuple[str, ...]] | None = None
     only: Setting[tuple[str, ...]] | None = None
     skip: Setting[tuple[str, ...]] | None = None
 
@@ -106,6 +107,8 @@ class Settings:
     report_formats: tuple[str, ...]
     grid_rows: str | None  # an axis, or scenario; None: the first
     grid_columns: str | None
+    thresholds: Mapping[str, float | None]  # shares by measure; None: not judged
+    fail_on: tuple[str, ...]
     only: tuple[str, ...]
     skip: tuple[str, ...]
     origins: Mapping[str, Setting[Any]] = field(repr=False)  # by field name, those with a source of their own
@@ -153,6 +156,8 @@ class Settings:
             "reports.formats": list(self.report_formats),
             "reports.rows": self.grid_rows,
             "reports.columns": self.grid_columns,
+            "regression": {name: share and format_share(share) for name, share in self.thresholds.items()},
+            "fail-on": list(self.fail_on),
             "only": list(self.only),
             "skip": list(self.skip),
         }
@@ -230,6 +235,8 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         ),
         grid_rows=pick("reports.rows", reports.rows),
         grid_columns=pick("reports.columns", reports.columns),
+        thresholds=pick("regression", dict(matrix.regression)),
+        fail_on=pick("fail-on", tuple(dict.fromkeys(matrix.fail_on)), overrides.fail_on),
         only=pick("only", (), overrides.only),
         skip=pick("skip", (), overrides.skip),
         origins=origins,

@@ -11,6 +11,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(k|m|g|t)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _MONEY = re.compile(r"(?=.*[1-9])\d{1,6}(\.\d{1,12})?", re.ASCII)
 _PRICE = re.compile(r"\d{1,6}(\.\d{1,12})?", re.ASCII)
+_SHARE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?) ?%", re.ASCII)
 _LONGEST = 7 * 24 * 3600
 _SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -19,6 +20,7 @@ DURATION_PATTERN = r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[kKmMgGtT]([iI]?[bB])?$"
 MONEY_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)?$"
 PRICE_PATTERN = r"^[0-9]+(\.[0-9]+)?$"
+SHARE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?%$"
 
 
 def parse_duration(text: str) -> float:
@@ -78,3 +80,15 @@ def parse_price(text: str) -> Decimal:
     if _PRICE.fullmatch(text.strip()) is None:
         raise ValueError("write US dollars, such as 2.5 or 0, without a sign and without an exponent")
     return Decimal(text.strip())
+
+
+def parse_share(text: str) -> float:
+    """A share in ``20%``: 0.2. Raises ValueError; its message says how to write it."""
+    if match := _SHARE.fullmatch(text.strip()):
+        return float(match[1]) / 100
+    raise ValueError("write a share such as 20%" + ("" if "%" in text else ", with its sign"))
+
+
+def format_share(share: float) -> str:
+    """The way to write it that parse_share reads back: 0.2 -> ``20%``."""
+    return f"{round(share * 100, 3):g}%"

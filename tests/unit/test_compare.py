@@ -36,8 +36,11 @@ def _cell(outcome: Outcome, **changed: Any) -> Cell:
         ("passed", "error", Change.UNDECIDED),
         ("failed", "cancelled", Change.UNDECIDED),
         ("not_run", "passed", Change.UNDECIDED),
-        ("failed", None, Change.ONLY_BASELINE),
-        (None, "passed", Change.ONLY_CANDIDATE),
+        ("passed", "unsupported", Change.UNSUPPORTED),
+        ("unsupported", "unsupported", Change.UNSUPPORTED),
+        ("unsupported", "passed", Change.UNDECIDED),
+        ("failed", None, Change.REMOVED),
+        (None, "passed", Change.ADDED),
     ],
 )
 def test_what_became_of_a_cell(before: str | None, after: str | None, change: Change) -> None:
@@ -123,8 +126,7 @@ def test_what_is_worst_comes_first_and_the_verdict_counts() -> None:
     compared = compare_runs(samples.six_passed(), samples.broken())
     assert [pair.name for pair in compared.pairs][:3] == ["java-amd64", "java-arm64", "golang-amd64"]
     assert compared.verdict == (
-        "fixed: none; newly failing: 2 cells; not comparable: 2 cells; only in the candidate: 1 cell; "
-        "same: 2 cells"
+        "fixed: none; newly failing: 2 cells; not comparable: 2 cells; added: 1 cell; same: 2 cells"
     )
     assert compared.images == "the same images in 6 cells"
     assert "not the same model" in compared.warnings[0]

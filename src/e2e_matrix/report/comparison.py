@@ -18,7 +18,7 @@ from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
 
 _COLUMNS = ["cell", "change", "outcome", "ended", "time", "wasted", "API calls", "cost", "image"]
 # All else is told in full.
-_NO_NEWS = (Change.ONLY_BASELINE, Change.ONLY_CANDIDATE, Change.SAME)
+_NO_NEWS = (Change.UNSUPPORTED, Change.REMOVED, Change.ADDED, Change.SAME)
 _TOLD = tuple(change for change in Change if change not in _NO_NEWS)
 
 
