@@ -14,6 +14,7 @@ from e2e_matrix import clean, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine
 from e2e_matrix.engine.docker import DockerEngine
+from e2e_matrix.execution import Tools
 from e2e_matrix.failures import Cause
 from e2e_matrix.llm.recording import read_recording
 from e2e_matrix.llm.replies import Replies
@@ -23,7 +24,7 @@ from e2e_matrix.progress import Progress
 from e2e_matrix.record import Job
 from e2e_matrix.registry import RegistryClient
 from e2e_matrix.results import Results
-from e2e_matrix.runner import Tools, run
+from e2e_matrix.runner import run
 from e2e_matrix.script import scratch
 from e2e_matrix.settings import api_key, provider_to_record
 

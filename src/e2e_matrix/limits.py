@@ -47,7 +47,8 @@ class Budget:
         self._per_cell = per_cell
         self._per_run = per_run
         self._lock = threading.Lock()
-        self._spent: dict[tuple[str, int], Decimal] = {}
+        self._spent: dict[tuple[str, str, int], Decimal] = {}  # by run, cell and attempt
+        self._name = ""
 
     @property
     def is_limited(self) -> bool:
@@ -59,6 +60,12 @@ class Budget:
         with self._lock:
             return self._per_run is not None and self._by_run() >= self._per_run
 
+    def beside(self, name: str) -> Budget:
+        """That of another run, called ``name``, which spends out of the same purse."""
+        other = Budget(self._per_cell, self._per_run)
+        other._lock, other._spent, other._name = self._lock, self._spent, name
+        return other
+
     def __str__(self) -> str:
         """What the run has spent, of what it may."""
         with self._lock:
@@ -68,8 +75,8 @@ class Budget:
     def note(self, cell: str, attempt: int, cost: Decimal) -> None:
         """Count what an attempt has cost so far; a figure that went down again does not unspend anything."""
         with self._lock:
-            known = self._spent.get((cell, attempt), Decimal(0))
-            self._spent[cell, attempt] = max(known, cost)
+            known = self._spent.get((self._name, cell, attempt), Decimal(0))
+            self._spent[self._name, cell, attempt] = max(known, cost)
 
     def check_before(self, cell: str) -> None:
         """Raise, before a cell spends anything, where nothing is left for it."""
@@ -90,7 +97,8 @@ class Budget:
         self, cell: str, is_too_much: Callable[[Decimal, Decimal], bool], but: Cause | None = None
     ) -> None:
         with self._lock:
-            by_cell = sum((cost for (name, _), cost in self._spent.items() if name == cell), Decimal(0))
+            mine = [cost for (run, name, _), cost in self._spent.items() if (run, name) == (self._name, cell)]
+            by_cell = sum(mine, Decimal(0))
             by_run = self._by_run()
         for cause, spent, limit, whose in (
             (Cause.CELL_BUDGET, by_cell, self._per_cell, "one cell"),
@@ -131,3 +139,9 @@ class Limits:
         self.starts = Gate(starts)
         self.budget = budget or Budget()
         self.sdk_versions = Once()
+
+    def beside(self, run: str) -> Limits:
+        """The same, for one of several runs that share them: each has cells of the same names."""
+        other = Limits(budget=self.budget.beside(run))
+        other.pulls, other.starts, other.sdk_versions = self.pulls, self.starts, self.sdk_versions
+        return other

@@ -129,6 +129,44 @@ class Several:
             one.close()
 
 
+class Beside(Silent):
+    """Watches a run that goes on beside another, for the same watcher: its cells have names of their own.
+
+    The watcher hears of the run itself from whoever runs both.
+    """
+
+    def __init__(self, watcher: Progress, name: str) -> None:
+        self._watcher = watcher
+        self._name = name
+
+    @staticmethod
+    def named(name: str, cell: str) -> str:
+        """What a cell is called."""
+        return f"{name} {cell}"
+
+    def note(self, message: str) -> None:
+        self._watcher.note(f"{self._name}: {message}")
+
+    def cell_started(self, cell: str, attempt: int, repetition: int = 1) -> None:
+        self._watcher.cell_started(self.named(self._name, cell), attempt, repetition)
+
+    def pulling(self, cell: str, progress: PullProgress) -> None:
+        self._watcher.pulling(self.named(self._name, cell), progress)
+
+    def step_started(self, cell: str, step: str, title: str) -> None:
+        self._watcher.step_started(self.named(self._name, cell), step, title)
+
+    def step_finished(self, cell: str, step: Step) -> None:
+        self._watcher.step_finished(self.named(self._name, cell), step)
+
+    def attempt_failed(self, cell: str, attempt: Attempt, pause: float) -> None:
+        self._watcher.attempt_failed(self.named(self._name, cell), attempt, pause)
+
+    def cell_finished(self, cell: Cell) -> None:
+        named = self.named(self._name, cell.id)
+        self._watcher.cell_finished(cell.model_copy(update={"id": named}))
+
+
 class Ending(Silent):
     """Keeps what a run told at its end, which it does however it ends."""
 

@@ -27,7 +27,8 @@ class Job:
     """What a run is made from. ``command`` is the command line as typed, for the record.
 
     ``resume`` is the folder of a run to go on with; ``force``, where it was another plan all the same.
-    ``baseline`` is the folder of a run that its report compares it with.
+    ``baseline`` is the folder of a run that its report compares it with; ``baseline_job`` makes such a run,
+    its cells taking turns with these.
     """
 
     plan: Plan
@@ -36,6 +37,7 @@ class Job:
     resume: Path | None = None
     force: bool = False
     baseline: Path | None = None
+    baseline_job: Job | None = None
 
 
 @dataclass(frozen=True)

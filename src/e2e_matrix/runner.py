@@ -8,83 +8,54 @@ Cells run on threads here. What one cell does is in cell.py, what a failure mean
 from __future__ import annotations
 
 import itertools
-import re
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from types import MappingProxyType
+from contextlib import ExitStack
+from dataclasses import replace
 
-from e2e_matrix import owner, preflight, resume
-from e2e_matrix.cancellation import Cancellation
-from e2e_matrix.cell import PULL_LIMIT, run_cell
-from e2e_matrix.engine.base import (
-    LABEL_ATTEMPT,
-    LABEL_CELL,
-    LABEL_RUN,
-    Engine,
-    PlatformProbe,
-    Support,
-)
+from e2e_matrix import preflight, resume
+from e2e_matrix.engine.base import PlatformProbe, Support
 from e2e_matrix.errors import BadInput, CellFailure, Problem
-from e2e_matrix.failures import BROKEN, POLICIES, Cause, Retry, pause_before, retry_for
-from e2e_matrix.image_keeper import ImageKeeper, downloaded
-from e2e_matrix.limits import Budget, Limits
-from e2e_matrix.llm.source import LlmSource
+from e2e_matrix.execution import Tools, Undertaking, execute, expected_version, retry_of, unfinished
+from e2e_matrix.failures import Cause, pause_before
 from e2e_matrix.plan import PlannedCell
-from e2e_matrix.prices import price_of
-from e2e_matrix.progress import Progress
+from e2e_matrix.progress import Beside, Progress
 from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
-from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
-from e2e_matrix.report import preload, write_reports
-from e2e_matrix.results import Attempt, Llm, Results
-from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after, why_not_started
+from e2e_matrix.registry import ImageRequest, ResolvedImage, resolve_all
+from e2e_matrix.report import write_reports
+from e2e_matrix.results import Attempt, Results
+from e2e_matrix.schedule import cancel_after
 from e2e_matrix.script import ahead
 from e2e_matrix.settings import Settings
-from e2e_matrix.store import CALL_JOURNAL, RunFolder, keep_baseline
-from e2e_matrix.task import CellTask
+from e2e_matrix.store import RunFolder, keep_baseline
 from e2e_matrix.text import format_seconds
 
-# After the cell's own limit, how long a container may be left before anybody may remove it: the limit begins
-# after the pull, and the next run of anybody removes what is past its deadline.
-DEADLINE_MARGIN = PULL_LIMIT + 1800.0
-# Seconds that a cell with a script has beyond the script's own limit, for its server's boot, end and bill: a
-# script that hangs is ended by its own limit, which says so.
-AROUND_A_SCRIPT = 300.0
-# A cancelled cell's container gets this long for a last word in its log.
-CANCEL_GRACE = 1.0
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What a run works with; a test hands in others."""
-
-    engine: Engine
-    llm: LlmSource
-    registry: RegistryClient
-    progress: Progress
-    cancel: Cancellation
+# What the cells of the baseline are called to whoever watches both runs.
+BASELINE = "baseline"
 
 
 def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     """Run the plan, or go on with one that was interrupted, and leave a complete folder behind.
 
+    Where the job has a baseline's job beside it, both are run, in turns, and each leaves a folder.
+
     Raises ``BadInput`` where no image of the plan exists, or the run to resume was another or still goes on,
     ``InfrastructureError`` where the folder cannot be written or the images have no room. Everything else
     that goes wrong is an outcome in the results.
     """
-    tools.progress.note(f"testing {job.settings.subject}")
+    jobs = [job, *([job.baseline_job] if job.baseline_job else [])]
+    for one in jobs:
+        tools.progress.note(f"testing {one.settings.subject}{' as the baseline' if one is not job else ''}")
     clock = Clock()
     limit = cancel_after(job.settings.run_timeout, tools.cancel)
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)
-        prepared = _prepare(job, tools)
+        prepared = [_prepare(one, tools) for one in jobs]
         if not job.resume:
-            _check_room(prepared, job, tools)
-        with _folder(job, clock) as folder:
-            return _run(job, tools, clock, prepared, folder), folder
+            _check_room([cell for cells in prepared for cell in cells], job, tools)
+        with ExitStack() as stack:
+            folders = [stack.enter_context(_folder(one, clock)) for one in jobs]
+            return _run(jobs, tools, clock, prepared, folders), folders[0]
     finally:
         limit.cancel()
 
@@ -93,39 +64,63 @@ def _folder(job: Job, clock: Clock) -> RunFolder:
     return RunFolder(job.resume) if job.resume else RunFolder.create(job.settings.reports, clock.started_at)
 
 
-def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder) -> Results:
-    llm = tools.llm.describe()
+def _run(
+    jobs: Sequence[Job],
+    tools: Tools,
+    clock: Clock,
+    prepared: Sequence[Sequence[Prepared]],
+    folders: Sequence[RunFolder],
+) -> Results:
+    """The results of the first job."""
+    job, folder, progress = jobs[0], folders[0], tools.progress
     if job.baseline:
         keep_baseline(folder.path, job.baseline)
-    plan, earlier = _begin(job, clock, prepared, folder, llm, tools.progress)
-    to_come = [one for one in prepared if _unfinished(job.settings, earlier.get(one.planned.id, ()))]
+    watchers: list[Progress] = [progress, *(Beside(progress, BASELINE) for _ in jobs[1:])]
+    undertakings = [_begin(*one, clock, tools) for one in zip(jobs, prepared, folders, watchers, strict=True)]
+    record = undertakings[0].record
+    to_come = [
+        cell
+        for one in undertakings
+        for cell in one.prepared
+        if unfinished(job.settings, one.earlier.get(cell.planned.id, ()))
+    ]
     if job.resume:
         _check_room(to_come, job, tools)
-    digests = {cell: facts.digest for cell, facts in plan.cells.items()}
-    record = Record(
-        replace(job, command=plan.command), clock, prepared, tools.engine.info(), llm, folder, digests
-    )
     _prepare_ahead(to_come, tools)
-    tools.progress.run_started(
-        folder.run_id, [cell.planned.id for cell in prepared], record.workers, f"{llm.model} ({llm.kind})"
-    )
+    names = [cell.planned.id for cell in prepared[0]]
+    names += [Beside.named(BASELINE, cell.planned.id) for cells in prepared[1:] for cell in cells]
+    progress.run_started(folder.run_id, names, record.workers, f"{record.llm.model} ({record.llm.kind})")
     try:
-        _Execution(tools, record).run(prepared, earlier)
+        execute(undertakings, tools)
     finally:
-        results = record.results(tools.cancel)
-        try:
-            folder.write_results(results)
-            write_reports(folder.path, job.settings.report_formats)
-            folder.point_latest_here()
-        finally:  # where the disk refuses, the terminal is what is left
-            tools.progress.run_finished(results, str(folder.path))
+        results = _finish(undertakings, tools)
+    return results
+
+
+def _finish(undertakings: Sequence[Undertaking], tools: Tools) -> Results:
+    """Leave complete folders; the results of the first run, whose report compares with the others."""
+    first, *others = undertakings
+    folder, formats = first.record.folder, first.record.job.settings.report_formats
+    results = first.record.results(tools.cancel)
+    try:
+        folder.write_results(results)
+        for one in others:
+            beside = one.record.folder
+            beside.write_results(one.record.results(tools.cancel))
+            keep_baseline(folder.path, beside.path)
+            write_reports(beside.path, formats)
+        write_reports(folder.path, formats)
+        folder.point_latest_here()
+    finally:  # where the disk refuses, the terminal is what is left
+        tools.progress.run_finished(results, str(folder.path))
     return results
 
 
 def _begin(
-    job: Job, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder, llm: Llm, progress: Progress
-) -> tuple[resume.PlanFile, Mapping[str, Sequence[Attempt]]]:
-    """Write down what the run is made from; with it the attempts by cell that an earlier process has made."""
+    job: Job, prepared: Sequence[Prepared], folder: RunFolder, progress: Progress, clock: Clock, tools: Tools
+) -> Undertaking:
+    """Write down what the run is made from, and take over what an earlier process has made of it."""
+    llm = tools.llm.describe()
     plan = resume.plan_of(job, prepared, llm, clock.started_at)
     earlier: Mapping[str, Sequence[Attempt]] = {}
     if job.resume:
@@ -136,7 +131,10 @@ def _begin(
         plan = before.plan
         clock.resume(plan.started_at, plan.resumed_at, before.seconds)
     resume.write_plan(folder, plan)
-    return plan, earlier
+    digests = {cell: facts.digest for cell, facts in plan.cells.items()}
+    engine = tools.engine.info()
+    record = Record(replace(job, command=plan.command), clock, prepared, engine, llm, folder, digests)
+    return Undertaking(record, prepared, earlier, progress)
 
 
 def _prepare(job: Job, tools: Tools) -> list[Prepared]:
@@ -167,7 +165,7 @@ def _resolve(
         for request in pending:
             answer = resolved[request]
             if isinstance(answer, CellFailure):
-                retry = _retry(settings, answer.cause)
+                retry = retry_of(settings, answer.cause)
                 if (pause := pause_before(retry, tried, answer.retry_after)) is not None:
                     pauses[request] = pause
         if not pauses:
@@ -225,220 +223,3 @@ def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure]) -
                 for tag in tags
             ]
         )
-
-
-def _retry(settings: Settings, cause: Cause) -> Retry | None:
-    return retry_for(cause, settings.product_retries, settings.infrastructure_retries)
-
-
-def _unfinished(settings: Settings, attempts: Sequence[Attempt]) -> list[int]:
-    """The repetitions of a cell that are still to run."""
-    numbers = range(1, settings.repeat + 1)
-    return [one for one in numbers if not resume.is_finished(attempts, one, partial(_retry, settings))]
-
-
-class _Execution:
-    """The attempts of one run: what is reused, what runs, and what is made of each end."""
-
-    def __init__(self, tools: Tools, record: Record) -> None:
-        self._tools = tools
-        self._record = record
-        self._settings = record.job.settings
-        self._stopper = _Stopper(tools.engine, record.folder.run_id)
-        budget = Budget(self._settings.max_cost_cell, self._settings.max_cost_run)
-        self._limits = Limits(self._settings.max_pulls, self._settings.max_starts, budget)
-        self._numbers: dict[str, itertools.count[int]] = {}
-        self._left: dict[str, int] = {}  # repetitions that a cell still has to run
-
-    def run(self, prepared: Sequence[Prepared], earlier: Mapping[str, Sequence[Attempt]]) -> None:
-        """Returns when every cell is decided and nothing of ours runs."""
-        record, progress, cancel = self._record, self._tools.progress, self._tools.cancel
-        repetitions: list[Repetition] = []
-        for cell in prepared:
-            to_run = self._take_over(cell, earlier.get(cell.planned.id, ()))
-            if not to_run:
-                record.decide(cell, progress, reused=True)
-            elif cancel.is_set:
-                cause = why_not_started(cancel)
-                record.decide(cell, progress, CellFailure(cause, POLICIES[cause].what))
-            elif cell.failure:
-                record.decide(cell, progress, cell.failure)
-                if self._settings.fail_fast and POLICIES[cell.failure.cause].outcome in BROKEN:
-                    cancel.cancel(Cause.FAIL_FAST)
-            else:
-                repetitions += to_run
-        images = [repetition.cell.image.pinned for repetition in repetitions if repetition.cell.image]
-        removing = self._settings.images == "remove"
-        self._keeper = ImageKeeper(self._tools.engine, removing, images, progress.note)
-        for cell in prepared:  # what a process that was killed pulled is this one's to remove
-            if cell.image and any(
-                downloaded(attempt) and not attempt.superseded for attempt in earlier.get(cell.planned.id, ())
-            ):
-                self._keeper.pulled(cell.image.pinned)
-        schedule = Schedule(
-            Rules(
-                workers=record.workers,
-                fail_fast=self._settings.fail_fast,
-                retry=partial(_retry, self._settings),
-                budget_is_spent=lambda: self._limits.budget.is_spent,
-            ),
-            cancel,
-        )
-        try:
-            why = schedule.run(repetitions, self._attempt, self._ended, self._stopper, preload)
-        finally:
-            # What an attempt could not remove, because the engine was away, may be in reach again.
-            self._stopper.remove_all()
-            self._keeper.close()
-        cause = why or Cause.RUN_ABORTED
-        what = POLICIES[cause].what
-        if cause is Cause.BUDGET_WAS_SPENT:
-            what += f": {self._limits.budget}"
-        for cell in prepared:  # those that never started, or would have been tried again
-            if not record.is_decided(cell):
-                record.decide(cell, progress, CellFailure(cause, what))
-
-    def _take_over(self, cell: Prepared, earlier: Sequence[Attempt]) -> list[Repetition]:
-        """Keep what an earlier process did for a cell; the repetitions that are still to run."""
-        name = cell.planned.id
-        for attempt in earlier:
-            self._record.add(cell, attempt)
-            if attempt.cost_usd is not None:
-                self._limits.budget.note(name, attempt.number, attempt.cost_usd)
-        to_run = [Repetition(cell, number) for number in _unfinished(self._settings, earlier)]
-        self._numbers[name] = itertools.count(self._record.folder.next_attempt(name))
-        self._left[name] = len(to_run)
-        return to_run
-
-    def _ended(self, repetition: Repetition, attempt: Attempt, pause: float | None) -> None:
-        cell, progress = repetition.cell, self._tools.progress
-        self._record.add(cell, attempt)
-        if pause is not None:
-            progress.attempt_failed(cell.planned.id, attempt, pause)
-            return
-        if cell.image:
-            self._keeper.done(cell.image.pinned)
-        self._left[cell.planned.id] -= 1
-        if not self._left[cell.planned.id]:
-            self._record.decide(cell, progress)
-
-    def _attempt(self, repetition: Repetition, worker: int) -> Attempt:
-        """One attempt, durable when this returns. Runs on a worker's thread."""
-        cell, planned, settings, record = (
-            repetition.cell,
-            repetition.cell.planned,
-            self._settings,
-            self._record,
-        )
-        self._stopper.remove(planned.id, repetition.attempts)
-        number = next(self._numbers[planned.id])
-        repetition.attempts.append(number)
-        slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
-        limit = settings.timeout
-        if script := planned.scenario_settings.get("timeout"):
-            # What a script may take is said of this cell alone, and so outweighs what is said of all.
-            limit = max(limit, script + AROUND_A_SCRIPT)
-        limit *= slowness
-        folder = record.folder.attempt_folder(planned.id, number)
-        endpoint = self._tools.llm.endpoint(
-            planned.id, planned.scenario, planned.model, folder / CALL_JOURNAL
-        )
-        task = CellTask(
-            run_id=record.folder.run_id,
-            cell=planned.id,
-            attempt=number,
-            repetition=repetition.number,
-            folder=str(folder),
-            image=cell.image.pinned if cell.image else planned.image,
-            platform=planned.platform,
-            emulated=cell.emulated,
-            scenario=planned.scenario,
-            timeout_seconds=limit,
-            slowness=slowness,
-            step_timeouts=settings.step_timeouts,
-            llm=endpoint,
-            price=price_of(endpoint.model, settings.prices),
-            owner=owner.current(),
-            deadline=owner.deadline_label(limit + DEADLINE_MARGIN),
-            settings=planned.scenario_settings,
-            axes=planned.axes,
-            environment=planned.environment,
-            resources=settings.resources,
-            build=f"{settings.image} {planned.ref}" if planned.ref else "",
-            expected_sha=expected_sha(planned.ref or ""),
-            expected_version=expected_version(planned.ref or ""),
-            worker=worker,
-            run_offset_seconds=record.clock.seconds(),
-        )
-        resume.write_started(task)
-        tools = self._tools
-        attempt = run_cell(
-            task, tools.engine, tools.llm.ledger(endpoint), tools.progress, tools.cancel, self._limits
-        )
-        if downloaded(attempt):
-            self._keeper.pulled(task.image)
-        return record.folder.write_attempt(attempt)
-
-
-def expected_sha(ref: str) -> str | None:
-    """The commit that a ref names, where it names one: 7 to 40 hexadecimal digits."""
-    return ref if re.fullmatch(r"[0-9a-f]{7,40}", ref) else None
-
-
-def expected_version(ref: str) -> str | None:
-    """The release that a ref names, where it names one: 1.58.2, or the newest of 1.58 or 1."""
-    return ref if re.fullmatch(r"\d{1,6}(\.\d+){0,2}", ref) else None
-
-
-class _Stopper:
-    """Ends the containers of one run by label, so that calls which wait for them return."""
-
-    def __init__(self, engine: Engine, run_id: str) -> None:
-        self._engine = engine
-        self._run_id = run_id
-        self._stopped: set[str] = set()
-
-    def stop_all(self) -> None:
-        """Begin to stop, and leave the removal to the cells: they still fetch the logs."""
-        self._each(self._begin_to_stop)
-
-    def remove_all(self) -> None:
-        self._stopped.clear()
-        self._each(self._remove)
-
-    def remove(self, cell: str, attempts: Sequence[int]) -> None:
-        """What earlier attempts at a cell could not remove themselves."""
-        numbers = {str(attempt) for attempt in attempts}
-        if numbers:
-            self._each(self._remove, {LABEL_CELL: cell}, lambda labels: labels[LABEL_ATTEMPT] in numbers)
-
-    def _each(
-        self,
-        action: Callable[[str], object],
-        labels: Mapping[str, str] = MappingProxyType({}),
-        wanted: Callable[[Mapping[str, str]], bool] = lambda labels: True,
-    ) -> None:
-        try:
-            found = self._engine.list({LABEL_RUN: self._run_id, **labels})
-        except CellFailure:
-            return  # an engine that is gone runs nothing that could be reached
-        for container in found:
-            if container.id in self._stopped or not wanted(container.labels):
-                continue
-            self._stopped.add(container.id)
-            action(container.id)
-
-    def _begin_to_stop(self, container: str) -> None:
-        """On a thread of its own: who schedules has to hear of a second Ctrl-C meanwhile."""
-        threading.Thread(
-            target=self._quietly, args=(lambda: self._engine.stop(container, CANCEL_GRACE),), daemon=True
-        ).start()
-
-    def _remove(self, container: str) -> None:
-        self._quietly(lambda: self._engine.remove(container))
-
-    @staticmethod
-    def _quietly(action: Callable[[], object]) -> None:
-        # Its own cell reports what the engine says when it removes the container.
-        with suppress(CellFailure):
-            action()

@@ -6,6 +6,7 @@ in failures.py.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -41,6 +42,19 @@ class Repetition:
     ready_at: float = 0.0  # on the monotonic clock
     holds: bool = False  # what it met, the others would meet too: until it is tried again, none starts
     attempts: list[int] = field(default_factory=list)  # their numbers, which a cell counts over repetitions
+    side: int = 0  # which of the runs that are interleaved it belongs to
+
+
+def interleaved(sides: Sequence[Sequence[Repetition]]) -> list[Repetition]:
+    """The repetitions of several runs, taking turns: those of the same cell and number one after the other.
+
+    Who is first alternates, for the one that starts while the other boots is the slower one.
+    """
+    together: dict[tuple[str, int], list[Repetition]] = {}
+    for repetition in itertools.chain.from_iterable(sides):
+        together.setdefault((repetition.cell.planned.id, repetition.number), []).append(repetition)
+    turns = [alike[::-1] if turn % 2 else alike for turn, alike in enumerate(together.values())]
+    return list(itertools.chain.from_iterable(turns))
 
 
 class Stopper(Protocol):

@@ -13,6 +13,7 @@ import pytest
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import LABEL_CELL, LABEL_RUN
 from e2e_matrix.engine.docker import DockerEngine
+from e2e_matrix.execution import Tools
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.llm.source import StandInSource
 from e2e_matrix.local import oci
@@ -22,7 +23,7 @@ from e2e_matrix.plan import make_plan
 from e2e_matrix.progress import Silent
 from e2e_matrix.record import Job
 from e2e_matrix.registry import RegistryClient
-from e2e_matrix.runner import Tools, run
+from e2e_matrix.runner import run
 from e2e_matrix.settings import Overrides, Setting, Source, resolve
 from support.real_runs import ROOT, Ran, Runner
 from support.shelf import Shelf

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e_matrix import runner, store
+from e2e_matrix import execution, runner, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine, Support
 from e2e_matrix.engine.fake import FakeEngine
@@ -61,7 +61,7 @@ class Bench:
         self.llm: LlmSource = ProviderSource("m", None, "k")
         self.behave: Behaviour = lambda task, cancel: None
         monkeypatch.setattr(runner, "resolve_all", self._resolve)
-        monkeypatch.setattr(runner, "run_cell", self._run_cell)
+        monkeypatch.setattr(execution, "run_cell", self._run_cell)
 
     def _resolve(
         self, requests: Sequence[ImageRequest], client: RegistryClient, cancel: threading.Event
@@ -109,7 +109,7 @@ class Bench:
         engine = FakeEngine(support={"linux/arm64": support} if support else None)
         with RegistryClient() as registry, closing(engine):
             watcher = progress or Silent()
-            tools = runner.Tools(engine, self.llm, registry, watcher, self.cancel)
+            tools = execution.Tools(engine, self.llm, registry, watcher, self.cancel)
             job = Job(make_plan(loaded, settings), settings, ["e2e-matrix", "run"], resume, force, baseline)
             results, _ = runner.run(job, tools)
         assert store.load(self.tmp_path / "reports" / "latest") == results
