@@ -37,7 +37,7 @@ from e2e_matrix.matrix_fields import (
 )
 from e2e_matrix.matrix_yaml import Document, Location, Scalar
 from e2e_matrix.measures import MEASURES
-from e2e_matrix.regression import DEFAULT_FAIL_ON, EVENTS
+from e2e_matrix.regression import DEFAULT_FAIL_ON, FAILS
 from e2e_matrix.report import DEFAULT_FORMATS, FORMATS
 from e2e_matrix.script.settings import ScriptSection
 from e2e_matrix.units import format_share
@@ -206,8 +206,7 @@ class Thresholds(Section):
     size: Share | None = _threshold("size")
 
 
-_FAILS = (*EVENTS, *MEASURES)
-FailOn = Annotated[str, one_of(*_FAILS), WithJsonSchema({"enum": list(_FAILS)})]
+FailOn = Annotated[str, one_of(*FAILS), WithJsonSchema({"enum": list(FAILS)})]
 
 
 class Matrix(Section):

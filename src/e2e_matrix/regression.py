@@ -29,6 +29,7 @@ EVENTS = {
     "breaking-api": "a client of the baseline's REST API may break",
     "different-api": "images of one ref do not serve the same REST API",
 }
+FAILS = (*EVENTS, *MEASURES)
 DEFAULT_FAIL_ON = ("newly-failing", "breaking-api", "different-api")
 
 
@@ -50,7 +51,7 @@ class Policy:
             known = {name: _share(value) for name, value in thresholds.value.items() if name in MEASURES}
             policy = replace(policy, thresholds={**policy.thresholds, **known})
         if fail_on and isinstance(fail_on.value, list):
-            words = tuple(word for word in fail_on.value if word in EVENTS or word in MEASURES)
+            words = tuple(word for word in fail_on.value if word in FAILS)
             policy = replace(policy, fail_on=words)
         return policy
 

@@ -67,6 +67,7 @@ _OPTIONS = {
     "llm.model": "model",
     "llm.base-url": "base_url",
     "reports.formats": "report_formats",
+    "fail-on": "fail_on",
     "only": "only",
     "skip": "skip",
 }
@@ -247,7 +248,7 @@ def read_plan(folder: Path) -> PlanFile:
 def overrides(plan: PlanFile) -> Overrides:
     """The options that the run was started with; those that are given now take their place."""
     values = dict(plan.options)
-    for name in ("only", "skip", "report_formats"):
+    for name in ("only", "skip", "report_formats", "fail_on"):
         if name in values:
             values[name] = tuple(values[name])
     if "max_cost_run" in values:

@@ -14,13 +14,19 @@ from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.record import Job
-from e2e_matrix.settings import Overrides, Settings
+from e2e_matrix.settings import Overrides, Setting, Settings, Source
 
 
 def job_options(command: Command) -> Command:
-    """--resume [RUN], --force and --baseline RUN."""
+    """--resume [RUN], --force, --baseline RUN and --baseline-ref REF."""
     return with_options(
         (
+            click.option(
+                "--baseline-ref",
+                metavar="REF",
+                envvar="E2E_MATRIX_BASELINE_REF",
+                help="Run the matrix on this ref as well, cell by cell in turns, and compare with that.",
+            ),
             click.option(
                 "--baseline",
                 metavar="RUN",
@@ -48,9 +54,12 @@ class Loaded:
     plan: Plan
     resume: Path | None  # the folder of the run to go on with
     baseline: Path | None  # that of the run to compare it with
+    beside: tuple[Settings, Plan] | None = None  # the run to make for the comparison
 
     def job(self, force: bool) -> Job:
-        return Job(self.plan, self.settings, command_line(), self.resume, force, self.baseline)
+        command = command_line()
+        beside = Job(self.beside[1], self.beside[0], command) if self.beside else None
+        return Job(self.plan, self.settings, command, self.resume, force, self.baseline, beside)
 
 
 def load_run(
@@ -63,16 +72,47 @@ def load_run(
     """
     baseline = find_baseline(ctx)
     name, force = ctx.params.get("resume"), ctx.params.get("force")
+    _check_alone(ctx)
     if name is None:
         if force:
             raise BadInput([Problem("--force", 0, 0, "goes with --resume", "leave it out, or say --resume")])
-        return Loaded(*load(ctx, defaults, ours), None, baseline)
+        beside = None
+        if ref := ctx.params.get("baseline_ref"):
+            beside = _beside(ctx, defaults, ours, ref)
+        return Loaded(*load(ctx, defaults, ours), None, baseline, beside)
     folder = resume.find(name, reports_folder(ctx))
     before = resume.read_plan(folder)
     if not ctx.params.get("matrix"):
         ctx.params["matrix"] = before.matrix_file
     settings, plan = load(ctx, (defaults or Overrides()).over(resume.overrides(before)), ours)
     return Loaded(settings, plan, folder, baseline)
+
+
+def _check_alone(ctx: click.Context) -> None:
+    """Raises BadInput where what is compared with is said twice."""
+    if ctx.params.get("baseline_ref") is None:
+        return
+    others = [("--baseline", ctx.params.get("baseline")), ("--resume", ctx.params.get("resume"))]
+    if wrong := [option for option, value in others if value is not None]:
+        hint = (
+            "resume each of the two runs, then `render --baseline`"
+            if "--resume" in wrong
+            else "leave one out"
+        )
+        raise BadInput([Problem("--baseline-ref", 0, 0, f"does not go with {' and '.join(wrong)}", hint)])
+
+
+def _beside(
+    ctx: click.Context, defaults: Overrides | None, ours: frozenset[str], ref: str
+) -> tuple[Settings, Plan]:
+    """The same matrix on another ref. Raises BadInput, also where the images do not depend on it."""
+    place = "--baseline-ref"
+    chosen = Overrides(ref=Setting(ref, Source.COMMAND_LINE, place))
+    settings, plan = load(ctx, defaults, ours, chosen)
+    if not any(cell.ref for cell in plan.cells):
+        hint = "its image needs the field {ref}"
+        raise BadInput([Problem(place, 0, 0, "no image of the matrix depends on the ref", hint)])
+    return settings, plan
 
 
 def find_baseline(ctx: click.Context) -> Path | None:

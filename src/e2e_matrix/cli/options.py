@@ -21,8 +21,10 @@ from e2e_matrix.matrix_fields import KEEPING
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
 from e2e_matrix.redaction import without_password
+from e2e_matrix.regression import FAILS
 from e2e_matrix.report import FORMATS, unknown_formats
 from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
+from e2e_matrix.templates import did_you_mean
 from e2e_matrix.units import parse_duration, parse_money
 
 DEFAULT_FILE = "matrix.yaml"
@@ -56,6 +58,7 @@ _RUN_OPTIONS = (
     ),
     _option("--model", "A real model, as litellm names it.", metavar="NAME"),
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
+    _option("--fail-on", "What of a comparison ends with 1.", metavar="NAME[,NAME]", multiple=True),
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
     _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True),
 )
@@ -96,12 +99,16 @@ def _shown(argument: str) -> str:
 
 
 def load(
-    ctx: click.Context, defaults: Overrides | None = None, ours: frozenset[str] = frozenset()
+    ctx: click.Context,
+    defaults: Overrides | None = None,
+    ours: frozenset[str] = frozenset(),
+    instead: Overrides | None = None,
 ) -> tuple[Settings, Plan]:
     """The effective settings and the plan of a command with ``matrix_options`` and perhaps ``run_options``.
 
-    ``defaults`` override the file and the command line overrides them: what `demo` needs. No variable sets an
-    option in ``ours``, and with any of them none sets the model.
+    ``defaults`` override the file and the command line overrides them: what `demo` needs; ``instead``
+    overrides the command line. No variable sets an option in ``ours``, and with any of them none sets the
+    model.
     Raises BadInput with the problems of the options and of the file together.
     """
     given = _Given(ctx, ours)
@@ -110,7 +117,8 @@ def load(
     problems = list(given.problems)
     try:
         matrix = load_matrix(given.text("matrix") or DEFAULT_FILE, os.environ)
-        settings = resolve(matrix, overrides.over(defaults or Overrides()), environ)
+        overrides = (instead or Overrides()).over(overrides).over(defaults or Overrides())
+        settings = resolve(matrix, overrides, environ)
         plan = make_plan(matrix, settings)
     except BadInput as error:
         raise BadInput([*problems, *error.problems]) from None
@@ -142,6 +150,7 @@ class _Given:
             base_url=self._filled("base_url"),
             reports=self._filled("reports"),
             report_formats=self._formats(),
+            fail_on=self._fail_on(),
             only=self._listed("only"),
             skip=self._listed("skip"),
         )
@@ -183,6 +192,14 @@ class _Given:
         chosen = self._listed("report")
         if chosen:
             self.problems += unknown_formats(chosen.value, chosen.place)
+        return chosen
+
+    def _fail_on(self) -> Setting[tuple[str, ...]] | None:
+        chosen = self._listed("fail_on")
+        for word in chosen.value if chosen else ():
+            if chosen and word not in FAILS:
+                hint = did_you_mean(word, FAILS)
+                self.problems.append(Problem(chosen.place, 0, 0, f"there is no {word!r} to fail on", hint))
         return chosen
 
     def _listed(self, name: str) -> Setting[tuple[str, ...]] | None:
