@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from e2e_matrix.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Problem
+from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.results import Cell, Results, Run
 from e2e_matrix.script_words import counted, script_of, waste
@@ -39,7 +39,7 @@ class Change(StrEnum):
     SAME = "same"  # both passed
 
 
-_GOOD = (Change.FIXED, Change.WASTES_MORE, Change.WASTES_LESS, Change.SAME)
+_GOOD = (Change.FIXED, Change.WASTES_LESS, Change.SAME)
 
 
 @dataclass(frozen=True)
@@ -139,26 +139,21 @@ class Comparison:
         )
 
     @property
-    def outcome(self) -> Outcome:
-        """Passed where all that both have is good now, failed where something newly fails, else error."""
-        if self.of(Change.NEWLY_FAILING):
-            return Outcome.FAILED
-        good = sum(len(self.of(change)) for change in _GOOD)
-        return Outcome.PASSED if good and good == len(self._both) else Outcome.ERROR
+    def took_turns(self) -> bool:
+        """Whether the cells of both took turns, so that each repetition has a partner."""
+        return self.axis is None and self.candidate_run.beside == self.baseline_run.id
 
     @property
-    def exit_code(self) -> int:
-        """1 where something newly fails, 3 where nobody knows whether something does."""
-        if self.of(Change.NEWLY_FAILING):
-            return EXIT_FAILED
-        return EXIT_INFRASTRUCTURE if self._untold or not self._both else EXIT_PASSED
+    def all_good(self) -> bool:
+        """Whether all that both have is good now, and something is."""
+        return bool(self.both) and all(pair.change in _GOOD for pair in self.both)
 
     @property
-    def _untold(self) -> list[Pair]:
+    def untold(self) -> list[Pair]:
         """Cells of which the candidate has no verdict, but for platforms that neither run could test."""
         return [
             pair
-            for pair in self._both
+            for pair in self.both
             if pair.candidate
             and pair.candidate.outcome not in _DECIDED
             and not (pair.baseline and pair.baseline.outcome is pair.candidate.outcome is Outcome.UNSUPPORTED)
@@ -167,38 +162,38 @@ class Comparison:
     @property
     def images(self) -> str:
         """On what the two ran, in one line with names of cells; ``same_images``: whether it is good news."""
-        both, cells = self._both, counted(len(self._both), "cell")
+        both, cells = self.both, counted(len(self.both), "cell")
         others = [pair.name for pair in both if pair.same_image is False]
         unknown = sum(pair.same_image is None for pair in both)
         if not both:
             return "no cell is in both"
         if others:
-            return f"not the same images: {len(others)} of {cells} ran on another: {_some(others)}"
+            return f"not the same images: {len(others)} of {cells} ran on another: {some(others)}"
         if unknown:
             return f"of {unknown} of {cells} it is not known whether the image is the same"
         return f"the same images in {cells}"
 
     @property
     def same_images(self) -> bool:
-        return bool(self._both) and all(pair.same_image for pair in self._both)
+        return bool(self.both) and all(pair.same_image for pair in self.both)
 
     @property
     def warnings(self) -> list[str]:
         """What makes the two less comparable than they look."""
         found = []
-        unchanged = [pair for pair in self._both if pair.same_script]
+        unchanged = [pair for pair in self.both if pair.same_script]
         if unchanged and self.axis:
             found.append(f"the script is the same, byte for byte, in {counted(len(unchanged), 'cell')}")
-        others = [pair.name for pair in self._both if pair.same_scenario is False]
+        others = [pair.name for pair in self.both if pair.same_scenario is False]
         if others and self.axis != SCENARIO:
             was = "was" if len(others) == 1 else "were"
-            found.append(f"{counted(len(others), 'cell')} {was} of another scenario: {_some(others)}")
+            found.append(f"{counted(len(others), 'cell')} {was} of another scenario: {some(others)}")
         # Of another image the SDK is another, too.
-        if others := [pair.name for pair in self._both if pair.same_image and pair.same_sdk is False]:
+        if others := [pair.name for pair in self.both if pair.same_image and pair.same_sdk is False]:
             found.append(
-                f"the scripts of {counted(len(others), 'cell')} ran with another SDK: {_some(others)}"
+                f"the scripts of {counted(len(others), 'cell')} ran with another SDK: {some(others)}"
             )
-        if mixed := [pair for pair in self._both if not pair.alike]:
+        if mixed := [pair for pair in self.both if not pair.alike]:
             cells = counted(len(mixed), "cell")
             found.append(f"{cells} ran native once and emulated once: their times cannot be compared")
         models = [f"{run.llm.model} ({run.llm.kind})" for run in (self.baseline_run, self.candidate_run)]
@@ -207,11 +202,12 @@ class Comparison:
         return found
 
     @property
-    def _both(self) -> list[Pair]:
+    def both(self) -> list[Pair]:
         return [pair for pair in self.pairs if pair.baseline and pair.candidate]
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first five of them, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 

@@ -124,13 +124,13 @@ def is_noisy(measure: Measure, llm: str) -> bool:
     return measure.name not in ("cost", "tokens") or llm not in _EXACT_KINDS
 
 
-def samples(cell: Cell, measure: Measure) -> list[Number]:
-    """One value of each repetition that has one; of a cell that was not run here, none."""
+def samples(cell: Cell, measure: Measure) -> dict[int, Number]:
+    """One value of each repetition that has one, by its number; of a cell that was not run here, none."""
     if measure.name == "size":
-        return [] if cell.image.size_bytes is None else [cell.image.size_bytes]
+        return {} if cell.image.size_bytes is None else {1: cell.image.size_bytes}
     ends = {one.repetition: one for one in cell.attempts if not one.superseded}
-    counted = [one for one in ends.values() if _counts(one, measure)]
-    return [value for one in counted if (value := measure.read(one)) is not None]
+    read = {number: measure.read(one) for number, one in ends.items() if _counts(one, measure)}
+    return {number: value for number, value in read.items() if value is not None}
 
 
 def _counts(attempt: Attempt, measure: Measure) -> bool:

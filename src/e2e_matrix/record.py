@@ -88,8 +88,12 @@ class Record:
         llm: Llm,
         folder: RunFolder,
         digests: Mapping[str, str | None] = MappingProxyType({}),
+        beside: str | None = None,
     ) -> None:
-        """``digests`` are what cells ran on whose image the registry does not tell this time."""
+        """``digests`` are what cells ran on whose image the registry does not tell this time.
+
+        ``beside`` is the run that takes turns with this one.
+        """
         self.job = job
         self.clock = clock
         self.llm = llm
@@ -97,6 +101,7 @@ class Record:
         self.folder = folder
         self._engine = engine
         self._digests = digests
+        self._beside = beside
         self._prepared = {cell.planned.id: cell for cell in prepared}
         self._attempts: dict[str, list[Attempt]] = {cell: [] for cell in self._prepared}
         self._decided: dict[str, Cell] = {}
@@ -151,4 +156,5 @@ class Record:
             engine=self._engine,
             llm=self.llm,
             workers=self.workers,
+            beside=self._beside,
         )

@@ -1,6 +1,6 @@
 """Whether a candidate is slower, dearer or larger than its baseline, cell by cell, and what that means.
 
-A difference in what is noisy counts as one only where it is: repetitions on both sides, the rank-sum test
+A difference in what is noisy counts as one only where it is: repetitions on both sides, a test of ranks
 (statistics.py) corrected for how many cells were asked, and more than the policy's threshold. What cannot be
 compared is said to be so, never left out.
 """
@@ -136,20 +136,28 @@ def _difference(compared: Comparison, pair: Pair, measure: Measure) -> Differenc
         pair,
         measure,
         Judgement.NO_DIFFERENCE,
-        middle(before) if before else None,
-        middle(after) if after else None,
+        middle(list(before.values())) if before else None,
+        middle(list(after.values())) if after else None,
         (len(before), len(after)),
     )
     if why := _why_not(compared, pair, measure, len(before), len(after)):
         return replace(difference, judgement=Judgement.NOT_COMPARABLE, why=why)
     if is_noisy(measure, compared.candidate_run.llm.kind):
-        shift = statistics.shift(list(map(float, before)), list(map(float, after)))
+        shift = _shift(before, after, paired=compared.took_turns)
         if shift is None:
             return replace(
                 difference, judgement=Judgement.NOT_COMPARABLE, why="nothing above zero was measured"
             )
         return replace(difference, shift=shift)
     return difference
+
+
+def _shift(before: Mapping[int, Number], after: Mapping[int, Number], *, paired: bool) -> Shift | None:
+    """By pairs where there are enough of them to answer: fewer values show something without."""
+    pairs = [(float(before[number]), float(after[number])) for number in before if number in after]
+    if paired and statistics.smallest_paired_p(len(pairs)) <= statistics.LEVEL:
+        return statistics.paired_shift(pairs)
+    return statistics.shift(list(map(float, before.values())), list(map(float, after.values())))
 
 
 def _why_not(compared: Comparison, pair: Pair, measure: Measure, before: int, after: int) -> str:
@@ -204,6 +212,8 @@ def _p(difference: Difference) -> float:
 
 
 def _least_p(difference: Difference) -> float:
+    if difference.shift and difference.shift.is_paired:
+        return statistics.smallest_paired_p(min(difference.runs))
     return statistics.smallest_p(*difference.runs)
 
 

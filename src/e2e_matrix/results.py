@@ -354,6 +354,7 @@ class Run(Model):
     program_version: str
     emulated_cpu: str | None = Field(None, description="QEMU_CPU given to emulated cells")
     workers: int
+    beside: str | None = Field(None, description="The run whose cells took turns with those of this one")
     totals: Totals
 
 

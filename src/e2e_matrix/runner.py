@@ -76,7 +76,11 @@ def _run(
     if job.baseline:
         keep_baseline(folder.path, job.baseline)
     watchers: list[Progress] = [progress, *(Beside(progress, BASELINE) for _ in jobs[1:])]
-    undertakings = [_begin(*one, clock, tools) for one in zip(jobs, prepared, folders, watchers, strict=True)]
+    # Each knows of the one that takes turns with it; of a single run there is none.
+    besides = [one.run_id for one in reversed(folders)] if len(folders) > 1 else [None]
+    undertakings = [
+        _begin(*one, clock, tools) for one in zip(jobs, prepared, folders, besides, watchers, strict=True)
+    ]
     record = undertakings[0].record
     to_come = [
         cell
@@ -117,7 +121,13 @@ def _finish(undertakings: Sequence[Undertaking], tools: Tools) -> Results:
 
 
 def _begin(
-    job: Job, prepared: Sequence[Prepared], folder: RunFolder, progress: Progress, clock: Clock, tools: Tools
+    job: Job,
+    prepared: Sequence[Prepared],
+    folder: RunFolder,
+    beside: str | None,
+    progress: Progress,
+    clock: Clock,
+    tools: Tools,
 ) -> Undertaking:
     """Write down what the run is made from, and take over what an earlier process has made of it."""
     llm = tools.llm.describe()
@@ -133,7 +143,8 @@ def _begin(
     resume.write_plan(folder, plan)
     digests = {cell: facts.digest for cell, facts in plan.cells.items()}
     engine = tools.engine.info()
-    record = Record(replace(job, command=plan.command), clock, prepared, engine, llm, folder, digests)
+    job = replace(job, command=plan.command)
+    record = Record(job, clock, prepared, engine, llm, folder, digests, beside)
     return Undertaking(record, prepared, earlier, progress)
 
 

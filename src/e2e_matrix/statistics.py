@@ -1,18 +1,19 @@
-"""Whether two small samples differ, and by how much: the rank-sum test, the Hodges-Lehmann estimate.
+"""Whether two small samples differ, and by how much: Wilcoxon's tests and the estimates that go with them.
 
-Both go by ranks, so that one outlier of a busy machine moves neither (Hollander, Wolfe and Chicken,
-"Nonparametric Statistical Methods", chapter 4). The distribution is exact, also with ties, up to
-EXACT_SIZE values a side; beyond it is normal, with the correction for ties.
+Of runs that took turns each value has a partner that met the same minute of the machine: the signed-rank
+test, over the ratios of the pairs. Of others the rank-sum test. Both go by ranks, so that one outlier moves
+neither (Hollander, Wolfe and Chicken, "Nonparametric Statistical Methods", chapters 3 and 4), and are exact,
+also with ties, up to EXACT_SIZE values a side; beyond it they are normal, with the correction for ties.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
 from statistics import NormalDist, median
 
 LEVEL = 0.05  # two-sided
@@ -24,8 +25,8 @@ _NORMAL = NormalDist()
 class Shift:
     """From one sample of positive numbers to another, as a ratio: 1.3 is 30% more.
 
-    ``ratio`` is the median of all ratios of a value after to one before, and ``low`` to ``high`` its interval
-    of confidence (1 - LEVEL); ``p`` is two-sided.
+    ``ratio`` is the Hodges-Lehmann estimate, and ``low`` to ``high`` its interval of confidence (1 - LEVEL),
+    as far as so few values have one; ``p`` is two-sided.
     """
 
     before: float  # medians
@@ -34,6 +35,25 @@ class Shift:
     low: float
     high: float
     p: float
+    is_paired: bool = False
+
+
+def paired_shift(pairs: Sequence[tuple[float, float]]) -> Shift | None:
+    """From the first of each pair to the second; None as with ``shift``."""
+    if not pairs or min(itertools.chain.from_iterable(pairs)) <= 0:
+        return None
+    steps = [math.log(after / before) for before, after in pairs]
+    middles = sorted((one + other) / 2 for one, other in itertools.combinations_with_replacement(steps, 2))
+    outside = _outside_pairs(len(pairs))
+    return Shift(
+        before=median(before for before, _ in pairs),
+        after=median(after for _, after in pairs),
+        ratio=math.exp(median(middles)),
+        low=math.exp(middles[outside]),
+        high=math.exp(middles[-1 - outside]),
+        p=signed_rank(steps),
+        is_paired=True,
+    )
 
 
 def shift(before: Sequence[float], after: Sequence[float]) -> Shift | None:
@@ -58,7 +78,7 @@ def rank_sum(before: Sequence[float], after: Sequence[float]) -> float:
     ranks = _doubled_ranks([*before, *after])
     told = sum(ranks[len(before) :])
     if max(len(before), len(after)) > EXACT_SIZE:
-        return _normal(ranks, len(after), told)
+        return _normal_rank_sum(ranks, len(after), told)
     counts = _sums(tuple(sorted(ranks)), len(after))
     total = sum(counts.values())
     below = sum(count for value, count in counts.items() if value <= told)
@@ -66,21 +86,44 @@ def rank_sum(before: Sequence[float], after: Sequence[float]) -> float:
     return min(1.0, 2 * min(below, above) / total)
 
 
+def signed_rank(steps: Sequence[float]) -> float:
+    """The two-sided p of the signed-rank test: how likely so one-sided steps are where there is no way."""
+    moved = [step for step in steps if step]  # a pair of equals says nothing of a direction
+    ranks = _doubled_ranks([abs(step) for step in moved])
+    up = sum(rank for rank, step in zip(ranks, moved, strict=True) if step > 0)
+    if len(moved) > EXACT_SIZE:
+        centre, variance = sum(ranks) / 4, sum(rank * rank for rank in ranks) / 16
+        return _normal(abs(up / 2 - centre), variance)
+    counts = _signed_sums(tuple(sorted(ranks)))
+    below = sum(count for value, count in counts.items() if value <= up)
+    above = sum(count for value, count in counts.items() if value >= up)
+    return min(1.0, math.ldexp(2 * min(below, above), -len(moved)))
+
+
 def smallest_p(before: int, after: int) -> float:
-    """The smallest p that samples of these sizes can come to."""
+    """The smallest p that the rank-sum test can come to with samples of these sizes."""
     return min(1.0, 2 / math.comb(before + after, after))
 
 
-def runs_needed(tests: int) -> int:
+def smallest_paired_p(pairs: int) -> float:
+    """The smallest p that the signed-rank test can come to."""
+    return min(1.0, math.ldexp(2, -pairs))
+
+
+def runs_needed(tests: int, *, paired: bool = False) -> int:
     """How many values each side needs so that one of so many tests can find anything (``holm``)."""
-    return next(size for size in range(1, 10_000) if smallest_p(size, size) * tests <= LEVEL)
+    for size in itertools.count(1):
+        least = smallest_paired_p(size) if paired else smallest_p(size, size)
+        if least * tests <= LEVEL:
+            return size
+    raise AssertionError("itertools.count has an end")
 
 
 def holm(values: Sequence[float]) -> list[float]:
     """Each p corrected for how many were asked: of twenty tests one comes out by chance (Holm, 1979)."""
     order = sorted(range(len(values)), key=values.__getitem__)
     scaled = [values[index] * (len(values) - rank) for rank, index in enumerate(order)]
-    corrected = dict(zip(order, accumulate(scaled, max), strict=True))
+    corrected = dict(zip(order, itertools.accumulate(scaled, max), strict=True))
     return [min(1.0, corrected[index]) for index in range(len(values))]
 
 
@@ -103,15 +146,28 @@ def _sums(ranks: tuple[int, ...], size: int) -> dict[int, int]:
     return dict(ways[size])
 
 
-def _normal(ranks: Sequence[int], size: int, told: int) -> float:
+def _normal_rank_sum(ranks: Sequence[int], size: int, told: int) -> float:
     total = len(ranks)
     other = total - size
     ties = sum(count**3 - count for count in Counter(ranks).values())
     variance = size * other / 12 * (total + 1 - ties / (total * (total - 1)))
+    return _normal(abs(told / 2 - size * (total + 1) / 2), variance)
+
+
+def _normal(distance: float, variance: float) -> float:
+    """The two-sided p of a sum of ranks so far from its middle; half a rank less, for a sum is whole."""
     if variance <= 0:
         return 1.0
-    distance = abs(told / 2 - size * (total + 1) / 2) - 0.5  # half a rank, for a sum is whole
-    return min(1.0, 2 * (1 - _NORMAL.cdf(max(0.0, distance) / math.sqrt(variance))))
+    return min(1.0, 2 * (1 - _NORMAL.cdf(max(0.0, distance - 0.5) / math.sqrt(variance))))
+
+
+@cache
+def _signed_sums(ranks: tuple[int, ...]) -> dict[int, int]:
+    """Of all choices of any of the ranks: how many come to which sum."""
+    ways: Counter[int] = Counter({0: 1})
+    for rank in ranks:
+        ways.update({value + rank: count for value, count in list(ways.items())})
+    return dict(ways)
 
 
 @cache
@@ -121,10 +177,23 @@ def _outside(before: int, after: int) -> int:
         spread = math.sqrt(before * after * (before + after + 1) / 12)
         return max(0, int(before * after / 2 + _NORMAL.inv_cdf(LEVEL / 2) * spread))
     counts = _sums(tuple(range(2, 2 * (before + after) + 1, 2)), after)
-    total, below = sum(counts.values()), 0
-    smallest = min(counts)
-    for rank in range(before * after + 1):
-        below += counts.get(smallest + 2 * rank, 0)
+    return _rarest(counts)
+
+
+@cache
+def _outside_pairs(pairs: int) -> int:
+    """How many of the sorted means of two steps lie below the interval, and as many above it."""
+    if pairs > EXACT_SIZE:
+        spread = math.sqrt(pairs * (pairs + 1) * (2 * pairs + 1) / 24)
+        return max(0, int(pairs * (pairs + 1) / 4 + _NORMAL.inv_cdf(LEVEL / 2) * spread))
+    return _rarest(_signed_sums(tuple(range(2, 2 * pairs + 1, 2))))
+
+
+def _rarest(counts: Mapping[int, int]) -> int:
+    """The largest statistic that is still as rare as half of LEVEL; 0 where none is. Sums are doubled."""
+    total, below, smallest = sum(counts.values()), 0, min(counts)
+    for statistic in itertools.count():
+        below += counts.get(smallest + 2 * statistic, 0)
         if below / total > LEVEL / 2:
-            return max(0, rank - 1) if rank else 0
-    return 0
+            return max(0, statistic - 1)
+    raise AssertionError("itertools.count has an end")

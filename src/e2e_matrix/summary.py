@@ -262,6 +262,7 @@ def results_of(
     engine: EngineInfo,
     llm: Llm,
     workers: int,
+    beside: str | None = None,
 ) -> Results:
     """The whole of results.json."""
     totals = totals_of(cells, plan.left_out, replayed=llm.kind == "replay")
@@ -299,6 +300,7 @@ def results_of(
             program_version=__version__,
             emulated_cpu=EMULATED_CPU if any(cell.emulated for cell in cells) else None,
             workers=workers,
+            beside=beside,
             totals=totals,
         ),
         cells=list(cells),

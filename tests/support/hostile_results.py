@@ -14,7 +14,7 @@ from e2e_matrix.results import Results
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 # Words that the program itself writes, and looks for.
-_OWN = {*PHASES, "checks", "default", BASE_LABEL}
+_OWN = {*PHASES, "checks", "default", BASE_LABEL, "stand-in", "provider", "replay"}
 # Random text rarely holds what matters: this is made of what matters.
 # fmt: off
 _MARKUP = [

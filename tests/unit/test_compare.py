@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from e2e_matrix.assessment import assess
 from e2e_matrix.cli.compare import command
 from e2e_matrix.compare import SCENARIO, Change, compare_axis, compare_runs
 from e2e_matrix.errors import BadInput
@@ -84,7 +85,7 @@ def test_scripts_that_passed_differ_by_what_they_wasted(
 )
 def test_no_news_is_not_taken_for_good_news(before: str, after: str, mark: str) -> None:
     sides = [samples.run([_cell(Outcome(outcome))]) for outcome in (before, after)]
-    assert as_markdown(compare_runs(*sides)).startswith(f"## {mark} ")
+    assert as_markdown(assess(compare_runs(*sides))).startswith(f"## {mark} ")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_no_news_is_not_taken_for_good_news(before: str, after: str, mark: str) 
 )
 def test_a_candidate_that_has_no_verdict_is_no_pass(before: str, after: str | None, code: int) -> None:
     sides = [samples.run([_cell(Outcome(outcome))] if outcome else []) for outcome in (before, after)]
-    assert compare_runs(*sides).exit_code == code
+    assert assess(compare_runs(*sides)).exit_code == code
 
 
 def test_cells_of_other_axes_are_not_taken_for_one_another() -> None:
@@ -126,7 +127,8 @@ def test_what_is_worst_comes_first_and_the_verdict_counts() -> None:
     compared = compare_runs(samples.six_passed(), samples.broken())
     assert [pair.name for pair in compared.pairs][:3] == ["java-amd64", "java-arm64", "golang-amd64"]
     assert compared.verdict == (
-        "fixed: none; newly failing: 2 cells; not comparable: 2 cells; added: 1 cell; same: 2 cells"
+        "fixed: none; newly failing: 2 cells; not comparable: 1 cell; unsupported: 1 cell; added: 1 cell; "
+        "same: 2 cells"
     )
     assert compared.images == "the same images in 6 cells"
     assert "not the same model" in compared.warnings[0]
@@ -145,7 +147,7 @@ def test_another_image_is_said_clearly_wherever_it_is_read() -> None:
     assert not compared.same_images
     said = "not the same images: 1 of 6 cells ran on another: python-amd64"
     assert compared.images == said
-    text = as_markdown(compared)
+    text = as_markdown(assess(compared))
     assert f"- ⚠️ **{said}**" in text
     assert text.count("**another**") == 1
     [unsure] = compare_runs(samples.run([before.cells[1]]), samples.run([cells[1]])).pairs
@@ -267,7 +269,7 @@ def test_the_terminal_shows_both_sides_and_ends_with_the_verdict(reports: Path) 
         "the script ended with exit code 1",
         "candidate passed exit code 0 9.63 s 0.42 s 6 $0.0000168",
     ]
-    assert lines[-1] == "fixed: 2 cells; newly failing: none"
+    assert lines[-1] == "PASS: fixed: 2 cells; newly failing: none"
     plain = _invoke(reports, "good", "good").output
     assert "wasted" not in plain  # a run without scripts has no columns for them
 
@@ -275,7 +277,7 @@ def test_the_terminal_shows_both_sides_and_ends_with_the_verdict(reports: Path) 
 def test_a_comment_has_the_table_the_words_and_the_commands(reports: Path) -> None:
     text = _invoke(reports, "fix", "--axis", "commit", "--format", "md").output
     order = [
-        "## ✅ fixed: 2 cells; newly failing: none",
+        "## ✅ PASS: fixed: 2 cells; newly failing: none",
         "- baseline: `commit 31c5a2e`",
         "- the same images in 2 cells",
         "| `python-amd64` | **fixed** | failed → passed | exit code 1 → exit code 0 | 2 min 06 s → 9.63 s |",
@@ -299,9 +301,9 @@ def test_two_minutes_that_are_no_longer_wasted_are_news(reports: Path) -> None:
     assert told[0] == "baseline passed exit code 0 2 min 06 s 1 min 56 s 64 $0.0000168"
     assert told[1].startswith(f"{why} 1 min 56 s")
     assert told[2] == "candidate passed exit code 0 9.63 s 0.42 s 6 $0.0000168"
-    assert lines[-1] == verdict
+    assert lines[-1] == f"PASS: {verdict}"
     text = _invoke(reports, "haste", "--axis", "commit", "--format", "md").output
-    assert text.startswith(f"## ✅ {verdict}\n")
+    assert text.startswith(f"## ✅ PASS: {verdict}\n")
     assert "| `python-amd64` | **wastes less time** | passed | exit code 0 | 2 min 06 s → 9.63 s |" in text
     assert f"baseline:  passed, but {why}" in text
     assert "candidate: passed\n" in text

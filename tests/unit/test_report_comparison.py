@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from e2e_matrix.assessment import assess
 from e2e_matrix.compare import Comparison, compare_axis, compare_runs
 from e2e_matrix.failures import Outcome
 from e2e_matrix.report.comparison import as_markdown
@@ -28,10 +29,10 @@ def newly_failing(results: Results) -> Comparison:
 
 
 def test_columns_that_have_nothing_to_say_are_left_out() -> None:
-    text = as_markdown(compare_runs(samples.six_passed(), samples.broken()))
+    text = as_markdown(assess(compare_runs(samples.six_passed(), samples.broken())))
     assert "| cell | change | outcome | time | cost | image |" in text
-    assert shown(text).tables() == [[6] * 8]
-    with_scripts = as_markdown(compare_axis(scripts.commits(), "commit"))
+    assert shown(text).tables()[0] == [6] * 8
+    with_scripts = as_markdown(assess(compare_axis(scripts.commits(), "commit")))
     assert "| cell | change | outcome | ended | time | wasted | API calls | cost | image |" in with_scripts
 
 
@@ -46,26 +47,26 @@ def test_nothing_from_outside_changes_what_a_comparison_is_made_of(words: list[s
         one.model_copy(update={"cells": some})
         for one, some in zip(plain, (cells[:6], cells[6:]), strict=True)
     ]
-    page = shown(as_markdown(compare_runs(hostile[0], hostile[1]), WHOLE))
+    page = shown(as_markdown(assess(compare_runs(hostile[0], hostile[1])), WHOLE))
     assert page.problems == []
-    assert page.skeleton == shown(as_markdown(compare_runs(*plain), WHOLE)).skeleton
+    assert page.skeleton == shown(as_markdown(assess(compare_runs(*plain)), WHOLE)).skeleton
 
 
 @given(st.lists(HOSTILE_TEXT, min_size=1, max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_nor_what_a_script_wrote_nor_the_names_of_runs(words: list[str]) -> None:
     plain = scripts.with_scripts()
-    page = shown(as_markdown(newly_failing(replaced(plain, words)), WHOLE))
+    page = shown(as_markdown(assess(newly_failing(replaced(plain, words))), WHOLE))
     assert page.problems == []
-    assert page.skeleton == shown(as_markdown(newly_failing(plain), WHOLE)).skeleton
+    assert page.skeleton == shown(as_markdown(assess(newly_failing(plain)), WHOLE)).skeleton
 
 
 def test_a_comment_always_fits() -> None:
     compared = newly_failing(samples.large(600))
     for budget in BUDGETS:
-        text = as_markdown(compared, budget)
+        text = as_markdown(assess(compared), budget)
         assert len(text.encode()) <= budget
-        assert text.startswith("## ❌ fixed: none; newly failing: 86 cells")
+        assert text.startswith("## ❌ FAIL: fixed: none; newly failing: 86 cells")
         assert shown(text).problems == []
 
 
@@ -78,8 +79,8 @@ def test_the_longest_strings_never_exceed_the_budget(character: str) -> None:
     compared = compare_runs(before, after)
     assert compared.warnings
     for budget in BUDGETS:
-        text = as_markdown(compared, budget)
+        text = as_markdown(assess(compared), budget)
         assert len(text.encode()) <= budget
         assert shown(text).problems == []
         assert "newly failing: 2 cells" in text
-    assert "1 warning\n" in as_markdown(compared, SMALLEST_BYTES)
+    assert "1 warning\n" in as_markdown(assess(compared), SMALLEST_BYTES)

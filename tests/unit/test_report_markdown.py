@@ -442,7 +442,7 @@ def test_what_changed_since_a_baseline_comes_after_what_broke(tmp_path: Path) ->
     (tmp_path / "baseline.json").write_text(samples.six_passed().model_dump_json(), encoding="utf-8")
     text = render(samples.broken(), tmp_path)
     assert text.index("### What broke") < text.index("### What changed") < text.index("### All cells")
-    assert "**Fixed: none; newly failing: 2 cells; " in text
+    assert "**FAIL: fixed: none; newly failing: 2 cells; " in text
     assert "| `java-amd64` | **newly failing** | passed → failed | " in text
     assert "`python-amd64` | same" not in text
     shown(text)

@@ -206,5 +206,5 @@ def test_the_report_says_what_changed_since_the_baseline(bench: Bench) -> None:
     folder = bench.tmp_path / "reports"
     after = bench.run(baseline=folder / before.run.id)
     page = (folder / after.run.id / "report.html").read_text()
-    assert "Fixed: none; newly failing: 1 cell; same: 5 cells." in page
+    assert "FAIL: fixed: none; newly failing: 1 cell; same: 5 cells." in page
     assert before.run.id in page

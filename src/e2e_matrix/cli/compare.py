@@ -8,8 +8,9 @@ import sys
 import click
 
 from e2e_matrix import store
+from e2e_matrix.assessment import Assessment, assess
 from e2e_matrix.cli.job import reports_folder
-from e2e_matrix.compare import Comparison, compare_axis, compare_runs
+from e2e_matrix.compare import compare_axis, compare_runs
 from e2e_matrix.report import comparison
 from e2e_matrix.terminal.comparison import show_comparison
 from e2e_matrix.terminal.screen import Screen
@@ -49,14 +50,15 @@ def command(
         raise click.UsageError("Name two runs, or one run and --axis.")
     found = [store.load(store.find(name, reports_folder(ctx))) for name in runs]
     compared = compare_runs(*found) if axis is None else compare_axis(found[0], axis, baseline, candidate)
-    _print(compared, form)
-    return compared.exit_code
+    assessed = assess(compared)
+    _print(assessed, form)
+    return assessed.exit_code
 
 
-def _print(compared: Comparison, form: str) -> None:
+def _print(assessed: Assessment, form: str) -> None:
     if form == "json":
-        click.echo(comparison.as_json(compared))
+        click.echo(comparison.as_json(assessed))
     elif form == "md":
-        click.echo(comparison.as_markdown(compared), nl=False)
+        click.echo(comparison.as_markdown(assessed), nl=False)
     else:
-        show_comparison(Screen(sys.stdout, os.environ, sys.stdout.isatty()), compared)
+        show_comparison(Screen(sys.stdout, os.environ, sys.stdout.isatty()), assessed)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
+from e2e_matrix.assessment import Assessment, Standing
 from e2e_matrix.compare import Change, Comparison, Pair, first_message, remark, time_of
 from e2e_matrix.failures import Outcome
+from e2e_matrix.measures import Number
+from e2e_matrix.regression import Difference, Judgement
 from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import code, excerpt, fence, prose
-from e2e_matrix.report.markdown_blocks import COMMENT_BYTES, MARKS, folded, table_of
+from e2e_matrix.report.markdown_blocks import COMMENT_BYTES, MARKS, folded, listed, table, table_of
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
 from e2e_matrix.script_words import cost_words, counted, ended, script_of
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
@@ -87,22 +91,55 @@ def table_of_changes(compared: Comparison, pairs: Sequence[Pair]) -> str:
     return table_of(dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)), nothing=NO_VALUE)
 
 
-def as_markdown(compared: Comparison, budget: int = COMMENT_BYTES) -> str:
+def table_of_measures(differences: Sequence[Difference]) -> str:
+    """In Markdown, a row for each of ``differences``, of which there is one at least."""
+    header = ["cell", "measure", "baseline", "candidate", "change", "runs", "judgement"]
+    return table(header, [_measured(one) for one in differences])
+
+
+def measured(difference: Difference) -> tuple[str, str]:
+    """Both sides in words."""
+    sides = (difference.before, difference.after)
+    before, after = (NO_VALUE if value is None else difference.measure.show(value) for value in sides)
+    return before, after
+
+
+def _measured(difference: Difference) -> list[str]:
+    runs = f"{difference.runs[0]} / {difference.runs[1]}" if difference.shift else NO_VALUE
+    word = prose(difference.word)
+    if difference.judgement is Judgement.WORSE:
+        word = f"**{word}**"
+    return [
+        code(difference.pair.name),
+        difference.measure.name,
+        *map(prose, measured(difference)),
+        difference.change or NO_VALUE,
+        runs,
+        f"{word}: {prose(difference.why)}" if difference.why else word,
+    ]
+
+
+def as_markdown(assessed: Assessment, budget: int = COMMENT_BYTES) -> str:
     """One comment of at most ``budget`` bytes, which has to be ``markdown.SMALLEST_BYTES`` at the least.
 
     What does not fit is left out from the longest down.
     """
     text = ""
     for stage in STAGES:
-        text = _write(compared, stage)
+        text = _write(assessed, stage)
         if len(text.encode()) <= budget:
             break
     return text
 
 
-def as_json(compared: Comparison) -> str:
+def as_json(assessed: Assessment) -> str:
     """Everything that the other formats show, and no more of the cells than that."""
+    compared = assessed.compared
     told = {
+        "standing": assessed.standing.value,
+        "reasons": [
+            {"standing": reason.standing.value, "words": reason.words} for reason in assessed.reasons
+        ],
         "verdict": compared.verdict,
         "baseline": _run_json(compared.baseline, compared.baseline_run),
         "candidate": _run_json(compared.candidate, compared.candidate_run),
@@ -121,15 +158,40 @@ def as_json(compared: Comparison) -> str:
             }
             for pair in compared.pairs
         ],
+        "measures": [_difference_json(one) for one in assessed.differences],
     }
     return json.dumps(told, indent=2, ensure_ascii=False)
 
 
-def _write(compared: Comparison, stage: Stage) -> str:
-    parts = [_head(compared, stage)]
+def _difference_json(difference: Difference) -> dict[str, Any]:
+    shift = difference.shift
+    return {
+        "cell": difference.pair.name,
+        "measure": difference.measure.name,
+        "judgement": difference.judgement.value,
+        "why": difference.why or None,
+        "baseline": _number(difference.before),
+        "candidate": _number(difference.after),
+        "baseline_runs": difference.runs[0],
+        "candidate_runs": difference.runs[1],
+        "share": difference.share,
+        "share_low": shift and shift.low - 1,
+        "share_high": shift and shift.high - 1,
+        "p": shift and shift.p,
+    }
+
+
+def _number(value: Number | None) -> float | str | None:
+    return plain_decimal(value) if isinstance(value, Decimal) else value
+
+
+def _write(assessed: Assessment, stage: Stage) -> str:
+    compared = assessed.compared
+    parts = [_head(assessed, stage)]
     if stage.table and compared.pairs:
         parts.append(table_of_changes(compared, compared.pairs))
         parts.append("Time: of the script, else of the cell without its pull.")
+        parts += _measures(assessed, stage)
     worth = [pair for pair in compared.pairs if pair.change in _TOLD]
     parts += [_told(compared, pair, stage.lines) for pair in worth[: stage.told]]
     if len(worth) > stage.told or not stage.lines or not stage.table:
@@ -137,8 +199,21 @@ def _write(compared: Comparison, stage: Stage) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _head(compared: Comparison, stage: Stage) -> str:
-    warn = MARKS[Outcome.ERROR]
+def _measures(assessed: Assessment, stage: Stage) -> list[str]:
+    """What is worse or better in the open, the rest folded where there is room for it."""
+    news = [*assessed.of(Judgement.WORSE), *assessed.of(Judgement.BETTER)]
+    same = assessed.of(Judgement.NO_DIFFERENCE)
+    parts = [table_of_measures(news)] if news else []
+    if same and stage.lines:
+        parts.append(folded("No difference shown", table_of_measures(same)))
+    if assessed.not_judged and stage.lines:
+        lines = [prose(words, 400) for words in assessed.not_judged[:20]]
+        parts.append(folded("Not judged", listed(lines)))
+    return parts
+
+
+def _head(assessed: Assessment, stage: Stage) -> str:
+    compared, warn = assessed.compared, MARKS[Outcome.ERROR]
     images, warnings = prose(compared.images, stage.quoted), compared.warnings
     lines = [
         *(
@@ -154,7 +229,13 @@ def _head(compared: Comparison, stage: Stage) -> str:
         lines += [f"- {warn} {prose(warning)}" for warning in warnings]
     elif warnings:
         lines.append(f"- {warn} {counted(len(warnings), 'warning')}")
-    return f"## {MARKS[compared.outcome]} {compared.verdict}\n\n" + "\n".join(lines)
+    if assessed.standing is not Standing.PASS:
+        lines = [
+            *(f"- **{one.standing}**: {prose(one.words, stage.quoted)}" for one in assessed.reasons[:10]),
+            *lines,
+        ]
+    title = f"## {MARKS[assessed.outcome]} {assessed.standing}: {compared.verdict}"
+    return f"{title}\n\n" + "\n".join(lines)
 
 
 def _of(run: Run, quoted: int) -> str:

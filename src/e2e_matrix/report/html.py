@@ -27,7 +27,7 @@ from e2e_matrix.advice import ONLY_THEN, was_demo
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.report import FORMATS, drawing, escape, formats_of
 from e2e_matrix.report.cell_view import CellView, base_of, left_out
-from e2e_matrix.report.comparison import changes, compared_figures
+from e2e_matrix.report.comparison import changes, compared_figures, measured
 from e2e_matrix.report.logs import ALL, Log, logs_of
 from e2e_matrix.report.packing import PACK, packed
 from e2e_matrix.report.phases import PHASES, spent_on
@@ -183,6 +183,7 @@ def _environment() -> Environment:
         "labels": drawing.labels,
         "changes": changes,
         "compared_figures": compared_figures,
+        "measured": measured,
         "attempts_shown": _attempts_shown,
         "phases_of": _phases_of,
         "steps_beside": _steps_beside,

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e_matrix.assessment import Standing
 from e2e_matrix.failures import Outcome
+from e2e_matrix.regression import Judgement
 from e2e_matrix.report import markdown_cells as cells
 from e2e_matrix.report import markdown_tables as tables
 from e2e_matrix.report import markdown_tested as tested
-from e2e_matrix.report.comparison import changes, table_of_changes
+from e2e_matrix.report.comparison import changes, table_of_changes, table_of_measures
 from e2e_matrix.report.escape import code, prose
 from e2e_matrix.report.markdown_blocks import COMMENT_BYTES, MARKS, folded, link_to, listed, some, words
 from e2e_matrix.report.view import View, view_of
@@ -138,16 +140,22 @@ def _broken(view: View, stage: Stage) -> list[str]:
 
 def _changed(view: View, stage: Stage) -> list[str]:
     """Since the baseline, where there is one: the verdict, and a row for each cell that is news."""
-    compared = view.changed
-    if compared is None or not stage.counts:
+    assessed = view.changed
+    if assessed is None or not stage.counts:
         return []
+    compared = assessed.compared
     news = changes(compared)
     run = compared.baseline_run
     since = f"run {code(run.id, stage.quoted)} of {code(run.subject, stage.quoted)}"
-    said = [f"**{compared.verdict[:1].upper()}{compared.verdict[1:]}**, since {since}."]
+    said = [f"**{assessed.standing}: {compared.verdict}**, since {since}."]
+    if assessed.standing is not Standing.PASS:
+        said.append(f"{prose(assessed.why, stage.quoted)}.")
     if stage.in_a_line:
         said += [prose(warning) for warning in compared.warnings]
     told = [table_of_changes(compared, news)] if 0 < len(news) <= stage.in_a_line else []
+    measures = [*assessed.of(Judgement.WORSE), *assessed.of(Judgement.BETTER)]
+    if 0 < len(measures) <= stage.in_a_line:
+        told.append(table_of_measures(measures))
     return ["### What changed", "<br>".join(said), *told]
 
 

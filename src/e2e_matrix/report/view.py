@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e_matrix.advice import for_run
-from e2e_matrix.compare import Comparison, compare_runs
+from e2e_matrix.assessment import Assessment, assess
+from e2e_matrix.compare import compare_runs
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.report.cell_view import CellView, cell_views
 from e2e_matrix.report.grid import Axis, Grid, axes_of, grids
@@ -123,7 +124,7 @@ class View:
     timeline: Timeline
     panels: list[PhasePanel]
     cells: list[CellView]
-    changed: Comparison | None = None
+    changed: Assessment | None = None
     scenarios: list[str] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     scripts: list[CellView] = field(default_factory=list)
@@ -187,7 +188,7 @@ def build(results: Results, baseline: Results | None = None) -> View:
         timeline=timeline(anchored, run.duration_seconds, run.workers),
         panels=phase_panels(run, cells),
         cells=cells,
-        changed=compare_runs(baseline, results) if baseline else None,
+        changed=assess(compare_runs(baseline, results)) if baseline else None,
         scenarios=list(dict.fromkeys(cell.scenario for cell in results.cells)),
         phases=[phase for phase in PHASES if phase != "script" or scripts],
         scripts=scripts,

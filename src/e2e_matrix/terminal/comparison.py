@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
-from e2e_matrix.compare import Change, Comparison, Pair, remark
+from e2e_matrix.assessment import Assessment, Standing
+from e2e_matrix.compare import Change, Pair, remark
 from e2e_matrix.failures import Outcome
-from e2e_matrix.report.comparison import Figures, compared_figures
+from e2e_matrix.regression import Judgement
+from e2e_matrix.report.comparison import Figures, compared_figures, measured
 from e2e_matrix.results import Run
 from e2e_matrix.terminal.screen import STYLES, Screen
 from e2e_matrix.text import NO_VALUE, one_line
@@ -19,11 +21,13 @@ _STYLES = {
     Change.WASTES_MORE: "bold yellow",
     Change.WASTES_LESS: STYLES[Outcome.PASSED],
 }
+_MOST_REASONS = 20
 _HEADINGS = {"calls": "API calls"}
 
 
-def show_comparison(screen: Screen, compared: Comparison) -> None:
+def show_comparison(screen: Screen, assessed: Assessment) -> None:
     """Everything that changed and everything that did not, each cell in two lines."""
+    compared = assessed.compared
     _show_side(screen, "baseline", compared.baseline, compared.baseline_run)
     _show_side(screen, "candidate", compared.candidate, compared.candidate_run)
     screen.line(
@@ -37,8 +41,31 @@ def show_comparison(screen: Screen, compared: Comparison) -> None:
     for pair, before, after in rows:
         screen.line("")
         _show_pair(screen, pair, before, after, widths)
+    _show_measures(screen, assessed)
     screen.line("")
-    screen.line((compared.verdict, STYLES[compared.outcome]))
+    show_standing(screen, assessed)
+
+
+def show_standing(screen: Screen, assessed: Assessment) -> None:
+    """The verdict over the comparison, and why."""
+    style = STYLES[assessed.outcome]
+    screen.line((f"{assessed.standing}: ", f"{style} bold"), (one_line(assessed.headline, 1000), style))
+    if assessed.standing is not Standing.PASS:
+        for reason in assessed.reasons[:_MOST_REASONS]:
+            screen.line((f"  {reason.standing}: ", "bold"), one_line(reason.words, 600))
+
+
+def _show_measures(screen: Screen, assessed: Assessment) -> None:
+    news = [*assessed.of(Judgement.WORSE), *assessed.of(Judgement.BETTER)]
+    if news or assessed.not_judged:
+        screen.line("")
+    for one in news:
+        before, after = measured(one)
+        style = STYLES[Outcome.FAILED if one.judgement is Judgement.WORSE else Outcome.PASSED]
+        words = f"{one.measure.name} {before} to {after}, {one.change}"
+        screen.line((f"{one.word}: ", style), (one_line(one.pair.name, 200), "bold"), f"  {words}")
+    for words in assessed.not_judged[:_MOST_REASONS]:
+        screen.line(("not judged: ", "dim"), (one_line(words, 400), "dim"))
 
 
 def _show_side(screen: Screen, word: str, name: str, run: Run) -> None:
