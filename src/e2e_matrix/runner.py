@@ -18,6 +18,7 @@ from e2e_matrix.engine.base import PlatformProbe, Support
 from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.execution import Tools, Undertaking, execute, expected_version, retry_of, unfinished
 from e2e_matrix.failures import Cause, pause_before
+from e2e_matrix.history.remember import remember
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Beside, Progress
 from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
@@ -112,7 +113,9 @@ def _finish(undertakings: Sequence[Undertaking], tools: Tools) -> Results:
             beside = one.record.folder
             beside.write_results(one.record.results(tools.cancel))
             keep_baseline(folder.path, beside.path)
+            remember(beside.path, one.record.job.settings, tools.progress.note)
             write_reports(beside.path, formats)
+        remember(folder.path, first.record.job.settings, tools.progress.note)
         write_reports(folder.path, formats)
         folder.point_latest_here()
     finally:  # where the disk refuses, the terminal is what is left

@@ -60,6 +60,7 @@ _RUN_OPTIONS = (
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
     _option("--fail-on", "What of a comparison ends with 1.", metavar="NAME[,NAME]", multiple=True),
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
+    _option("--history", "What remembers runs.  [default: history.sqlite beside them]", metavar="FILE"),
     _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True),
 )
 
@@ -149,6 +150,7 @@ class _Given:
             model=self._filled("model"),
             base_url=self._filled("base_url"),
             reports=self._filled("reports"),
+            history=self._filled("history"),
             report_formats=self._formats(),
             fail_on=self._fail_on(),
             only=self._listed("only"),
