@@ -1,0 +1,86 @@
+"""The descriptions that runs have kept, and what they say of one another.
+
+A file of a run's folder is as hostile as anything: it is read only where it lies inside the folder, is no
+larger than a description may be, and is what the run wrote down that it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from e2e_matrix.api.changes import ApiDifference
+from e2e_matrix.api.difference import difference
+from e2e_matrix.api.document import MAX_BYTES, Json, canonical_digest, read
+from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.results import Api, Cell
+
+
+@dataclass(frozen=True)
+class Described:
+    """An API that a cell's server described, and the run's folder that the description lies in."""
+
+    api: Api
+    folder: Path | None
+
+    def document(self) -> Json:
+        """Raises ``BadInput`` where it is not there, or not what the run wrote down that it is."""
+        name = self.api.file
+        if self.folder is None:
+            raise BadInput([Problem(name, 0, 0, "the run's folder is not at hand")])
+        try:
+            path = (self.folder / name).resolve(strict=True)
+            if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
+                raise BadInput([Problem(name, 0, 0, "is no file inside the run's folder")])
+            with path.open("rb") as file:
+                document = read(file.read(MAX_BYTES + 1), name)
+        except OSError as error:
+            raise BadInput([Problem(name, 0, 0, f"cannot be read: {error.strerror}")]) from error
+        except ValueError as error:  # a path with a NUL
+            raise BadInput([Problem(name, 0, 0, "is no name of a file")]) from error
+        if canonical_digest(document) != self.api.digest:
+            raise BadInput([Problem(name, 0, 0, f"is not what the run kept: that was {self.api.digest}")])
+        return document
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is different between two descriptions; of one of the two None."""
+
+    difference: ApiDifference | None = None
+    unknown: str | None = None
+
+    @property
+    def words(self) -> str:
+        return self.difference.words if self.difference is not None else f"not known: {self.unknown}"
+
+
+@dataclass
+class Differences:
+    """Compares each pair of digests once."""
+
+    _told: dict[tuple[str, str], Told] = field(default_factory=dict)
+
+    def between(self, baseline: Described, candidate: Described) -> Told:
+        """Never raises: what cannot be compared is not known, with the reason."""
+        key = (baseline.api.digest, candidate.api.digest)
+        if key[0] == key[1]:
+            return Told(ApiDifference())
+        if key not in self._told:
+            try:
+                self._told[key] = Told(difference(baseline.document(), candidate.document()))
+            except BadInput as error:
+                reasons = (f"{problem.file} {problem.message}".strip() for problem in error.problems)
+                self._told[key] = Told(unknown="; ".join(reasons))
+        return self._told[key]
+
+
+def described_by(cells: Mapping[str, Cell], folder: Path | None) -> dict[str, Described]:
+    """By the names of the cells, those whose attempt that counts has a description."""
+    found = {}
+    for name, cell in cells.items():
+        attempt = cell.counted_attempt
+        if attempt is not None and attempt.api is not None:
+            found[name] = Described(attempt.api, folder)
+    return found
