@@ -9,7 +9,9 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
+from e2e_matrix.api import ApiComparison, Finding, of_cells, same_api
 from e2e_matrix.compare import Change, Comparison, Pair, some
 from e2e_matrix.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Problem
 from e2e_matrix.failures import Outcome
@@ -86,6 +88,10 @@ class Assessment:
     compared: Comparison
     policy: Policy
     differences: list[Difference]
+    api: ApiComparison
+    findings: list[Finding] = field(
+        default_factory=list
+    )  # images of the candidate that are not like the others
     question: Question = field(default_factory=Question)
 
     @property
@@ -164,11 +170,22 @@ class Assessment:
             pairs = self.compared.of(_CHANGES[word])
         elif word == "newly-flaky":
             pairs = [pair for pair in self.compared.pairs if _newly_flaky(pair)]
+        elif word == "breaking-api":
+            breaking = [change.words for change, _ in self.api.breaking]
+            return f"the API breaks a client of the baseline: {some(breaking)}" if breaking else ""
+        elif word == "different-api":
+            return "; ".join(finding.words for finding in self.findings)
         else:
             worse = [one for one in self.of(Judgement.WORSE) if one.measure.name == word]
             told = [f"{one.pair.name} {one.change}" for one in worse]
             return f"{word} is {worse[0].word}: {some(told)}" if worse else ""
         return f"{word.replace('-', ' ')}: {some([pair.name for pair in pairs])}" if pairs else ""
+
+    def _unknown_api(self) -> Iterator[Reason]:
+        """Of cells that both ran, whose API nobody knows; older runs kept none at all, which is told elsewhere."""
+        unread = [pair.words for pair in self.api.pairs if pair.told.difference is None]
+        if unread:
+            yield Reason(Standing.INCONCLUSIVE, f"the API: {some(unread)}")
 
     def _unmet(self) -> Iterator[Reason]:
         for expected in self.question.expected:
@@ -192,6 +209,8 @@ class Assessment:
         if untold := compared.untold:
             told = [f"{pair.name} ({pair.candidate.outcome.value})" for pair in untold if pair.candidate]
             yield Reason(Standing.INCONCLUSIVE, f"no verdict in the candidate: {some(told)}")
+        if "breaking-api" in self.policy.fail_on:
+            yield from self._unknown_api()
         for one in self.differences:
             if one.measure.name in self.policy.fail_on and _leaves_open(one):
                 told_of = f"{one.measure.name} of {one.pair.name}"
@@ -216,11 +235,25 @@ def _leaves_open(difference: Difference) -> bool:
 
 
 def assess(
-    compared: Comparison, policy: Policy | None = None, question: Question | None = None
+    compared: Comparison,
+    policy: Policy | None = None,
+    question: Question | None = None,
+    *,
+    folder: Path | None = None,
+    baseline_folder: Path | None = None,
 ) -> Assessment:
-    """The verdict over two runs; ``policy`` None: the one that the candidate's run was made with."""
+    """The verdict over two runs; ``policy`` None: the one that the candidate's run was made with.
+
+    ``folder`` is the candidate's, with what its servers said of their API; so is ``baseline_folder``, where the
+    baseline's is not in the candidate's.
+    """
     policy = policy or Policy.recorded(compared.candidate_run.settings)
-    return Assessment(compared, policy, judge(compared, policy), question or Question())
+    before = {pair.name: pair.baseline for pair in compared.pairs if pair.baseline}
+    after = {pair.name: pair.candidate for pair in compared.pairs if pair.candidate}
+    api = of_cells(before, baseline_folder or folder, after, folder)
+    ref = compared.candidate_run.settings.get("ref")
+    findings = same_api(list(after.values()), folder=folder, ref=str(ref.value) if ref else None)
+    return Assessment(compared, policy, judge(compared, policy), api, findings, question or Question())
 
 
 def expectations(texts: Sequence[str], place: str = "--expect") -> tuple[Expectation, ...]:

@@ -11,7 +11,7 @@
             openapi.json         while it runs; then it lies in api/
             server.log           what the container printed
             llm-calls.json       what the stand-in served to it; while it runs a line each in llm-calls.jsonl
-        api/<digest>.json        what servers said of their API, each document once
+        api/<digest>.json        what servers said of their API, also the baseline's, each document once
     reports/latest               a link to the newest run
 
 Files are written beside their place, synced and renamed: a reader sees the old one or the new, never half.
@@ -42,6 +42,7 @@ from e2e_matrix.results import READABLE_VERSIONS, Attempt, Results
 
 RESULTS = "results.json"
 BASELINE = "baseline.json"
+API = "api"
 ATTEMPT = "attempt.json"
 STARTED = "started.json"
 CALLS = "llm-calls.json"
@@ -167,9 +168,9 @@ class RunFolder:
         """Keep a document of half a megabyte once, for all the cells whose servers gave it."""
         if (api := attempt.api) is None:
             return attempt
-        shared = f"api/{api.digest.removeprefix('sha256:')[:16]}.json"
+        shared = f"{API}/{api.digest.removeprefix('sha256:')[:16]}.json"
         try:
-            (self.path / "api").mkdir(exist_ok=True)
+            (self.path / API).mkdir(exist_ok=True)
             (self.path / api.file).replace(self.path / shared)
         except OSError as error:
             raise _refused(f"cannot keep {shared}", error) from error
@@ -261,9 +262,13 @@ def load(folder: Path) -> Results:
 
 def keep_baseline(folder: Path, baseline: Path) -> None:
     """Put the results of the run in ``baseline`` beside those of ``folder``, which is compared with them from
-    now on."""
-    if baseline.resolve() != folder.resolve():
-        write_atomically(folder / BASELINE, (baseline / RESULTS).read_bytes())
+    now on, and what its servers said of their API beside that of these."""
+    if baseline.resolve() == folder.resolve():
+        return
+    for document in sorted((baseline / API).glob("*.json")):
+        if not (folder / API / document.name).exists():
+            write_atomically(folder / API / document.name, document.read_bytes())
+    write_atomically(folder / BASELINE, (baseline / RESULTS).read_bytes())
 
 
 def load_baseline(folder: Path) -> Results | None:

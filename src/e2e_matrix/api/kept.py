@@ -80,7 +80,8 @@ def described_by(cells: Mapping[str, Cell], folder: Path | None) -> dict[str, De
     """By the names of the cells, those whose attempt that counts has a description."""
     found = {}
     for name, cell in cells.items():
-        attempt = cell.counted_attempt
-        if attempt is not None and attempt.api is not None:
-            found[name] = Described(attempt.api, folder)
+        counts = cell.counted_attempt
+        # Of repetitions only the first is asked; what counts may be another.
+        if api := next((one.api for one in (counts, *cell.attempts) if one and one.api), None):
+            found[name] = Described(api, folder)
     return found

@@ -163,11 +163,14 @@ def view_of(results: Results, folder: Path) -> View:
 
     Raises ``BadInput`` where that baseline cannot be read.
     """
-    return build(results, load_baseline(folder))
+    return build(results, load_baseline(folder), folder)
 
 
-def build(results: Results, baseline: Results | None = None) -> View:
-    """The view of a run. The same results give the same view: no clock, no environment."""
+def build(results: Results, baseline: Results | None = None, folder: Path | None = None) -> View:
+    """The view of a run. The same results give the same view: no clock, no environment.
+
+    ``folder`` has what servers said of their API.
+    """
     run = results.run
     cells = cell_views(run, results.cells)
     anchored = [(view.cell, view.anchor) for view in cells]
@@ -188,7 +191,7 @@ def build(results: Results, baseline: Results | None = None) -> View:
         timeline=timeline(anchored, run.duration_seconds, run.workers),
         panels=phase_panels(run, cells),
         cells=cells,
-        changed=assess(compare_runs(baseline, results)) if baseline else None,
+        changed=assess(compare_runs(baseline, results), folder=folder) if baseline else None,
         scenarios=list(dict.fromkeys(cell.scenario for cell in results.cells)),
         phases=[phase for phase in PHASES if phase != "script" or scripts],
         scripts=scripts,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 from e2e_matrix.agent_server import OPENAPI
-from e2e_matrix.errors import CellFailure
+from e2e_matrix.api import canonical_digest, operations, read
+from e2e_matrix.errors import BadInput, CellFailure
 from e2e_matrix.failures import Cause
 from e2e_matrix.measures import OPENAPI_STEP
 from e2e_matrix.results import Api
@@ -19,7 +17,6 @@ from e2e_matrix.text import one_line
 
 STEP = OPENAPI_STEP
 FILE = "openapi.json"
-_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
 def keep(session: Session) -> None:
@@ -34,30 +31,18 @@ def keep(session: Session) -> None:
         reply = session.server.get(OPENAPI, timeout=step.deadline.remaining())
         container.expect_json(step, reply)
         text = session.redact(reply.text)
-        document = json.loads(text)
-        if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
+        content = text.encode("utf-8", "replace")
+        try:
+            document = read(content)
+        except BadInput as error:
             what = f"the document of {OPENAPI}"
-            raise CellFailure(Cause.ASSERTION, what, expected="an object with paths", got=one_line(text, 200))
+            got = one_line(f"{error}: {text}", 200)
+            raise CellFailure(Cause.ASSERTION, what, expected="an OpenAPI description", got=got) from error
         task = session.task
-        write_atomically(Path(task.folder) / FILE, text.encode("utf-8", "replace"))
+        write_atomically(Path(task.folder) / FILE, content)
         session.findings.api = Api(
-            digest=digest_of(document),
+            digest=canonical_digest(document),
             file=f"cells/{task.cell}/attempt-{task.attempt}/{FILE}",
-            operations=_operations(document["paths"]),
+            operations=operations(document),
         )
         step.note(operations=session.findings.api.operations, bytes=len(text))
-
-
-def digest_of(document: Any) -> str:
-    """The same for two documents exactly if they say the same, in whatever order."""
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
-
-
-def _operations(paths: dict[str, Any]) -> int:
-    return sum(
-        method in _METHODS
-        for operations in paths.values()
-        if isinstance(operations, dict)
-        for method in operations
-    )
