@@ -89,9 +89,7 @@ class Assessment:
     policy: Policy
     differences: list[Difference]
     api: ApiComparison
-    findings: list[Finding] = field(
-        default_factory=list
-    )  # images of the candidate that are not like the others
+    findings: list[Finding] = field(default_factory=list)  # images of the candidate unlike the others
     question: Question = field(default_factory=Question)
 
     @property
@@ -134,7 +132,12 @@ class Assessment:
     @property
     def headline(self) -> str:
         """What changed: cells by their change, then measures that are worse or better."""
-        return "; ".join([self.compared.verdict, *self._measures()])
+        return "; ".join([self.compared.verdict, *self._measures(), *self._api_words()])
+
+    def _api_words(self) -> Iterator[str]:
+        changed = [pair for pair in self.api.pairs if pair.baseline_digest != pair.candidate_digest]
+        yield from (f"API: {pair.told.words}" for pair in changed[:3])
+        yield from (finding.words for finding in self.findings[:3])
 
     def of(self, judgement: Judgement) -> list[Difference]:
         return [one for one in self.differences if one.judgement is judgement]
@@ -182,7 +185,7 @@ class Assessment:
         return f"{word.replace('-', ' ')}: {some([pair.name for pair in pairs])}" if pairs else ""
 
     def _unknown_api(self) -> Iterator[Reason]:
-        """Of cells that both ran, whose API nobody knows; older runs kept none at all, which is told elsewhere."""
+        """What was kept of an API and cannot be read. That a run kept none is told elsewhere."""
         unread = [pair.words for pair in self.api.pairs if pair.told.difference is None]
         if unread:
             yield Reason(Standing.INCONCLUSIVE, f"the API: {some(unread)}")
@@ -244,8 +247,8 @@ def assess(
 ) -> Assessment:
     """The verdict over two runs; ``policy`` None: the one that the candidate's run was made with.
 
-    ``folder`` is the candidate's, with what its servers said of their API; so is ``baseline_folder``, where the
-    baseline's is not in the candidate's.
+    ``folder`` is the candidate's, with what its servers said of their API; so is ``baseline_folder``, where
+    the baseline's is not in the candidate's.
     """
     policy = policy or Policy.recorded(compared.candidate_run.settings)
     before = {pair.name: pair.baseline for pair in compared.pairs if pair.baseline}

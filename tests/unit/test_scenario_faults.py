@@ -227,7 +227,11 @@ SEEN_AND_GONE_ON = [
     (Fault.DELETE_FAILS, "delete", "answers | expected 200 | got 500"),
     (Fault.DELETE_KEEPS, "delete", "after the deletion | expected 404 | got 200"),
     (Fault.DELETES_TWICE, "delete", "a second DELETE | expected 400 | got 200"),
-    (Fault.API_NOT_DESCRIBED, "openapi", 'an object with paths | got {"openapi":'),
+    (
+        Fault.API_NOT_DESCRIBED,
+        "openapi",
+        'the operations in /openapi.json | expected one at least | got {"openapi":',
+    ),
     (Fault.IGNORES_TERM, "stop", "expected exit code 0 or 143 | got exit code 137"),
     (Fault.ENDS_BADLY, "stop", "expected exit code 0 or 143 | got exit code 4"),
     (Fault.LIBRARY_MISSING, "log", "error while loading shared libraries"),

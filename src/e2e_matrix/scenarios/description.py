@@ -38,11 +38,15 @@ def keep(session: Session) -> None:
             what = f"the document of {OPENAPI}"
             got = one_line(f"{error}: {text}", 200)
             raise CellFailure(Cause.ASSERTION, what, expected="an OpenAPI description", got=got) from error
+        count = operations(document)
+        if not count:
+            what = f"the operations in {OPENAPI}"
+            raise CellFailure(Cause.ASSERTION, what, expected="one at least", got=one_line(text, 200))
         task = session.task
         write_atomically(Path(task.folder) / FILE, content)
         session.findings.api = Api(
             digest=canonical_digest(document),
             file=f"cells/{task.cell}/attempt-{task.attempt}/{FILE}",
-            operations=operations(document),
+            operations=count,
         )
-        step.note(operations=session.findings.api.operations, bytes=len(text))
+        step.note(operations=count, bytes=len(text))
