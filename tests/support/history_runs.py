@@ -27,7 +27,7 @@ def cell(outcome: str = "passed", name: str = "python-amd64", image: str = "one"
     """A cell that passed, failed, met an error or was flaky, on the image of that name."""
     variant, arch = name.split("-")
     slow = arch == "arm64"
-    tries = {
+    tries: list[Mapping[str, Any]] = {
         "passed": [{}],
         "failed": [FAILED],
         "error": [LOST],

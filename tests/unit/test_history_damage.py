@@ -1,4 +1,4 @@
-"""A history's file that cannot be used is set aside and made again, by whoever meets it; others are left alone."""
+"""A history's file that cannot be used is set aside and made again; what is not ours is left alone."""
 
 from __future__ import annotations
 
