@@ -22,17 +22,19 @@ LOST: Mapping[str, Any] = {
     "message": "no answer",
 }
 
+TRIES: Mapping[str, list[Mapping[str, Any]]] = {
+    "passed": [{}],
+    "failed": [FAILED],
+    "error": [LOST],
+    "flaky": [FAILED, {}],
+}
+
 
 def cell(outcome: str = "passed", name: str = "python-amd64", image: str = "one", **changed: Any) -> Cell:
     """A cell that passed, failed, met an error or was flaky, on the image of that name."""
     variant, arch = name.split("-")
     slow = arch == "arm64"
-    tries: list[Mapping[str, Any]] = {
-        "passed": [{}],
-        "failed": [FAILED],
-        "error": [LOST],
-        "flaky": [FAILED, {}],
-    }[outcome]
+    tries = TRIES[outcome]
     attempts = [
         samples.attempt(name, slow, 0, 10.0 * number, number, **said) for number, said in enumerate(tries, 1)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -26,11 +27,18 @@ RUNS = 12
 NAMES = ["python-amd64", "python-arm64", "java-amd64", "java-arm64", "golang-amd64"]
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A whole history of a dozen runs that lie beside it."""
+@pytest.fixture(scope="module")
+def dozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    reports = tmp_path_factory.mktemp("dozen")
     for number in range(RUNS):
-        put(tmp_path, number, *(cell(name=name) for name in NAMES))
+        put(reports, number, *(cell(name=name) for name in NAMES))
+    return reports
+
+
+@pytest.fixture
+def file(tmp_path: Path, dozen: Path) -> Path:
+    """A whole history of a dozen runs that lie beside it."""
+    shutil.copytree(dozen, tmp_path, dirs_exist_ok=True)
     with History.open(tmp_path / "history.sqlite") as history:
         assert history.import_runs(run_folders(tmp_path)).new == RUNS
     return tmp_path / "history.sqlite"
