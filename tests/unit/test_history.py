@@ -176,6 +176,7 @@ def test_points_are_asked_for_by_cell_time_and_number(history: History, reports:
     assert [point.started_at for point in java] == [START + timedelta(days=day) for day in range(6)]
     assert history.points("java-arm64", limit=2) == java[-2:]
     assert history.points("java-arm64", since=START + timedelta(days=4)) == java[-2:]
+    assert history.points(since=START + timedelta(days=4)) == history.points()[-4:]
     assert history.points("rust-amd64") == history.points("\udcff") == []
 
 
