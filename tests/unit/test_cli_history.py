@@ -234,6 +234,9 @@ def test_hostile_text_does_not_reach_the_terminal(here: Path) -> None:
     for arguments in ([], ["cell", "python-amd64"], ["flaky"]):
         shown = _run(*arguments).stdout
         assert shown.replace("\n", "").isprintable(), arguments
+        as_json = _run(*arguments, "--format", "json").stdout
+        assert as_json.replace("\n", "").isprintable()
+        assert json.loads(as_json)
 
 
 def test_every_command_has_help() -> None:

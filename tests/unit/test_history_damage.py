@@ -376,6 +376,13 @@ def test_a_rebuild_that_loses_nothing_leaves_nothing_behind(file: Path) -> None:
     assert _aside(file) == []
 
 
+def test_what_a_rebuild_that_was_killed_left_is_removed_by_the_next(file: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        (file.parent / f".{file.name}.abcd.part{end}").write_text("half")
+    rebuild(file, run_folders(file.parent))
+    assert [path.name for path in file.parent.iterdir() if ".part" in path.name] == []
+
+
 def test_a_rebuild_that_the_disk_refuses_leaves_the_old_file(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -308,7 +308,7 @@ def _note(message: str) -> None:
 
 
 def _print_json(told: Any) -> None:
-    click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(told, indent=2))  # all in ASCII: some of it is hostile, and this a terminal
 
 
 def _screen() -> Screen:
