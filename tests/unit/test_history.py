@@ -265,6 +265,17 @@ def test_a_pass_that_is_too_old_is_none(history: History, reports: Path) -> None
     assert history.passed("k", START + timedelta(seconds=61)) is None
 
 
+def test_a_run_lies_in_its_own_folder_and_not_at_the_link_to_it(history: History, reports: Path) -> None:
+    folder = put(reports, 0, cell(key="k"))
+    (reports / "latest").symlink_to(folder.name)
+    assert history.add(reports / "latest")
+    assert not history.add(folder)
+    assert history.import_runs(run_folders(reports / "latest")).unchanged == 1
+    found = _evidence(history)
+    assert found is not None
+    assert found.folder == str(folder)
+
+
 @pytest.mark.parametrize("gone", ["removed", "changed"])
 def test_a_folder_that_is_gone_or_another_now_is_not_named(
     history: History, reports: Path, gone: str

@@ -363,7 +363,7 @@ def test_a_rebuild_has_the_folders_runs_and_keeps_what_only_the_old_file_knew(fi
     assert made.aside is not None
     assert _aside(file) == [made.aside]
     with History.open(file) as history:
-        assert history.merge(made.aside) == 1
+        assert history.merge(made.aside) == [1]
         assert len(history.runs()) == RUNS + 1
     made.aside.unlink()
 
