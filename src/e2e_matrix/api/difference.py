@@ -12,9 +12,10 @@ from typing import Any
 
 from e2e_matrix.api.changes import ApiDifference, Kind, Sighting, told_once
 from e2e_matrix.api.document import Json, checked
+from e2e_matrix.api.keywords import ANYTHING
 from e2e_matrix.api.operation import Credential, Operation, Parameter, content, operations_of, paired
 from e2e_matrix.api.schema_rules import Found, Side, severity
-from e2e_matrix.api.shape import ANYTHING, Shapes
+from e2e_matrix.api.shape import Shapes
 from e2e_matrix.api.walk import Root, Walk
 
 _JSON = "application/json"

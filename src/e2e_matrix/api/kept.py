@@ -15,6 +15,7 @@ from e2e_matrix.api.difference import difference
 from e2e_matrix.api.document import MAX_BYTES, Json, canonical_digest, read
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.results import Api, Cell
+from e2e_matrix.text import one_line
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Differences:
                 self._told[key] = Told(difference(baseline.document(), candidate.document()))
             except BadInput as error:
                 reasons = (f"{problem.file} {problem.message}".strip() for problem in error.problems)
-                self._told[key] = Told(unknown="; ".join(reasons))
+                self._told[key] = Told(unknown=one_line("; ".join(reasons), 300))
         return self._told[key]
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from e2e_matrix.api.document import Json, each_operation, items, mapping
-from e2e_matrix.api.shape import ANYTHING, Shapes
+from e2e_matrix.api.keywords import ANYTHING
+from e2e_matrix.api.shape import Shapes
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _STYLES = {"query": "form", "cookie": "form", "path": "simple", "header": "simple"}
@@ -98,7 +99,7 @@ class Operation:
         for value in [*items(self.item.get("parameters")), *items(self.own.get("parameters"))]:
             own = mapping(self.shapes.resolved(value))
             name, place = own.get("name"), own.get("in")
-            if not isinstance(name, str) or place not in _STYLES:
+            if not isinstance(name, str) or not isinstance(place, str) or place not in _STYLES:
                 continue
             key = name.lower() if place == "header" else name
             if place == "header" and key in _NO_PARAMETERS:

@@ -7,14 +7,13 @@ depends on who writes what the schema describes, and is decided in ``severity`` 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from e2e_matrix.api.changes import Kind, Severity
-from e2e_matrix.api.document import Json, canonical, items, mapping, too_intricate
-from e2e_matrix.api.shape import (
+from e2e_matrix.api.document import Json, canonical, items, mapping
+from e2e_matrix.api.keywords import (
     ANYTHING,
     ARRAY,
     INTEGER,
@@ -23,20 +22,16 @@ from e2e_matrix.api.shape import (
     OBJECT,
     OPAQUE,
     UPPER,
-    Shape,
-    Shapes,
     number,
+    outline,
 )
+from e2e_matrix.api.pairing import Pairing, members
+from e2e_matrix.api.shape import Shape, Shapes
 
 # They say how to show or hold a value, and refuse none. ``binary`` is how OpenAPI 3.0 says that bytes come,
 # which 3.1 says otherwise.
 _HINTS = frozenset(("password", "path", "file-path", "directory-path", "binary", "float", "double"))
-_DOCUMENTATION = frozenset(
-    ("title", "description", "default", "example", "examples", "deprecated", "$comment")
-)
 _AT_LEAST_NOTHING = ("minLength", "minItems", "minProperties")
-_MAX_LIKENED = 5_000_000
-_ALIKE = 0.3  # so much do two kinds of an object that do not say their kind share at the least
 
 
 class Side(StrEnum):
@@ -90,7 +85,7 @@ class SchemaRules:
     def __init__(self, before: Shapes, after: Shapes) -> None:
         self._before = before
         self._after = after
-        self._likened = 0
+        self._pairing = Pairing()
 
     def compare(self, before: object, after: object) -> Iterator[Found | Link]:
         """What differs here, and what is left to compare below."""
@@ -125,17 +120,13 @@ class SchemaRules:
     ) -> Iterator[Found | Link]:
         """Every alternative of one type with its like."""
         (core, shape), (core_after, shape_after) = before, after
-        ones, others = shape.parts[name], shape_after.parts[name]
-        if len(ones) == len(others) == 1:
-            tags, tags_after, pairs = [""], [""], [(0, 0)]
-        else:
-            by = shape.discriminator if shape.discriminator == shape_after.discriminator else None
-            tags = [_tag(self._before, one, name, by) for one in ones]
-            tags_after = [_tag(self._after, one, name, by) for one in others]
-            pairs = self._paired(ones, others, tags, tags_after, name)
+        by = shape.discriminator if shape.discriminator == shape_after.discriminator else None
+        ones = members(self._before, shape.parts[name], name, by)
+        others = members(self._after, shape_after.parts[name], name, by)
+        pairs, union = self._pairing.pairs(ones, others), len(ones) > 1 or len(others) > 1
         for index, other in pairs:
-            segment = f"({tags[index]})" if tags[index] else ""
-            one, one_after = ones[index], others[other]
+            one, one_after = ones[index].schema, others[other].schema
+            segment = f"({tag})" if union and (tag := ones[index].tag) else ""
             if name == OBJECT and (one is not core or one_after is not core_after):
                 yield Link(segment, one, one_after)
             elif name == OBJECT:
@@ -144,44 +135,15 @@ class SchemaRules:
                 yield from _limits(one, one_after, segment)
                 yield from self._elements(one, one_after, segment) if name == ARRAY else ()
         paired, paired_after = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
-        gone = [index for index in range(len(ones)) if index not in paired]
-        new = [index for index in range(len(others)) if index not in paired_after]
+        gone = [one for index, one in enumerate(ones) if index not in paired]
+        new = [other for index, other in enumerate(others) if index not in paired_after]
         if gone:
-            told = _names(tags, gone, lambda index: _outline_words(ones[index], name))
+            told = "; ".join(one.words for one in gone)
             yield Found(Kind.ALTERNATIVE_REMOVED, before=told, narrowed=True)
         if new:
-            told = _names(tags_after, new, lambda index: _outline_words(others[index], name))
-            soft = all(tags_after[index] for index in new)
+            told = "; ".join(one.words for one in new)
+            soft = all(one.tag for one in new)
             yield Found(Kind.ALTERNATIVE_ADDED, after=told, widened=True, soft=soft)
-
-    def _paired(
-        self, ones: list[Json], others: list[Json], tags: list[str], tags_after: list[str], name: str
-    ) -> list[tuple[int, int]]:
-        """Which alternative has become which: by what each says it is, else by what they have in common."""
-        named: dict[str, deque[int]] = {}
-        for index, tag in enumerate(tags_after):
-            named.setdefault(tag, deque()).append(index)
-        pairs = [(index, named[tag].popleft()) for index, tag in enumerate(tags) if tag and named.get(tag)]
-        rest = [index for index, tag in enumerate(tags) if not tag]
-        rest_after = named.get("", deque())
-        looks = {index: _look(self._before, ones[index], name) for index in rest}
-        looks_after = {index: _look(self._after, others[index], name) for index in rest_after}
-        self._likened += len(rest_after) * sum(map(len, looks.values()))
-        self._likened += len(rest) * (1 + sum(map(len, looks_after.values())))
-        if self._likened > _MAX_LIKENED:
-            too_intricate("its unions have too many members that do not say what they are")
-        likeness = sorted(
-            (-_likeness(look, look_after), index, other)
-            for index, look in looks.items()
-            for other, look_after in looks_after.items()
-        )
-        for less, index, other in likeness:
-            if -less < _ALIKE and name == OBJECT:
-                break
-            if index in looks and other in looks_after:
-                del looks[index], looks_after[other]
-                pairs.append((index, other))
-        return sorted(pairs)
 
     def _elements(self, before: Json, after: Json, segment: str) -> Iterator[Found | Link]:
         firsts, firsts_after = items(before.get("prefixItems")), items(after.get("prefixItems"))
@@ -214,33 +176,6 @@ class SchemaRules:
                 yield Found(kind, narrowed=more_after is False)
         elif more is not ANYTHING or more_after is not ANYTHING:
             yield Link(".*", more, more_after)
-
-
-def _tag(shapes: Shapes, schema: Json, name: str, by: str | None) -> str:
-    """What an object says that it is, such as ``kind=MessageEvent``; empty where it says nothing."""
-    if name != OBJECT:
-        return ""
-    properties = mapping(schema.get("properties"))
-    asked = {by: properties[by]} if by in properties else properties
-    fixed = {key: shapes.shape(shapes.core(held)[1]).values for key, held in asked.items()}
-    return ", ".join(
-        f"{key}={text.strip(chr(34))}"
-        for key, values in sorted(fixed.items())
-        if len(values) == 1 and len(only := next(iter(values.values()))) == 1
-        for text in only
-    )
-
-
-def _look(shapes: Shapes, schema: Json, name: str) -> frozenset[str]:
-    """An alternative's outer appearance, without any name of a component."""
-    if name == OBJECT:
-        properties = mapping(schema.get("properties"))
-        return frozenset(f"{key}: {shapes.shape(held).words}" for key, held in properties.items())
-    if name == ARRAY:
-        return frozenset([shapes.shape(schema.get("items", ANYTHING)).words])
-    return frozenset(
-        f"{key}: {_outline(schema[key])}" for key in (*LOWER, *UPPER, *OPAQUE, "format") if key in schema
-    )
 
 
 def _covered(shape: Shape) -> frozenset[str]:
@@ -308,7 +243,7 @@ def _limits(before: Json, after: Json, segment: str) -> Iterator[Found]:
             widened=form is not None,
         )
     for key in _in_either(OPAQUE, before, after):
-        value_text, value_text_after = (_outline(each.get(key)) for each in (before, after))
+        value_text, value_text_after = (outline(each.get(key)) for each in (before, after))
         if value_text != value_text_after:
             yield Found(
                 Kind.CONSTRAINT_CHANGED,
@@ -339,32 +274,3 @@ def _bound_words(value: int | float) -> str:
 def _format(schema: Json) -> str | None:
     value = schema.get("format")
     return value if isinstance(value, str) and value not in _HINTS else None
-
-
-def _outline(value: object) -> str:
-    """A schema in canonical JSON without what documents it, and without the names of components."""
-    return canonical(_undocumented(value))
-
-
-def _undocumented(value: object) -> object:
-    if isinstance(value, dict):
-        return {
-            key: "…" if key == "$ref" else _undocumented(held)
-            for key, held in value.items()
-            if key not in _DOCUMENTATION
-        }
-    return [_undocumented(held) for held in value] if isinstance(value, list) else value
-
-
-def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
-    """Jaccard's index, from 0 to 1; what says nothing is like what says nothing."""
-    return len(one & other) / len(one | other) if one | other else 1.0
-
-
-def _outline_words(schema: Json, name: str) -> str:
-    fields = ", ".join(list(mapping(schema.get("properties")))[:5])
-    return f"{name} of {fields}" if fields else name
-
-
-def _names(tags: list[str], indexes: list[int], otherwise: Callable[[int], str]) -> str:
-    return "; ".join(tags[index] or otherwise(index) for index in indexes)

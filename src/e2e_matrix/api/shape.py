@@ -1,4 +1,4 @@
-"""What a JSON Schema (2020-12, as OpenAPI 3.1 uses it, and 3.0's ``nullable``) allows, told by JSON type.
+"""What a JSON Schema allows, told by JSON type.
 
 A schema is looked at by its structure alone: ``$ref`` is followed wherever it leads, so that a component's
 name, title, description and examples mean nothing. ``Optional[X]``, however written, is X that may be null.
@@ -15,53 +15,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from e2e_matrix.api.document import Json, canonical, items, mapping, too_intricate
+from e2e_matrix.api.document import Json, items, mapping, too_intricate
+from e2e_matrix.api.keywords import (
+    ANYTHING,
+    CONSTRAINTS,
+    INTEGER,
+    NOTHING,
+    NUMBER,
+    TYPES,
+    merged,
+    narrowed_reference,
+    types_of,
+    values_of,
+    without_null,
+)
 
-NULL, BOOLEAN, INTEGER, NUMBER, STRING, ARRAY, OBJECT = (
-    "null",
-    "boolean",
-    "integer",
-    "number",
-    "string",
-    "array",
-    "object",
-)
-TYPES = (STRING, INTEGER, NUMBER, BOOLEAN, ARRAY, OBJECT, NULL)
-ANYTHING: Json = {}
-NOTHING: Json = {"not": {}}
-LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains")
-UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains")
-# Keywords of which it is known only whether they are the same.
-OPAQUE = (
-    "pattern",
-    "multipleOf",
-    "uniqueItems",
-    "contains",
-    "propertyNames",
-    "patternProperties",
-    "dependentRequired",
-    "dependentSchemas",
-    "unevaluatedProperties",
-    "unevaluatedItems",
-    "contentEncoding",
-    "not",
-    "if",
-    "then",
-    "else",
-)
-_CONSTRAINTS = frozenset(
-    (
-        *("type", "nullable", "enum", "const", "format", "required", "properties", "additionalProperties"),
-        *("items", "prefixItems", *LOWER, *UPPER, *OPAQUE),
-    )
-)
-# Whoever writes such a keyword without a type means this one.
-_IMPLIED = {
-    OBJECT: ("properties", "additionalProperties", "required", "minProperties", "maxProperties"),
-    ARRAY: ("items", "prefixItems", "minItems", "maxItems", "uniqueItems"),
-    STRING: ("minLength", "maxLength", "pattern"),
-    NUMBER: ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-}
 _MAX_NESTING = 50
 _MAX_ALTERNATIVES = 2000
 _MAX_STEPS = 300_000  # the real ones take 3,000
@@ -116,14 +84,14 @@ class Shapes:
                 break
             passed[reference] = None
             value = self._target(reference)
-            if _narrowed_reference(value):
+            if narrowed_reference(value):
                 break
         self._targets.update(dict.fromkeys(passed, value))
         return value
 
     def schema(self, value: object) -> Json:
         """The schema itself, references followed; what is none allows anything."""
-        if not _narrowed_reference(value):
+        if not narrowed_reference(value):
             value = self.resolved(value)
         if value is False:
             return NOTHING
@@ -157,15 +125,13 @@ class Shapes:
         return found
 
     def _core(self, schema: Json) -> tuple[bool, Json]:
-        null = False
-        for _ in range(_MAX_NESTING):
-            here, rest = _without_null(schema)
-            null = null or here
-            below = self.schema(rest)
-            if below is schema:
-                return null, schema
-            schema = below
-        return too_intricate(f"a schema stands for another more than {_MAX_NESTING} times")
+        null, passed = False, {id(schema): schema}  # kept: an identity is one's as long as one lives
+        while True:
+            here, rest = without_null(schema)
+            null, below = null or here, self.schema(rest)
+            if below is schema or id(below) in passed:  # the second: round in a circle
+                return null, below
+            schema = passed[id(below)] = below
 
     def _shape(self, schema: Json) -> Shape:
         alternatives = self._simple(schema, ())
@@ -174,7 +140,7 @@ class Shapes:
         closed: dict[str, set[str]] = {}
         open_families: set[str] = set()
         for one in alternatives:
-            allowed, values = _types(one), _values(one)
+            allowed, values = types_of(one), values_of(one)
             if allowed is None:
                 return Shape(True, frozenset(TYPES), {}, {}, None)
             types |= allowed
@@ -215,7 +181,7 @@ class Shapes:
             conditions.append({"$ref": schema["$ref"]})
         if not unions and not conditions:
             return [schema]
-        own = {key: held for key, held in schema.items() if key in _CONSTRAINTS}
+        own = {key: held for key, held in schema.items() if key in CONSTRAINTS}
         found = [own] if own else [ANYTHING]
         for choices in [*unions, *([one] for one in conditions)]:
             offered = [simple for one in choices for simple in self._simple(one, within)]
@@ -239,116 +205,3 @@ class Shapes:
             self._steps += 1
             self._merged[key] = (one, other, merged(one, other))
         return self._merged[key][2]
-
-
-def merged(one: Json, other: Json) -> Json | None:
-    """One schema that allows what both allow; None where that is nothing."""
-    found = {**one, **other}
-    types, other_types = _types(one), _types(other)
-    if types is not None and other_types is not None:
-        shared = types & other_types
-        if {INTEGER, NUMBER} <= types | other_types and INTEGER in types ^ other_types:
-            shared |= {INTEGER}
-        if not shared:
-            return None
-        found["type"] = sorted(shared)
-    values, other_values = _values(one), _values(other)
-    if values is not None and other_values is not None:
-        texts = {text for _, text in other_values}
-        found.pop("const", None)
-        found["enum"] = [held for held in _listed(one) or [] if canonical(held) in texts]
-    properties, more = mapping(one.get("properties")), mapping(other.get("properties"))
-    if properties and more:
-        found["properties"] = properties | {
-            name: {"allOf": [properties[name], held]} if name in properties else held
-            for name, held in more.items()
-        }
-    if required := [*items(one.get("required")), *items(other.get("required"))]:
-        found["required"] = required
-    for keys, tighter in ((LOWER, max), (UPPER, min)):
-        for key in keys:
-            bounds = [held for each in (one, other) if (held := number(each.get(key))) is not None]
-            if bounds:
-                found[key] = tighter(bounds)
-    for key in ("additionalProperties", "items"):
-        if key in one and key in other:
-            refused = one[key] is False or other[key] is False
-            found[key] = False if refused else {"allOf": [one[key], other[key]]}
-    return found
-
-
-def number(value: object) -> int | float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _narrowed_reference(value: object) -> bool:
-    """Whether beside a reference stands what narrows it (OpenAPI 3.1; before, it meant nothing)."""
-    if not isinstance(value, dict) or not isinstance(value.get("$ref"), str):
-        return False
-    return any(key in _CONSTRAINTS or key in ("anyOf", "oneOf", "allOf") for key in value)
-
-
-def _without_null(schema: Json) -> tuple[bool, object]:
-    """Whether the schema names null among others, and those others."""
-    declared = schema.get("type")
-    if schema.get("nullable") is True:
-        return True, {key: held for key, held in schema.items() if key != "nullable"}
-    if isinstance(declared, list) and NULL in declared and len(declared) > 1:
-        rest = [name for name in declared if name != NULL]
-        return True, schema | {"type": rest[0] if len(rest) == 1 else rest}
-    for key in ("anyOf", "oneOf"):
-        members = items(schema.get(key))
-        rest = [one for one in members if mapping(one).get("type") != NULL]
-        alone = not any(other in _CONSTRAINTS or other in _COMBINED for other in schema if other != key)
-        if len(rest) == 1 and alone:
-            return len(rest) < len(members), rest[0]
-        if rest and len(rest) < len(members):
-            return True, schema | {key: rest}
-    return False, schema
-
-
-_COMBINED = frozenset(("anyOf", "oneOf", "allOf", "$ref"))
-
-
-def _listed(schema: Json) -> list[Any] | None:
-    """The values that the schema is limited to; None where it is to none."""
-    if "const" in schema:
-        return [schema["const"]]
-    return schema["enum"] if isinstance(schema.get("enum"), list) else None
-
-
-def _values(schema: Json) -> set[tuple[str, str]] | None:
-    """The same, each as its type and its canonical JSON."""
-    listed = _listed(schema)
-    if listed is None:
-        return None
-    return {(_type_of(value), canonical(value)) for value in listed}
-
-
-def _types(schema: Json) -> set[str] | None:
-    """The types that the schema allows; None where it allows them all."""
-    if schema == NOTHING:
-        return set()
-    declared = schema.get("type")
-    names = {declared} if isinstance(declared, str) else {str(one) for one in items(declared)}
-    names &= set(TYPES)
-    if names and schema.get("nullable") is True:
-        names.add(NULL)
-    values = _values(schema)
-    if values is not None:
-        held = {kind for kind, _ in values}
-        if names and NUMBER in names:
-            names.add(INTEGER)
-        return held & names if names else held
-    if names:
-        return names
-    return next(({name} for name, keys in _IMPLIED.items() if any(key in schema for key in keys)), None)
-
-
-def _type_of(value: object) -> str:
-    if isinstance(value, bool):
-        return BOOLEAN
-    if isinstance(value, float):
-        return INTEGER if value.is_integer() else NUMBER
-    names = {type(None): NULL, int: INTEGER, str: STRING, list: ARRAY}
-    return names.get(type(value), OBJECT)
