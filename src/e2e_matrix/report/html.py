@@ -34,6 +34,7 @@ from e2e_matrix.report.phases import PHASES, spent_on
 from e2e_matrix.report.view import View, view_of
 from e2e_matrix.results import Attempt, Cell, Results, plain_decimal
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line, told_apart
+from e2e_matrix.trend import LOOK_BACK
 
 # With more cells than this the page is dense: what is inside a cell is packed.
 DENSE_CELLS = 60
@@ -181,6 +182,7 @@ def _environment() -> Environment:
         "outcomes": drawing.outcomes,
         "edges": drawing.edges,
         "labels": drawing.labels,
+        "look_back": LOOK_BACK,
         "changes": changes,
         "compared_figures": compared_figures,
         "attempts_shown": _attempts_shown,
