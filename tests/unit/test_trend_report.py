@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ SECONDS = 8.62
 RUN = history.run_id
 
 
-def passed(number: int, seconds: float = SECONDS, **changed: object) -> Point:
+def passed(number: int, seconds: float = SECONDS, **changed: Any) -> Point:
     return history.point(number, "python", "amd64", duration_seconds=seconds, **changed)
 
 
