@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from e2e_matrix.failures import Outcome
-from e2e_matrix.history.points import Point
+from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.results import Phases, Results
 from e2e_matrix.trend import Trend, trend_of
 from support import report_samples
@@ -102,5 +102,30 @@ def trend(results: Results, points: Iterable[Point]) -> Trend:
     return trend_of(results, by_cell(points))
 
 
-def dollars(points: Iterable[Point]) -> Decimal:
-    return sum((one.cost_usd or Decimal(0) for one in points), Decimal(0))
+def lines(points: Iterable[Point]) -> list[RunLine]:
+    """The runs of the points, the newest last."""
+    runs: dict[str, list[Point]] = {}
+    for one in points:
+        runs.setdefault(one.run, []).append(one)
+    return [_line(run, cells) for run, cells in runs.items()]
+
+
+def _line(run: str, cells: list[Point]) -> RunLine:
+    counts = {outcome: sum(one.outcome is outcome for one in cells) for outcome in Outcome}
+    verdict = next(
+        (outcome for outcome in (Outcome.FAILED, Outcome.ERROR) if counts[outcome]), Outcome.PASSED
+    )
+    took = sum(one.duration_seconds for one in cells)
+    return RunLine(
+        id=run,
+        started_at=cells[0].started_at,
+        finished_at=cells[0].started_at + timedelta(seconds=took),
+        duration_seconds=took,
+        subject=cells[0].subject,
+        verdict=verdict,
+        model=cells[0].model,
+        counts=counts,
+        flaky=sum(one.flaky for one in cells),
+        reused=sum(one.reused for one in cells),
+        cost_usd=sum((one.cost_usd or Decimal(0) for one in cells), Decimal(0)),
+    )
