@@ -36,8 +36,31 @@ class Point:
     phases: Phases  # of the attempt that counts
     memory_bytes: int | None  # of the dormant server
     size_bytes: int | None  # compressed
+    mixed: bool = False  # it failed, while some of its repetitions passed
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it says something of the product: it ran, and passed or failed."""
+        return self.outcome in (Outcome.PASSED, Outcome.FAILED) and not self.reused
 
     @property
     def series(self) -> tuple[str, bool, str, str | None, str]:
         """What two points have in common that may be compared in time."""
         return self.cell, self.emulated, self.scenario, self.scenario_version, self.model
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run, for a list of them. Texts may be hostile, but are short."""
+
+    id: str
+    started_at: datetime  # UTC
+    finished_at: datetime
+    duration_seconds: float
+    subject: str
+    verdict: Outcome
+    model: str  # as of a Point
+    counts: dict[Outcome, int]  # of its cells
+    flaky: int  # of the passed ones
+    reused: int
+    cost_usd: Decimal | None

@@ -75,6 +75,8 @@ def stamp_of(folder: Path) -> Stamp:
 
 def read(folder: Path) -> Reading:
     """Read the run in ``folder``. Raises Unreadable, or Unfinished where the run has no end yet."""
+    if not str(folder.absolute()).isprintable():  # bytes that are no UTF-8, or an escape sequence
+        raise Unreadable("its folder's name cannot be written down")
     stamp = stamp_of(folder)
     if stamp.size > _LARGEST_FILE:
         raise Unreadable(f"is larger than {_LARGEST_FILE // 1_000_000} MB")
@@ -177,6 +179,10 @@ class _Attempt(_Part):
     dormant_memory_bytes: _Whole | None = None
 
 
+class _Repeat(_Part):
+    passed: int
+
+
 class _Evidence(_Part):
     run: _Name
 
@@ -200,6 +206,7 @@ class _Cell(_Part):
     phases: _Phases = _Phases()
     attempt: int | None = None
     attempts: list[_Attempt] = []
+    repeat: _Repeat | None = None
     server: _Server = _Server()
 
     @property
@@ -295,6 +302,7 @@ def _cell(results: _Results, cell: _Cell, number: int) -> dict[str, Any]:
         **{name: getattr(cell.phases, name) for name in _Phases.model_fields},
         "memory": counts.dormant_memory_bytes if counts else None,
         "size": cell.image.size_bytes,
+        "mixed": cell.outcome is Outcome.FAILED and bool(cell.repeat and cell.repeat.passed),
     }
 
 

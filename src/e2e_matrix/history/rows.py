@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from e2e_matrix.failures import Outcome
-from e2e_matrix.history.points import Point
+from e2e_matrix.history.connection import Damaged
+from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.results import Phases
 
-#: What ``point_of`` reads, in its order.
+#: What ``points_of`` reads, in its order.
 POINT_COLUMNS = """
     c.run, c.started_at, r.subject, c.cell, c.outcome, c.flaky, c.reused, c.emulated, c.platform, c.scenario,
     c.scenario_version, r.model, c.axes, c.digest, c.server_version, c.message, c.cost, c.tokens, c.duration,
-    c.pull, c.boot, c.init, c.first_token, c.conversation, c.removal, c.memory, c.size
+    c.pull, c.boot, c.init, c.first_token, c.conversation, c.removal, c.memory, c.size, c.mixed
 """
 _PHASES = ("pull", "boot", "init", "first_token", "conversation", "removal")
 _FIRST_PHASE = 19
@@ -25,10 +27,23 @@ _AFTER_PHASES = _FIRST_PHASE + len(_PHASES)
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
-def point_of(row: Sequence[Any]) -> Point:
-    """The point of a row of POINT_COLUMNS. Raises ValueError, KeyError, TypeError or ArithmeticError where
-    the row holds what was never written."""
-    memory, size = row[_AFTER_PHASES:]
+def points_of(rows: Iterable[Sequence[Any]]) -> list[Point]:
+    """The points of rows of POINT_COLUMNS. Raises Damaged where one holds what was never written."""
+    with as_written():
+        return [_point(row) for row in rows]
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """What Python makes of a row that nobody wrote becomes Damaged."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+        raise Damaged(f"a row holds what was never written: {error}") from error
+
+
+def _point(row: Sequence[Any]) -> Point:
+    memory, size, mixed = row[_AFTER_PHASES:]
     return Point(
         run=row[0],
         started_at=datetime.fromisoformat(row[1]),
@@ -53,6 +68,7 @@ def point_of(row: Sequence[Any]) -> Point:
         phases=Phases.model_construct(**dict(zip(_PHASES, row[_FIRST_PHASE:_AFTER_PHASES], strict=True))),
         memory_bytes=memory,
         size_bytes=size,
+        mixed=bool(mixed),
     )
 
 
@@ -65,3 +81,33 @@ def _axes(text: str) -> dict[str, str]:
 @lru_cache(maxsize=1000)
 def amount_of(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
+
+
+#: What ``run_lines_of`` reads, in its order; then the number of cells by outcome.
+RUN_COLUMNS = (
+    "id, started_at, finished_at, duration, subject, verdict, model, flaky, reused, cost, "
+    + ", ".join(outcome.value for outcome in Outcome)
+)
+
+
+def run_lines_of(rows: Iterable[Sequence[Any]]) -> list[RunLine]:
+    """Raises Damaged where a row holds what was never written."""
+    with as_written():
+        return [_run_line(row) for row in rows]
+
+
+def _run_line(row: Sequence[Any]) -> RunLine:
+    name, started_at, finished_at, duration, subject, verdict, model, flaky, reused, cost, *counts = row
+    return RunLine(
+        id=name,
+        started_at=datetime.fromisoformat(started_at),
+        finished_at=datetime.fromisoformat(finished_at),
+        duration_seconds=duration,
+        subject=subject,
+        verdict=_OUTCOMES[verdict],
+        model=model,
+        counts=dict(zip(Outcome, counts, strict=True)),
+        flaky=flaky,
+        reused=reused,
+        cost_usd=amount_of(cost),
+    )

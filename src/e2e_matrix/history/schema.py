@@ -62,9 +62,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             reused INTEGER NOT NULL,
             cost TEXT,
             sha256 TEXT NOT NULL  -- of the results.json that it was read from
-        ) WITHOUT ROWID
+        ) STRICT, WITHOUT ROWID
         """,
-        f"CREATE TABLE cells ({_CELL_COLUMNS}, PRIMARY KEY (run, cell))",
+        f"CREATE TABLE cells ({_CELL_COLUMNS}, PRIMARY KEY (run, cell)) STRICT",
         # Where results.json files were seen on this machine, and what tells that one was read already.
         """
         CREATE TABLE places (
@@ -72,11 +72,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             run TEXT NOT NULL,
             size INTEGER NOT NULL,
             mtime_ns INTEGER NOT NULL
-        ) WITHOUT ROWID
+        ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX runs_by_time ON runs (started_at, id)",
         "CREATE INDEX cells_by_time ON cells (cell, started_at, run)",
         "CREATE INDEX cells_by_key ON cells (key, finished_at) WHERE key IS NOT NULL AND outcome = 'passed'",
         "CREATE INDEX places_by_run ON places (run)",
+    ),
+    (
+        "ALTER TABLE runs ADD COLUMN read_by INTEGER NOT NULL DEFAULT 1",  # the version that made its rows
+        "ALTER TABLE cells ADD COLUMN mixed INTEGER NOT NULL DEFAULT 0",
     ),
 )
