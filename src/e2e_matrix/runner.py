@@ -30,6 +30,7 @@ from e2e_matrix.engine.base import (
 )
 from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Retry, pause_before, retry_for
+from e2e_matrix.history.extract import look_back
 from e2e_matrix.history.remember import remember
 from e2e_matrix.image_keeper import ImageKeeper, downloaded
 from e2e_matrix.limits import Budget, Limits
@@ -117,6 +118,7 @@ def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], fol
         try:
             folder.write_results(results)
             remember(folder.path, job.settings, tools.progress.note)
+            look_back(folder.path, results, job.settings, tools.progress.note)
             write_reports(folder.path, job.settings.report_formats)
             folder.point_latest_here()
         finally:  # where the disk refuses, the terminal is what is left

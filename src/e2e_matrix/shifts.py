@@ -28,8 +28,8 @@ WINDOW = 30  # times on each side
 LEAST_SHARE = 0.15  # of the median before
 LEAST_SECONDS = 0.1
 MISTAKES = 0.05  # the chance that noise alone shows as a shift anywhere
-# Of a long series not every place is tried at first: a level that shifts is seen two runs beside it as well.
-_LONG, _STRIDE = 1000, 4
+# Of a long series not every place is tried at first: a shift is seen a few runs beside it, too.
+_LONG, _STRIDE = 1000, 5
 _FEWEST = 4  # times on a side, fewer than which are never extreme enough
 
 
@@ -62,7 +62,7 @@ def shifts(times: Sequence[float], places: int) -> list[Shift]:
 
 
 def _places(count: int) -> Iterable[int]:
-    """All places of a short series; of a long one every fourth, and all where few times follow."""
+    """All places of a short series; of a long one every fifth, and all where few times follow."""
     first, end = _FEWEST, count - _FEWEST + 1
     if count <= _LONG:
         return range(first, end)

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from markupsafe import Markup
 
 from e2e_matrix import shifts
 from e2e_matrix.failures import Outcome
+from e2e_matrix.history.database import History
 from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.since import short
 from e2e_matrix.report import FORMATS, trends
 from e2e_matrix.report.escape import relative_link
 from e2e_matrix.report.history_view import MOST_CELLS, MOST_NEWS, CellLine, HistoryView
 from e2e_matrix.report.html import asset, icon_of, policy_of, template
+from e2e_matrix.store import write_atomically
 
 FILENAME = "history.html"
 # The strip of a cell, in pixels: a run's width, the full height of what failed, and that of what passed.
 _STEP, _TALL, _LOW, _TURN = 7, 16, 8, 4
 _BAR = 5
+
+
+def write(history: History, path: Path, since: datetime | None = None) -> None:
+    """Write the page on the runs that began at ``since`` or later, or on all of them.
+
+    Raises ``InfrastructureError`` where the disk refuses.
+    """
+    with _without_collector():
+        page = render(history.runs(since), history.points(since=since), path.parent)
+    # Half-surrogates cannot be in what was made safe to show; should one be, it must not end the page.
+    write_atomically(path, page.encode("utf-8", "replace"))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Sixty thousand points are no garbage before the page is written; looking takes half a second."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def render(runs: Sequence[RunLine], points: Sequence[Point], folder: Path) -> str:
@@ -31,7 +59,7 @@ def render(runs: Sequence[RunLine], points: Sequence[Point], folder: Path) -> st
     view = HistoryView(runs, points)
     style = asset("report.css") + asset("history.css")
 
-    @lru_cache(maxsize=None)
+    @cache
     def link(run: str) -> str | None:
         name = FORMATS["html"].filename
         found = relative_link(run, name)
@@ -55,7 +83,7 @@ def render(runs: Sequence[RunLine], points: Sequence[Point], folder: Path) -> st
 
 
 def strip(line: CellLine) -> dict[str, str]:
-    """The paths of a cell's strip, by class: what failed stands out by its height, and not by colour alone."""
+    """The paths of a cell's strip, by class. What failed stands out by its height, not by colour alone."""
     parts: dict[str, str] = {}
     for number, outcome in enumerate(line.outcomes):
         if outcome is None:

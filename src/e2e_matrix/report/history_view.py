@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.since import Since, since_when
 from e2e_matrix.report.trends import Panel, Timed, panels, timed
 from e2e_matrix.script_words import counted
-from e2e_matrix.shifts import Shift, shifts
+from e2e_matrix.shifts import Shift
 
 # So many runs are shown one by one, and as many changes of each kind.
 MOST_RUNS = 50
@@ -41,9 +41,9 @@ class News:
 
 @dataclass(frozen=True)
 class Slower:
-    """A cell whose times went to another level with the run of ``point``: in which phases, from which to which.
+    """A cell whose times went to another level with the run of ``point``, slower or faster, by phase.
 
-    Also where they are faster. ``before`` is the sample before that.
+    ``before`` is the last pass on the earlier level.
     """
 
     before: Point
@@ -129,9 +129,9 @@ class HistoryView:
                 outcomes[number] = point.outcome
                 if (failing := turns.get((cell, point.run))) is not None:
                     turned[number] = failing
-        samples = [one for one in points if one.is_sample]
+        samples = [one for one in points[-2 * MOST_RUNS :] if one.is_sample]
         alike = [one for one in samples if one.series == samples[-1].series]
-        found = flakiness(alike)
+        found = flakiness(alike[-MOST_RUNS:])
         return CellLine(
             cell,
             points[-1].emulated,
@@ -181,19 +181,17 @@ class HistoryView:
     @cached_property
     def shifts(self) -> list[Slower]:
         """The newest first."""
-        places = sum(len(series.seconds) for series in self.timed)
-        found: dict[tuple[object, str], Slower] = {}
+        found: dict[tuple[str, str], Slower] = {}
         for series in self.timed:
-            for shift in shifts(series.seconds, places):
+            for shift in series.shifts:
                 before, point = series.points[shift.at - 1], series.points[shift.at]
-                at = found.setdefault((series.key, point.run), Slower(before, point, {}))
-                at.phases[series.phase] = shift
+                one = found.setdefault((point.cell, point.run), Slower(before, point, {}))
+                one.phases[series.phase] = shift
         return sorted(found.values(), key=lambda one: (one.point.started_at, one.point.run), reverse=True)
 
     @cached_property
     def panels(self) -> list[Panel]:
-        marks = {(one.point.cell, one.point.run, phase): shift for one in self.shifts for phase, shift in one.phases.items()}
-        return panels(self.timed, marks)
+        return panels(self.timed)
 
     @property
     def cost(self) -> Decimal:

@@ -7,15 +7,17 @@ their own; where the scenario's version changed, a line is broken.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby, pairwise
+from operator import attrgetter
 from statistics import median
 
 from e2e_matrix.failures import Outcome
 from e2e_matrix.history.points import Point
-from e2e_matrix.shifts import Shift
+from e2e_matrix.shifts import Shift, shifts
 
 TOTAL = "in all"
 PHASES = ("boot", "init", "conversation", "removal", TOTAL)
@@ -32,12 +34,16 @@ _HEADROOM = 1.6
 
 @dataclass(frozen=True)
 class Timed:
-    """The times of one phase in what may be compared, in the order of time. ``points`` are all that passed."""
+    """The times of one phase in what may be compared, in the order of time: a cell's points that passed."""
 
-    key: tuple[object, ...]
     phase: str
-    points: list[Point]
-    seconds: list[float]
+    points: Sequence[Point]
+    seconds: Sequence[float]
+    shifts: Sequence[Shift] = ()
+
+    @property
+    def newest(self) -> Point:
+        return self.points[-1]
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Chart:
-    """One phase of the cells in a row. ``places`` are the buckets of the panel, ``scale`` the seconds at the top."""
+    """One phase of the cells in a row. ``places``: the panel's buckets; ``scale``: seconds at the top."""
 
     phase: str
     buckets: list[Bucket]
@@ -130,63 +136,66 @@ class Panel:
 
 
 def timed(points: Iterable[Point]) -> list[Timed]:
-    """The series of what passed, each phase by itself."""
+    """The series of what passed, each phase by itself, with their shifts."""
     series: dict[tuple[object, ...], list[Point]] = {}
     for point in points:
-        if point.outcome is Outcome.PASSED and point.is_sample:
+        if point.outcome is Outcome.PASSED and not point.reused:
             series.setdefault(point.series, []).append(point)
-    found = []
-    for key, alike in series.items():
-        for phase in PHASES:
-            timed = [(point, seconds) for point in alike if (seconds := _seconds(point, phase)) is not None]
-            if timed:
-                found.append(Timed(key, phase, [point for point, _ in timed], [spent for _, spent in timed]))
-    return found
+    found = [one for alike in series.values() for phase in PHASES if (one := _timed(alike, phase))]
+    places = sum(len(one.seconds) for one in found)
+    return [replace(one, shifts=shifts(one.seconds, places)) for one in found]
 
 
-def panels(series: Sequence[Timed], marks: Mapping[tuple[str, str, str], Shift]) -> list[Panel]:
-    """``marks``: by cell, run and phase where a level shifted. The panel of the newest run comes first."""
+def panels(series: Sequence[Timed]) -> list[Panel]:
+    """Of many panels those of the newest runs; native ones first."""
     groups: dict[tuple[bool, str, str], list[Timed]] = {}
     for one in series:
-        newest = one.points[-1]
+        newest = one.newest
         groups.setdefault((newest.emulated, newest.model, newest.scenario), []).append(one)
-    newest_first = sorted(groups.values(), key=lambda group: max(one.points[-1].started_at for one in group))
-    shown = newest_first[::-1][:MOST_PANELS]
+    by_age = sorted(groups.values(), key=lambda group: max(one.newest.started_at for one in group))
+    shown = by_age[::-1][:MOST_PANELS]
     charts = sum(min(len({_row(one) for one in group}), MOST_ROWS) * len(PHASES) for group in shown)
     most = max(FEWEST_BUCKETS, min(MOST_BUCKETS, _BUCKETS // max(charts, 1)))
-    made = [_panel(group, marks, most) for group in shown]
-    return sorted(made, key=lambda panel: panel.emulated)
+    return sorted((_panel(group, most) for group in shown), key=lambda panel: panel.emulated)
 
 
-def _seconds(point: Point, phase: str) -> float | None:
-    seconds: float | None = point.duration_seconds if phase == TOTAL else getattr(point.phases, phase)
-    return seconds
+def _timed(alike: Sequence[Point], phase: str) -> Timed | None:
+    if phase == TOTAL:
+        return Timed(phase, alike, [point.duration_seconds for point in alike])
+    spent = list(map(attrgetter(f"phases.{phase}"), alike))
+    if None in spent:
+        kept = [(point, seconds) for point, seconds in zip(alike, spent, strict=True) if seconds is not None]
+        alike, spent = [point for point, _ in kept], [seconds for _, seconds in kept]
+    return Timed(phase, alike, spent) if spent else None
 
 
 def _row(series: Timed) -> tuple[str, str]:
     """Of which row the series is: its value of the first axis, and its platform."""
-    newest = series.points[-1]
+    newest = series.newest
     return next(iter(newest.axes.values()), newest.cell), newest.platform
 
 
-def _panel(group: Sequence[Timed], marks: Mapping[tuple[str, str, str], Shift], most: int) -> Panel:
-    moments = {point.run: point.started_at for one in group for point in one.points}
+def _panel(group: Sequence[Timed], most: int) -> Panel:
+    moments = {point.run: point.started_at for one in group if one.phase == TOTAL for point in one.points}
     runs = sorted(moments, key=lambda run: (moments[run], run))
     size = -(-len(runs) // most)
+    size += size % 2 == 0  # of an even number the median is no time that was measured: a slow run would show
     places = {run: number // size for number, run in enumerate(runs)}
     by_row: dict[tuple[str, str], dict[str, list[Timed]]] = {}
     for one in group:
         by_row.setdefault(_row(one), {}).setdefault(one.phase, []).append(one)
     shown = dict(list(by_row.items())[:MOST_ROWS])
     buckets = {
-        (row, phase): _buckets(alike, places) for row, phases in shown.items() for phase, alike in phases.items()
+        (row, phase): _buckets(alike, places)
+        for row, phases in shown.items()
+        for phase, alike in phases.items()
     }
     reached = [phase for phase in PHASES if any(phase in phases for phases in shown.values())]
     scales = {
         phase: _scale([one for (_, name), found in buckets.items() if name == phase for one in found])
         for phase in reached
     }
-    newest = group[0].points[-1]
+    newest = group[0].newest
     return Panel(
         emulated=newest.emulated,
         model=newest.model,
@@ -199,10 +208,10 @@ def _panel(group: Sequence[Timed], marks: Mapping[tuple[str, str, str], Shift], 
         rows=[
             Row(
                 *row,
-                cells=len({one.points[-1].cell for alike in phases.values() for one in alike}),
+                cells=len({one.newest.cell for alike in phases.values() for one in alike}),
                 charts={
                     phase: Chart(
-                        phase, buckets[row, phase], _turns(alike, places, marks), places[runs[-1]] + 1, scales[phase]
+                        phase, buckets[row, phase], _turns(alike, places), places[runs[-1]] + 1, scales[phase]
                     )
                     for phase, alike in phases.items()
                 },
@@ -218,9 +227,11 @@ def _buckets(alike: Sequence[Timed], places: Mapping[str, int]) -> list[Bucket]:
     found: dict[tuple[int, int], list[float]] = {}
     versions: dict[str | None, int] = {}
     for one in sorted(alike, key=lambda one: one.points[0].started_at):
-        version = versions.setdefault(one.points[-1].scenario_version, len(versions))
-        for point, seconds in zip(one.points, one.seconds, strict=True):
-            found.setdefault((version, places[point.run]), []).append(seconds)
+        version = versions.setdefault(one.newest.scenario_version, len(versions))
+        start = 0
+        for place, count in Counter(places[point.run] for point in one.points).items():
+            found.setdefault((version, place), []).extend(one.seconds[start : start + count])
+            start += count
     names = list(versions)
     return [
         Bucket(at, names[version], min(seconds), median(seconds), max(seconds))
@@ -233,15 +244,10 @@ def _scale(buckets: Sequence[Bucket]) -> float:
     return min(highest, _HEADROOM * max(one.median for one in buckets)) or highest
 
 
-def _turns(
-    alike: Sequence[Timed], places: Mapping[str, int], marks: Mapping[tuple[str, str, str], Shift]
-) -> list[Turn]:
-    return [
-        Turn(places[point.run], point, shift)
-        for one in alike
-        for point in one.points
-        if (shift := marks.get((point.cell, point.run, one.phase)))
-    ]
+def _turns(alike: Sequence[Timed], places: Mapping[str, int]) -> list[Turn]:
+    found = [(one.points[shift.at], shift) for one in alike for shift in one.shifts]
+    turns = [Turn(places[point.run], point, shift) for point, shift in found]
+    return sorted(turns, key=lambda turn: turn.point.started_at)
 
 
 def _path(points: Sequence[tuple[int, float]], chart: Chart) -> str:
