@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -18,14 +19,15 @@ from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.since import short
 from e2e_matrix.report import FORMATS, trends
 from e2e_matrix.report.escape import relative_link
-from e2e_matrix.report.history_view import MOST_CELLS, MOST_NEWS, CellLine, HistoryView
+from e2e_matrix.report.history_view import MOST_CELLS, MOST_NEWS, HistoryView
 from e2e_matrix.report.html import asset, icon_of, policy_of, template
 from e2e_matrix.store import write_atomically
 
 FILENAME = "history.html"
-# The strip of a cell, in pixels: a run's width, the full height of what failed, and that of what passed.
-_STEP, _TALL, _LOW, _TURN = 7, 16, 8, 4
-_BAR = 5
+# The strip of a cell, in pixels: from run to run, a bar's width, the full height, and below it that of turns.
+_STEP, _BAR, _TALL, _TURN = 7, 5, 16, 4
+_HEIGHTS = {Outcome.PASSED: 8, Outcome.FAILED: _TALL, Outcome.ERROR: _TALL}
+_LEAST = 2
 
 
 def write(history: History, path: Path, since: datetime | None = None) -> None:
@@ -82,17 +84,16 @@ def render(runs: Sequence[RunLine], points: Sequence[Point], folder: Path) -> st
     )
 
 
-def strip(line: CellLine) -> dict[str, str]:
-    """The paths of a cell's strip, by class. What failed stands out by its height, not by colour alone."""
-    parts: dict[str, str] = {}
-    for number, outcome in enumerate(line.outcomes):
-        if outcome is None:
-            continue
-        height = {Outcome.PASSED: _LOW, Outcome.FAILED: _TALL, Outcome.ERROR: _TALL}.get(outcome, 2)
-        parts[outcome.value] = (
-            parts.get(outcome.value, "") + f"M{_STEP * number + 1} {_TALL}v-{height}h{_BAR}v{height}z"
-        )
-    for number, failing in line.turns.items():
-        name = "began" if failing else "ended"
-        parts[name] = parts.get(name, "") + f"M{_STEP * number + 1} {_TALL + 3}h{_BAR}"
-    return parts
+def strip(outcomes: Sequence[Outcome | None], turns: Mapping[int, bool]) -> dict[str, str]:
+    """Outcomes run by run, as paths by their class. What failed stands out by its height, too.
+
+    ``turns``: the numbers of the runs with which something began to fail (True) or was fixed.
+    """
+    parts: dict[str, str] = defaultdict(str)
+    for number, outcome in enumerate(outcomes):
+        if outcome is not None:
+            height = _HEIGHTS.get(outcome, _LEAST)
+            parts[f"is-{outcome}"] += f"M{_STEP * number + 1} {_TALL}v-{height}h{_BAR}v{height}z"
+    for number, failing in turns.items():
+        parts["began" if failing else "ended"] += f"M{_STEP * number + 1} {_TALL + _TURN - 1}h{_BAR}"
+    return dict(parts)

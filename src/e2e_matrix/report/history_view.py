@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,10 +12,12 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.history.flakiness import Flakiness, flakiness
 from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.since import Since, since_when
-from e2e_matrix.report.trends import Panel, Timed, panels, timed
+from e2e_matrix.report.trends import PHASES, Panel, Timed, panels, timed
 from e2e_matrix.script_words import counted
 from e2e_matrix.shifts import Shift
 
+# The shifts of a cell's phases are one where they are no more runs apart: noise moves where each is seen.
+_NEAR = 5
 # So many runs are shown one by one, and as many changes of each kind.
 MOST_RUNS = 50
 MOST_CELLS = 40
@@ -181,13 +183,12 @@ class HistoryView:
     @cached_property
     def shifts(self) -> list[Slower]:
         """The newest first."""
-        found: dict[tuple[str, str], Slower] = {}
+        alike: dict[object, list[tuple[Timed, Shift]]] = {}
         for series in self.timed:
             for shift in series.shifts:
-                before, point = series.points[shift.at - 1], series.points[shift.at]
-                one = found.setdefault((point.cell, point.run), Slower(before, point, {}))
-                one.phases[series.phase] = shift
-        return sorted(found.values(), key=lambda one: (one.point.started_at, one.point.run), reverse=True)
+                alike.setdefault((series.newest.series, shift.slower), []).append((series, shift))
+        found = [_slower(near) for shifts in alike.values() for near in _near(shifts)]
+        return sorted(found, key=lambda one: (one.point.started_at, one.point.run), reverse=True)
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -225,3 +226,22 @@ class HistoryView:
             case Outcome.PASSED:
                 return f"{self.decided} of {cells} pass, the others have no verdict"
         return "No verdict yet"
+
+
+def _near(shifts: Sequence[tuple[Timed, Shift]]) -> Iterable[list[tuple[Timed, Shift]]]:
+    """Those of a cell that are about the same run."""
+    group: list[tuple[Timed, Shift]] = []
+    for series, shift in sorted(shifts, key=lambda one: one[1].at):
+        if group and shift.at - group[0][1].at > _NEAR:
+            yield group
+            group = []
+        group.append((series, shift))
+    yield group
+
+
+def _slower(shifts: Sequence[tuple[Timed, Shift]]) -> Slower:
+    """The run is that of the phase which shifted most: there it is seen best."""
+    series, most = max(shifts, key=lambda one: abs(one[1].share))
+    phases = {series.phase: shift for series, shift in shifts}
+    ordered = {phase: phases[phase] for phase in PHASES if phase in phases}
+    return Slower(series.points[most.at - 1], series.points[most.at], ordered)
