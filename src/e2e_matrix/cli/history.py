@@ -289,7 +289,7 @@ def _rebuild(ctx: click.Context, folders: Sequence[str]) -> int:
     path, reports = _places(ctx)
     made = rebuild(path, _run_folders(folders, reports))
     if made.aside:
-        lost = "it cannot be read" if made.lost is None else f"{counted(made.lost, 'run')} are in that alone"
+        lost = "it cannot be read" if made.lost is None else f"it alone has {counted(made.lost, 'run')}"
         _note(f"what was there is kept as {made.aside}: {lost}")
     if made.lost:
         _note(f"`e2e-matrix history merge {path} {made.aside}` brings them back")

@@ -32,7 +32,9 @@ PATIENCE = 30.0  # seconds that another process is waited for
 _TRIES = 3
 _T = TypeVar("_T")
 _Note = Callable[[str], None]
-_POINTS = f"SELECT {POINT_COLUMNS} FROM cells c JOIN runs r ON r.id = c.run"
+# One cell is found by its own index, all cells by that of the runs: in SQLite, CROSS JOIN keeps the order.
+_POINTS = f"SELECT {POINT_COLUMNS} FROM cells c CROSS JOIN runs r ON r.id = c.run"
+_POINTS_OF_ALL = f"SELECT {POINT_COLUMNS} FROM runs r CROSS JOIN cells c ON c.run = r.id"
 _SAMPLES = "c.cell = ? AND c.outcome IN ('passed', 'failed') AND NOT c.reused"
 _NEWEST_FIRST = "ORDER BY c.started_at DESC, c.run DESC"
 
@@ -185,8 +187,13 @@ class History:
         self, cell: str | None = None, since: datetime | None = None, limit: int | None = None
     ) -> list[Point]:
         """The newest ``limit`` points, newest last: of one cell, of runs that began at ``since`` or later."""
-        condition, values = _where({"c.cell = ?": cell, "c.started_at >= ?": since and written(since)})
-        return self._points(f"{condition} {_NEWEST_FIRST}, c.position DESC LIMIT ?", (*values, _count(limit)))
+        begun = since and written(since)
+        if cell is not None:
+            condition, values = _where({"c.cell = ?": cell, "c.started_at >= ?": begun})
+            return self._points(f"{condition} {_NEWEST_FIRST} LIMIT ?", (*values, _count(limit)))
+        condition, values = _where({"r.started_at >= ?": begun})
+        order = "ORDER BY r.started_at DESC, r.id DESC, c.position DESC LIMIT ?"
+        return self._points(f"{condition} {order}", (*values, _count(limit)), _POINTS_OF_ALL)
 
     def last_points(
         self, cells: Sequence[str], count: int, before: str | None = None
@@ -258,11 +265,10 @@ class History:
                 typical[cell] = median(alike[:count])
         return typical
 
-    def _points(self, rest: str, values: Sequence[Any]) -> list[Point]:
+    def _points(self, rest: str, values: Sequence[Any], query: str = _POINTS) -> list[Point]:
         """Newest last; ``rest`` of the query has them newest first."""
-        return self._safely(
-            lambda connection: points_of(_fetch(connection, f"{_POINTS} {rest}", values))[::-1]
-        )
+        asked = f"{query} {rest}"
+        return self._safely(lambda connection: points_of(_fetch(connection, asked, values))[::-1])
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._safely(lambda connection: _fetch(connection, query, values))
