@@ -7,9 +7,10 @@ The rule, for the place between two runs: of the up to 30 times before it and th
   over all places of all series that are looked at together, less than one time in twenty noise alone would
   come to such a U anywhere (Bonferroni's bound, and the exact distribution of U, which knows no shape).
 
-A single slow run moves neither a median nor a rank by much. Of neighbouring places that keep the rule, the
-shift is the one with whose two medians the times around it disagree least. The newest shift shows when a few
-runs have followed it, as many as a U that extreme takes: of a hundred nightly runs of six cells, six.
+A single slow run moves neither a median nor a rank by much. The shift is where, about neighbouring places
+that keep the rule, the times disagree least with the medians of the two sides. The newest one shows when a
+few runs have followed it, as many as a U that extreme takes: of a hundred nightly runs of six cells, six. A
+level that lasted for fewer than 20 runs may show at one of its ends only, or not at all.
 
 Mann, Whitney: On a test of whether one of two random variables is stochastically larger than the other,
 Ann. Math. Statist. 18 (1947), https://doi.org/10.1214/aoms/1177730491
@@ -56,9 +57,8 @@ def shifts(times: Sequence[float], places: int) -> list[Shift]:
 
     ``places`` is how many are looked at together: the lengths of all series, added up.
     """
-    reach = _STRIDE if len(times) > _LONG else 0
-    found = [(at, slower) for at in _places(len(times)) if (slower := _slower(times, at, places)) is not None]
-    return [_best(times, group[0] - reach, group[-1] + reach) for group in _groups(found)]
+    found = [at for at in _places(len(times)) if _parts(times, at, places)]
+    return [_best(times, group[0], group[-1]) for group in _groups(found)]
 
 
 def _places(count: int) -> Iterable[int]:
@@ -69,42 +69,42 @@ def _places(count: int) -> Iterable[int]:
     return [*range(first, end - WINDOW, _STRIDE), *range(end - WINDOW, end)]
 
 
-def _slower(times: Sequence[float], at: int, places: int) -> bool | None:
-    """Whether it is slower from ``at`` on, or faster; None where the rule says that it is no shift."""
-    before, after = sorted(times[max(at - WINDOW, 0) : at]), sorted(times[at : at + WINDOW])
+def _parts(times: Sequence[float], at: int, places: int) -> bool:
+    """Whether the rule says that ``at`` parts two levels."""
+    before, after = _around(times, at)
     middle, level = _median(before), _median(after)
     if abs(level - middle) < max(LEAST_SHARE * middle, LEAST_SECONDS):
-        return None
-    slower = level > middle
-    disorder = _disorder(before, after) if slower else _disorder(after, before)
-    return slower if disorder <= most_disorder(len(before), len(after), places) else None
+        return False
+    disorder = _disorder(before, after) if level > middle else _disorder(after, before)
+    return disorder <= most_disorder(len(before), len(after), places)
 
 
-def _groups(found: Sequence[tuple[int, bool]]) -> Iterable[list[int]]:
-    """The places that are about the same shift: in the same direction, and near one another."""
+def _groups(found: Sequence[int]) -> Iterable[list[int]]:
+    """The places that are about the same shift: two shifts that can be told apart are further apart."""
     group: list[int] = []
-    direction = None
-    for at, slower in found:
-        if group and (slower is not direction or at - group[-1] > WINDOW // 2):
+    for at in found:
+        if group and at - group[-1] > WINDOW // 2:
             yield group
             group = []
-        direction = slower
         group.append(at)
     if group:
         yield group
 
 
 def _best(times: Sequence[float], first: int, last: int) -> Shift:
-    """Of the places from ``first`` to ``last`` the one with whose medians the times around disagree least."""
-    left, right = max(first - WINDOW, 0), min(last + WINDOW, len(times))
-    within = range(max(first, left + 1), min(last, right - 1) + 1)
+    """Of the places about ``first`` to ``last``, the one with whose medians the times disagree least."""
+    left, right = max(first - WINDOW // 2, 0), min(last + WINDOW // 2, len(times))
 
     def disagreement(at: int) -> float:
         return sum(_spread(times[start:end]) for start, end in ((left, at), (at, right)))
 
-    at = min(within, key=disagreement)
-    before, after = sorted(times[max(at - WINDOW, 0) : at]), sorted(times[at : at + WINDOW])
+    at = min(range(left + 1, right), key=disagreement)
+    before, after = _around(times, at)
     return Shift(at, _median(before), _median(after))
+
+
+def _around(times: Sequence[float], at: int) -> tuple[list[float], list[float]]:
+    return sorted(times[max(at - WINDOW, 0) : at]), sorted(times[at : at + WINDOW])
 
 
 def _spread(times: Sequence[float]) -> float:

@@ -176,6 +176,7 @@ def test_there_are_never_more_buckets_than_can_be_seen_and_no_run_is_lost(runs: 
     drawn = panel.rows[0].charts["boot"]
     assert len(drawn.buckets) == drawn.places <= MOST_BUCKETS
     assert (drawn.places - 1) * panel.size < runs <= drawn.places * panel.size
+    assert panel.size % 2 == 1  # the median is a time that was measured
     assert drawn.x(0) >= 0
     assert drawn.x(drawn.places - 1) <= 300
 

@@ -80,6 +80,15 @@ def test_slower_and_fast_again_are_two() -> None:
     assert (slower.at, faster.at) == (60, 120)
 
 
+@pytest.mark.parametrize("runs", [20, 25, 40])
+def test_a_spell_of_slow_runs_is_two_and_each_where_it_is(runs: int) -> None:
+    times = noisy(1, 100, 0.02) + noisy(2, runs, 0.02, 15.0) + noisy(3, 100, 0.02)
+    assert [(one.at, one.slower) for one in shifts(times, SIX_CELLS * len(times))] == [
+        (100, True),
+        (100 + runs, False),
+    ]
+
+
 def test_a_few_slow_runs_among_others_are_no_new_level() -> None:
     times = noisy(5, 200, 0.03)
     times[90:93] = [40.0, 45.0, 42.0]
