@@ -89,7 +89,7 @@ class Past:
             said += f"; {format_seconds(min(times))} to {format_seconds(max(times))}"
         return said
 
-    @property
+    @cached_property
     def line(self) -> str:
         """The path through the times of what passed; all of them may be compared."""
         passed = [
@@ -122,7 +122,7 @@ class Past:
                 parts[outcome.value] = parts.get(outcome.value, "") + f"M{x} {_TICK}v3"
         return [Mark(name, path) for name, path in parts.items()]
 
-    @property
+    @cached_property
     def now(self) -> Mark | None:
         """This run's dot; None where it has no time."""
         x, outcome, seconds = self._dots[-1]
