@@ -40,7 +40,7 @@ CELLS = [(variant, arch) for variant in samples.VARIANTS for arch in samples.ARC
 
 
 def main() -> None:
-    """Print what each thing took: the median over the rounds, and the slowest."""
+    """Print what each thing took: the median over the rounds, the fastest and the slowest."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--runs", type=int, default=10_000)
     arguments.add_argument("--rounds", type=int, default=9)
@@ -201,7 +201,7 @@ def _timed(action: Callable[[], object]) -> float:
 
 
 def _say(name: str, taken: list[float]) -> None:
-    print(f"  {name:<44} {median(taken):8.3f}  (at the most {max(taken):.3f})", flush=True)
+    print(f"  {name:<44} {median(taken):8.2f}  ({min(taken):.2f} to {max(taken):.2f})", flush=True)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,7 @@ def test_native_and_emulated_runs_of_a_cell_have_medians_of_their_own(nights: li
 
 def test_a_cell_that_no_run_had_is_refused_with_the_nearest(nights: list[str]) -> None:
     assert _refused("cell", "java-amr64") == "no run had a cell 'java-amr64'\n    did you mean 'java-arm64'?"
+    assert _refused("cell", "java-*").startswith("no run had a cell 'java-*'")
     assert "'rust-*'" in _refused("flaky", "java-*", "rust-*")
     assert "\x1b" not in _refused("cell", "\x1b[31mred")
 
@@ -210,6 +211,11 @@ def test_two_histories_become_one(here: Path, nights: list[str]) -> None:
     assert [run["run"] for run in _json()] == [*nights, other.name]
     (here / "text").write_text("x")
     assert _refused("merge", "both.sqlite", "text").startswith("text: is no whole history")
+    (here / "empty").touch()
+    told = _refused("merge", "new.sqlite", "both.sqlite", "text", "empty")
+    assert [line.split(":")[0] for line in told.splitlines()[::2]] == ["empty", "text"]
+    with History.open(here / "new.sqlite") as history:
+        assert history.runs() == []
     assert "Name the history to add" in str(_run("merge", "both.sqlite").exception)
 
 
@@ -234,6 +240,9 @@ def test_hostile_text_does_not_reach_the_terminal(here: Path) -> None:
     for arguments in ([], ["cell", "python-amd64"], ["flaky"]):
         shown = _run(*arguments).stdout
         assert shown.replace("\n", "").isprintable(), arguments
+        as_json = _run(*arguments, "--format", "json").stdout
+        assert as_json.replace("\n", "").isprintable()
+        assert json.loads(as_json)
 
 
 def test_every_command_has_help() -> None:

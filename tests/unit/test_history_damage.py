@@ -195,7 +195,7 @@ def test_runs_that_cannot_be_read_do_not_keep_a_damaged_file_from_being_made_aga
 def test_a_log_of_another_database_is_not_applied_to_a_new_one(file: Path) -> None:
     """Somebody removed the file, and not what SQLite keeps beside it."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("DELETE FROM runs")
+        connection.execute("UPDATE runs SET subject = 'of the file that is gone'")
         log = file.with_name(f"{file.name}-wal").read_bytes()
     file.unlink()
     file.with_name(f"{file.name}-wal").write_bytes(log)
@@ -363,7 +363,7 @@ def test_a_rebuild_has_the_folders_runs_and_keeps_what_only_the_old_file_knew(fi
     assert made.aside is not None
     assert _aside(file) == [made.aside]
     with History.open(file) as history:
-        assert history.merge(made.aside) == 1
+        assert history.merge(made.aside) == [1]
         assert len(history.runs()) == RUNS + 1
     made.aside.unlink()
 
@@ -374,6 +374,13 @@ def test_a_rebuild_that_loses_nothing_leaves_nothing_behind(file: Path) -> None:
     assert (made.imported.new, made.aside, made.lost) == (RUNS, None, 0)
     assert content(file) == whole
     assert _aside(file) == []
+
+
+def test_what_a_rebuild_that_was_killed_left_is_removed_by_the_next(file: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        (file.parent / f".{file.name}.abcd.part{end}").write_text("half")
+    rebuild(file, run_folders(file.parent))
+    assert [path.name for path in file.parent.iterdir() if ".part" in path.name] == []
 
 
 def test_a_rebuild_that_the_disk_refuses_leaves_the_old_file(

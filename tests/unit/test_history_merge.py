@@ -182,6 +182,17 @@ def _garbage(path: Path) -> None:
         opened.write(b"\x5a" * (path.stat().st_size - 4096))
 
 
+def _garbage_that_no_row_is_in(path: Path) -> None:
+    _made(path, [(0, 0, "a", "x")])
+    with closing(sqlite3.connect(path)) as connection:
+        [page] = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'places_by_run'"
+        ).fetchone()
+    with path.open("r+b") as opened:
+        opened.seek((page - 1) * 4096)
+        opened.write(b"\x5a" * 4096)
+
+
 def _nonsense(path: Path) -> None:
     _made(path, [(0, 0, "a", "x")])
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -195,9 +206,22 @@ def _views(path: Path) -> None:
         connection.execute("CREATE VIEW cells AS SELECT * FROM kept")
 
 
-@pytest.mark.parametrize(
-    "make", [_text, _empty, _folder, _nothing, _another_programs, _newer, _cut, _garbage, _nonsense, _views]
-)
+UNUSABLE = [
+    _text,
+    _empty,
+    _folder,
+    _nothing,
+    _another_programs,
+    _newer,
+    _cut,
+    _garbage,
+    _garbage_that_no_row_is_in,
+    _nonsense,
+    _views,
+]
+
+
+@pytest.mark.parametrize("make", UNUSABLE, ids=lambda make: make.__name__.strip("_"))
 def test_what_is_no_whole_history_is_refused_and_both_stay_as_they_are(tmp_path: Path, make: Any) -> None:
     ours, theirs = _made(tmp_path / "a", [(7, 0, "a", "x")]), tmp_path / "b"
     make(theirs)
