@@ -1,9 +1,9 @@
 """How long a report of many cells takes, how large it is, and when a reader can use it.
 
-python bench/report.py [--cells N] [--rounds N]
+python bench/report.py [--cells N] [--past N] [--rounds N]
 
-The cells are those of the tests' samples, each with a log of 37 kB beside it, as a real one has. A page is
-usable when Chromium has laid it out and run its script.
+The cells are those of the tests' samples, each with a log of 37 kB beside it, as a real one has, and what it
+did in earlier runs. A page is usable when Chromium has laid it out and run its script.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from e2e_matrix.report import html, write_reports
 from e2e_matrix.results import Results
-from support import report_samples
+from e2e_matrix.trend import LOOK_BACK, keep_trend
+from support import history_samples, report_samples
 
 LOG = "2026-11-25 02:20:50 INFO  uvicorn.access  GET /api/conversations 200\n" * 550
 # Two frames: what was changed before the first is on the screen after the second.
@@ -35,12 +36,14 @@ def main() -> None:
     """Print the medians over the rounds."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--cells", type=int, default=1000)
+    arguments.add_argument("--past", type=int, default=LOOK_BACK, help="earlier runs of each cell")
     arguments.add_argument("--rounds", type=int, default=5)
     chosen = arguments.parse_args()
     results = report_samples.large(chosen.cells)
-    with tempfile.TemporaryDirectory() as name, _chromium() as browser:
+    with tempfile.TemporaryDirectory() as name, chromium() as browser:
         folder = Path(name)
         _lay_out(results, folder)
+        _look_back(results, folder, chosen.past)
         html.preload()
         rendered = [_rendered(folder) for _ in range(chosen.rounds)]
         size = (folder / "report.html").stat().st_size
@@ -62,6 +65,16 @@ def _lay_out(results: Results, folder: Path) -> None:
         for attempt in cell.attempts:
             (folder / attempt.folder).mkdir(parents=True)
             (folder / attempt.folder / "server.log").write_text(LOG, encoding="utf-8")
+
+
+def _look_back(results: Results, folder: Path, runs: int) -> None:
+    noise = history_samples.noise()
+    points = [
+        history_samples.point(number, cell.axes["variant"], cell.axes["arch"], noise, cell=cell.id)
+        for cell in results.cells
+        for number in range(runs)
+    ]
+    keep_trend(folder, history_samples.trend(results, points))
 
 
 def _rendered(folder: Path) -> float:
@@ -90,7 +103,8 @@ def _opened(browser: Browser, folder: Path) -> tuple[float, float, float]:
 
 
 @contextmanager
-def _chromium() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
+    """Debian's, until the block ends."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         sys.exit("There is no Chromium here. On Debian: apt-get install chromium")

@@ -8,7 +8,7 @@ Cells run on threads here. What one cell does is in cell.py, what a failure mean
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,6 +18,7 @@ from e2e_matrix.engine.base import PlatformProbe, Support
 from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.execution import Tools, Undertaking, execute, expected_version, retry_of, unfinished
 from e2e_matrix.failures import Cause, pause_before
+from e2e_matrix.history.extract import look_back
 from e2e_matrix.history.remember import remember
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Beside, Progress
@@ -105,22 +106,28 @@ def _run(
 def _finish(undertakings: Sequence[Undertaking], tools: Tools) -> Results:
     """Leave complete folders; the results of the first run, whose report compares with the others."""
     first, *others = undertakings
-    folder, formats = first.record.folder, first.record.job.settings.report_formats
+    folder, note = first.record.folder, tools.progress.note
     results = first.record.results(tools.cancel)
     try:
         folder.write_results(results)
         for one in others:
-            beside = one.record.folder
-            beside.write_results(one.record.results(tools.cancel))
-            keep_baseline(folder.path, beside.path)
-            remember(beside.path, one.record.job.settings, tools.progress.note)
-            write_reports(beside.path, formats)
-        remember(folder.path, first.record.job.settings, tools.progress.note)
-        write_reports(folder.path, formats)
+            beside = one.record.results(tools.cancel)
+            one.record.folder.write_results(beside)
+            keep_baseline(folder.path, one.record.folder.path)
+            _report(one.record, beside, note)
+        _report(first.record, results, note)
         folder.point_latest_here()
     finally:  # where the disk refuses, the terminal is what is left
         tools.progress.run_finished(results, str(folder.path))
     return results
+
+
+def _report(record: Record, results: Results, note: Callable[[str], None]) -> None:
+    """Put a run that is written down into the history, and what that knows of it into its reports."""
+    settings, folder = record.job.settings, record.folder.path
+    remember(folder, settings, note)
+    look_back(folder, results, settings, note)
+    write_reports(folder, settings.report_formats)
 
 
 def _begin(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -11,6 +12,8 @@ from playwright.sync_api import Page
 
 from browser.conftest import Reader
 from e2e_matrix.results import Results
+from e2e_matrix.trend import keep_trend
+from support import history_samples as history
 from support import report_samples as samples
 from support import script_samples
 
@@ -183,3 +186,25 @@ WEAK_TEXT = """() => {
   }
   return weak
 }"""
+
+
+@pytest.mark.parametrize("colors", ["light", "dark"])
+def test_a_cell_s_past_can_be_read_and_is_there_without_a_script(
+    reader: Reader, colors: Literal["light", "dark"]
+) -> None:
+    results = samples.broken()
+    points = [
+        *history.nightly(12, history.noise()),
+        *(history.failed(number, "java", "amd64") for number in (12, 13)),
+    ]
+    keep_trend(reader.folder, history.trend(results, points))
+    page = reader.read(results, width=390, colors=colors, scripts=False).page
+    line = page.locator("#cell-java-amd64").get_by_role("img", name="14 runs before: 12 passed, 2 failed")
+    box = line.bounding_box()
+    assert box is not None
+    assert box["width"] == 128
+    assert page.evaluate(OVERFLOW) == 0
+    assert page.evaluate(WEAK_TEXT) == []
+    text = page.locator("#broken").inner_text()
+    assert f"Fails since {history.run_id(12)}; it passed last in {history.run_id(11)}." in text
+    assert barriers(reader.read(results, colors=colors).page) == []

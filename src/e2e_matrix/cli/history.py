@@ -168,6 +168,31 @@ def show_flaky(ctx: click.Context, /, cells: tuple[str, ...], last: int, form: s
         terminal.show_flaky(_screen(), told)
 
 
+@command.command("page")
+@_files
+@_SINCE
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to write it  [default: history.html in the reports' folder].",
+)
+@click.pass_context
+def write_page(ctx: click.Context, /, since: datetime | None, out: Path | None, **_: Any) -> None:
+    """Write a page: since when what fails, what became slower, the trend of each phase.
+
+    It links to the reports of the runs that lie beside it.
+    """
+    from e2e_matrix.report import history_page  # loads the templates' engine
+
+    path = out or _places(ctx)[1] / history_page.FILENAME
+    if path.is_dir():
+        raise BadInput([Problem("--out", 0, 0, f"{path} is a folder", "name a file in it")])
+    with _open(ctx) as history:
+        history_page.write(history, path, since)
+    click.echo(str(path))
+
+
 @command.command("import")
 @_files
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...")

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from e2e_matrix.advice import program_of, words_of
 from e2e_matrix.compare import SCENARIO
 from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.report.past import Past, past_of
 from e2e_matrix.results import Attempt, Cell, Image, Run, ScriptRun
 from e2e_matrix.script_words import cost_words, notes, remarks, script_of
 from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
+from e2e_matrix.trend import Trend
 
 _SPREAD = ("min", "median", "max")
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
@@ -28,6 +30,7 @@ class CellView:
     anchor: str
     again: str
     llm: str  # the kind of the run's model
+    past: Past | None = None  # None: the run was made without a history
 
     def value_of(self, axis: str) -> str:
         """The cell's value of an axis; "" where it has no such axis."""
@@ -123,10 +126,16 @@ def left_out(attempt: Attempt | None) -> str | None:
     return "; ".join(parts) or None
 
 
-def cell_views(run: Run, cells: Sequence[Cell]) -> list[CellView]:
+def cell_views(run: Run, cells: Sequence[Cell], trend: Trend | None = None) -> list[CellView]:
     """The cells of a run, each with an anchor of its own."""
     return [
-        CellView(cell=cell, anchor=anchor, again=command_for(run, cell.id), llm=run.llm.kind)
+        CellView(
+            cell=cell,
+            anchor=anchor,
+            again=command_for(run, cell.id),
+            llm=run.llm.kind,
+            past=past_of(cell, trend),
+        )
         for cell, anchor in zip(cells, _anchors(cells), strict=True)
     ]
 

@@ -34,6 +34,7 @@ from e2e_matrix.report.phases import PHASES, spent_on
 from e2e_matrix.report.view import View, view_of
 from e2e_matrix.results import Attempt, Cell, Results, plain_decimal
 from e2e_matrix.text import block, format_bytes, format_money, format_seconds, one_line, told_apart
+from e2e_matrix.trend import LOOK_BACK
 
 # With more cells than this the page is dense: what is inside a cell is packed.
 DENSE_CELLS = 60
@@ -72,9 +73,8 @@ def render(results: Results, folder: Path) -> str:
     dense = len(view.cells) > DENSE_CELLS
     logs = logs_of(view.cells, folder, _DENSE_LOGS if dense else ALL)
     ordered = sorted(view.cells, key=_rank)
-    style, script = _asset("report.css"), _asset("report.js")
-    fill, path = _ICONS.get(view.verdict.outcome, _OTHER_ICON)
-    return _template("report.html.j2").render(
+    style, script = asset("report.css"), asset("report.js")
+    return template("report.html.j2").render(
         view=view,
         run=view.run,
         dense=dense,
@@ -88,22 +88,22 @@ def render(results: Results, folder: Path) -> str:
         beside=[FORMATS[name].filename for name in formats_of(results) if name != "html"],
         style=Markup(style),
         script=Markup(script),
-        policy=_policy(style, script),
-        icon="data:image/svg+xml," + quote(_ICON.format(fill=fill, path=path)),
+        policy=policy_of(style, script),
+        icon=icon_of(view.verdict.outcome),
     )
 
 
 def preload() -> None:
     """Compile the templates, which takes longer than filling them; ``render`` does it where nobody did."""
-    _template("report.html.j2")
-    _template("_inside.html.j2")
+    template("report.html.j2")
+    template("_inside.html.j2")
 
 
 def _inside(view: View, cells: Sequence[CellView], logs: dict[str, list[Log]]) -> Iterator[str]:
     """What is inside each cell."""
-    template = _template("_inside.html.j2")
+    inside = template("_inside.html.j2")
     for item in cells:
-        yield template.render(item=item, run=view.run, logs=logs)
+        yield inside.render(item=item, run=view.run, logs=logs)
 
 
 def _rank(view: CellView) -> int:
@@ -121,9 +121,16 @@ def _values(view: View) -> dict[str, str]:
     }
 
 
-def _policy(style: str, script: str) -> str:
+def icon_of(outcome: Outcome) -> str:
+    """The page's icon, as an address."""
+    fill, path = _ICONS.get(outcome, _OTHER_ICON)
+    return "data:image/svg+xml," + quote(_ICON.format(fill=fill, path=path))
+
+
+def policy_of(style: str, script: str = "") -> str:
     """The page's own style and script by their hashes, its icon, and nothing else."""
-    allowed = {name: _sha256(text) for name, text in (("style-src", style), ("script-src", script))}
+    parts = {"style-src": style} | ({"script-src": script} if script else {})
+    allowed = {name: _sha256(text) for name, text in parts.items()}
     sources = "; ".join(f"{name} '{digest}'" for name, digest in allowed.items())
     return f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -133,12 +140,14 @@ def _sha256(text: str) -> str:
 
 
 @cache
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """One of templates/, with everything that they share."""
     return _environment().get_template(name)
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file beside the templates."""
     return (files("e2e_matrix.report") / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -163,6 +172,7 @@ def _environment() -> Environment:
         "words": lambda outcome: str(outcome).replace("_", " "),
         "commands": _commands,
         "when": _when,
+        "date": lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d}",
         "breakable": _breakable,
         "checked": lambda text: Markup(escape_html(text)),  # logs.py made it safe and bounded it
         "shell": shlex.join,
@@ -181,6 +191,7 @@ def _environment() -> Environment:
         "outcomes": drawing.outcomes,
         "edges": drawing.edges,
         "labels": drawing.labels,
+        "look_back": LOOK_BACK,
         "changes": changes,
         "compared_figures": compared_figures,
         "measured": measured,

@@ -8,7 +8,7 @@ from e2e_matrix.advice import resume_command
 from e2e_matrix.report.cell_view import CellView, left_out
 from e2e_matrix.report.escape import code, excerpt, fence, prose
 from e2e_matrix.report.markdown_blocks import MARKS, folded, words
-from e2e_matrix.report.view import Broken, NotTested
+from e2e_matrix.report.view import Broken, Fault, NotTested
 from e2e_matrix.results import Run, ScriptRun
 from e2e_matrix.script_words import call_rows, counted, output_left_out
 from e2e_matrix.text import block, format_seconds, one_line
@@ -29,6 +29,8 @@ def broken_in_full(group: Sequence[Broken], run: Run, log_lines: int) -> str:
     parts = [f"#### {_where(item)}", fence(_said(item))]
     if group[1:]:
         parts.append(f"**The same in** {_others(group)}.")
+    if since := Fault(list(group)).since:
+        parts.append(f"{prose(since[:1].upper() + since[1:])}.")
     if item.do:
         parts.append(f"**What to do:** {_advice(item.do, run)}")
     if log_lines:

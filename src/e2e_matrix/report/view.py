@@ -21,6 +21,7 @@ from e2e_matrix.report.timeline import Timeline, timeline
 from e2e_matrix.results import Cell, Results, Run, SettingValue, Step
 from e2e_matrix.script_words import described, detail_beside
 from e2e_matrix.store import load_baseline
+from e2e_matrix.trend import Trend, load_trend
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ class Fault:
     def first(self) -> Broken:
         return self.broken[0]
 
+    @property
+    def since(self) -> str:
+        """Since when it fails, where that is known, and the same of all the cells."""
+        known = {one.view.past.failing if one.view.past else "" for one in self.broken}
+        return known.pop() if len(known) == 1 else ""
+
 
 @dataclass(frozen=True)
 class NotTested:
@@ -130,6 +137,11 @@ class View:
     scripts: list[CellView] = field(default_factory=list)
 
     @property
+    def looks_back(self) -> bool:
+        """Whether the history knows an earlier run of any cell."""
+        return any(view.past and view.past.samples for view in self.cells)
+
+    @property
     def faults(self) -> list[Fault]:
         """What broke, each fault once, natively or emulated: it often shows in every cell."""
         alike: dict[tuple[object, ...], list[Broken]] = {}
@@ -159,20 +171,26 @@ class View:
 
 
 def view_of(results: Results, folder: Path) -> View:
-    """The view of a run in its folder: with what changed, where a baseline lies there.
+    """The view of a run in its folder: with what changed, where a baseline lies there, and with what its
+    cells did before, where the history does.
 
-    Raises ``BadInput`` where that baseline cannot be read.
+    Raises ``BadInput`` where one of them cannot be read.
     """
-    return build(results, load_baseline(folder), folder)
+    return build(results, load_baseline(folder), folder, load_trend(folder))
 
 
-def build(results: Results, baseline: Results | None = None, folder: Path | None = None) -> View:
+def build(
+    results: Results,
+    baseline: Results | None = None,
+    folder: Path | None = None,
+    trend: Trend | None = None,
+) -> View:
     """The view of a run. The same results give the same view: no clock, no environment.
 
     ``folder`` has what servers said of their API.
     """
     run = results.run
-    cells = cell_views(run, results.cells)
+    cells = cell_views(run, results.cells, trend)
     anchored = [(view.cell, view.anchor) for view in cells]
     # What is wrong with the product comes before what is wrong with the machine.
     scripts = [view for view in cells if view.script]
