@@ -1,4 +1,4 @@
-"""What is known of a cell before it runs and decides how it ends: for runs that go on, and for a cell's key."""
+"""What is known of a cell before it runs, and decides how it ends: runs go on by it, keys are made of it."""
 
 from __future__ import annotations
 

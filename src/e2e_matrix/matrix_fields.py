@@ -19,6 +19,7 @@ from e2e_matrix.units import (
     MONEY_PATTERN,
     PRICE_PATTERN,
     SIZE_PATTERN,
+    parse_age,
     parse_duration,
     parse_money,
     parse_price,
@@ -156,6 +157,10 @@ def _duration(value: object) -> float:
     return _measured(value, parse_duration)
 
 
+def _age(value: object) -> float:
+    return _measured(value, parse_age)
+
+
 def one_of(*words: str) -> BeforeValidator:
     """One of these, as it stands."""
 
@@ -232,6 +237,7 @@ Price = Annotated[Decimal, BeforeValidator(_price), WithJsonSchema(_PRICE)]  # U
 Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
 Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION)]  # seconds
+Age = Annotated[float, BeforeValidator(_age), WithJsonSchema(_DURATION)]  # seconds, up to a year
 Keeping = Annotated[str, one_of(*KEEPING), WithJsonSchema({"enum": list(KEEPING)})]
 Memory = Annotated[int, BeforeValidator(_memory), WithJsonSchema(_SIZE)]  # bytes
 Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL)]

@@ -55,6 +55,7 @@ _OPTIONS = {
     "image": "image",
     "arch-image": "arch_image",
     "repeat": "repeat",
+    "reuse": "reuse",
     "images": "images",
     "max-parallel": "max_parallel",
     "fail-fast": "fail_fast",

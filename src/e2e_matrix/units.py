@@ -1,28 +1,30 @@
-"""Durations, sizes and money as people write them: ``10m``, ``1h30m``, ``4g``, ``0.25``."""
+"""Durations, sizes and money as people write them: ``10m``, ``1h30m``, ``7d``, ``4g``, ``0.25``."""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
 
-_DURATION_PARTS = (("h", 3600), ("m", 60), ("s", 1))
-_DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
+_DURATION_PARTS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_DURATION = re.compile(r"(?=\d)(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(k|m|g|t)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _MONEY = re.compile(r"(?=.*[1-9])\d{1,6}(\.\d{1,12})?", re.ASCII)
 _PRICE = re.compile(r"\d{1,6}(\.\d{1,12})?", re.ASCII)
 _LONGEST = 7 * 24 * 3600
+_OLDEST = 365 * 24 * 3600
 _SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 #: The same rules for editors, in docs/matrix.schema.json.
-DURATION_PATTERN = r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+DURATION_PATTERN = r"^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?[kKmMgGtT]([iI]?[bB])?$"
 MONEY_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)?$"
 PRICE_PATTERN = r"^[0-9]+(\.[0-9]+)?$"
 
 
-def parse_duration(text: str) -> float:
-    """Seconds in ``90s``, ``10m`` or ``1h30m``. Raises ValueError; its message says how to write one."""
+def parse_duration(text: str, longest: int = _LONGEST) -> float:
+    """Seconds in ``90s``, ``10m`` or ``1h30m``, at most ``longest``. Raises ValueError; its message says how
+    to write one."""
     written = text.strip()
     match = _DURATION.fullmatch(written)
     if match is None:
@@ -30,9 +32,14 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"{missing}write a duration such as 90s, 10m or 1h30m")
     numbers = (int(number or 0) for number in match.groups())
     seconds = sum(number * unit for number, (_, unit) in zip(numbers, _DURATION_PARTS, strict=True))
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"a duration is longer than 0s and at most {format_duration(_LONGEST)}")
+    if not 0 < seconds <= longest:
+        raise ValueError(f"a duration is longer than 0s and at most {format_duration(longest)}")
     return float(seconds)
+
+
+def parse_age(text: str) -> float:
+    """As ``parse_duration``, up to a year: how old something may be, such as ``7d``. Raises ValueError."""
+    return parse_duration(text, _OLDEST)
 
 
 def format_duration(seconds: float) -> str:

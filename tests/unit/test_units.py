@@ -1,19 +1,26 @@
 import pytest
 
-from e2e_matrix.units import format_duration, format_size, parse_duration, parse_size
+from e2e_matrix.units import format_duration, format_size, parse_age, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h1m1s", 3661), (" 168h ", 604800)]
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h1m1s", 3661), (" 168h ", 604800), ("1d1h", 90000)],
 )
 def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "m", "0s", "-1m", "1.5m", "10 m", "30m1h", "169h", "ten", "٣m", "1d"])
+@pytest.mark.parametrize("text", ["", "m", "0s", "-1m", "1.5m", "10 m", "30m1h", "169h", "8d", "1h1d", "ten"])
 def test_what_is_no_duration_is_refused_with_an_example_or_a_limit(text: str) -> None:
-    with pytest.raises(ValueError, match=r"10m|168h"):
+    with pytest.raises(ValueError, match=r"10m|7d"):
         parse_duration(text)
+
+
+def test_how_old_something_may_be_is_a_duration_of_up_to_a_year() -> None:
+    assert parse_age("365d") == 365 * 86400
+    with pytest.raises(ValueError, match="at most 365d"):
+        parse_age("366d")
 
 
 @pytest.mark.parametrize("text", ["10", "1.5"])
@@ -24,7 +31,7 @@ def test_a_bare_number_is_refused_because_of_its_unit(text: str) -> None:
         parse_size(text)
 
 
-@pytest.mark.parametrize("seconds", [1, 59, 60, 3600, 5400, 604800])
+@pytest.mark.parametrize("seconds", [1, 59, 60, 3600, 5400, 90000, 604800])
 def test_a_duration_reads_back_as_it_was_written(seconds: int) -> None:
     assert parse_duration(format_duration(seconds)) == seconds
 
