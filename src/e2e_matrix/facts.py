@@ -55,9 +55,14 @@ def facts_of(cell: Prepared, settings: Settings, llm: Llm, answers: str | None) 
     )
 
 
+def answers_of(settings: Settings, llm: Llm) -> Path | None:
+    """The file that answers in a model's place; None where none does."""
+    return {"stand-in": settings.replies, "replay": settings.replay}.get(llm.kind)
+
+
 def answers_digest(settings: Settings, llm: Llm) -> str | None:
-    """Of the file that answers in a model's place; None where none does, or it is not there any more."""
-    answers = {"stand-in": settings.replies, "replay": settings.replay}.get(llm.kind)
+    """Of that file; None where there is none, or it cannot be read any more."""
+    answers = answers_of(settings, llm)
     return None if answers is None else digest_of(answers)
 
 

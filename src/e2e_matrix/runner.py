@@ -8,7 +8,6 @@ Cells run on threads here. What one cell does is in cell.py, what a failure mean
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +44,7 @@ from e2e_matrix.script import ahead
 from e2e_matrix.settings import Settings
 from e2e_matrix.store import CALL_JOURNAL, RunFolder, keep_baseline
 from e2e_matrix.task import CellTask
+from e2e_matrix.templates import expected_sha, expected_version
 from e2e_matrix.text import format_seconds
 
 # After the cell's own limit, how long a container may be left before anybody may remove it: the limit begins
@@ -333,7 +333,7 @@ class _Execution:
         self._stopper.remove(planned.id, repetition.attempts)
         number = next(self._numbers[planned.id])
         repetition.attempts.append(number)
-        slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
+        slowness = settings.slowness(cell.emulated)
         limit = settings.timeout
         if script := planned.scenario_settings.get("timeout"):
             # What a script may take is said of this cell alone, and so outweighs what is said of all.
@@ -379,16 +379,6 @@ class _Execution:
             self._keeper.pulled(task.image)
         record.folder.write_attempt(attempt)
         return attempt
-
-
-def expected_sha(ref: str) -> str | None:
-    """The commit that a ref names, where it names one: 7 to 40 hexadecimal digits."""
-    return ref if re.fullmatch(r"[0-9a-f]{7,40}", ref) else None
-
-
-def expected_version(ref: str) -> str | None:
-    """The release that a ref names, where it names one: 1.58.2, or the newest of 1.58 or 1."""
-    return ref if re.fullmatch(r"\d{1,6}(\.\d+){0,2}", ref) else None
 
 
 class _Stopper:

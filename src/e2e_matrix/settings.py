@@ -117,6 +117,10 @@ class Settings:
         """What is tested, for a headline: the image with its ref, the axes left open."""
         return self.image.replace("{ref}", self.ref)
 
+    def slowness(self, emulated: bool) -> float:
+        """By how much a cell's limits are stretched."""
+        return self.emulated_timeout_factor if emulated else 1.0
+
     def sources(self) -> dict[str, SettingValue]:
         """Every setting for the record, by its name in the file, without what could be a secret: of the
         environment and of scenarios only the names, and a URL without user, password and query."""
