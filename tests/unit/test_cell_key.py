@@ -373,7 +373,7 @@ def test_other_replies_make_another_key(key: Keys) -> None:
     replies = key.folder / "replies.yaml"
     keys = {key()}
     for text in ("one", "two"):
-        replies.write_text(f"- when: hi\n  say: {text}\n")
+        replies.write_text(f"- when: hi\n  reply: {text}\n")
         keys.add(key("llm: {replies: replies.yaml}\n"))
     assert len(keys - {None}) == 3
 
