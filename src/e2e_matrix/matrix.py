@@ -167,6 +167,9 @@ class ReportsSection(Section):
         None, description="The axis, or `scenario`, of the grid's rows; null: the first"
     )
     columns: Filled | None = Field(None, description="Of its columns; null: the first that is left")
+    history: Filled | None = Field(
+        None, description="The file that remembers runs; null: history.sqlite in the folder"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -29,6 +29,7 @@ from e2e_matrix.engine.base import (
 )
 from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Retry, pause_before, retry_for
+from e2e_matrix.history.remember import remember
 from e2e_matrix.image_keeper import ImageKeeper, downloaded
 from e2e_matrix.limits import Budget, Limits
 from e2e_matrix.llm.source import LlmSource
@@ -115,6 +116,7 @@ def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], fol
         results = record.results(tools.cancel)
         try:
             folder.write_results(results)
+            remember(folder.path, job.settings, tools.progress.note)
             write_reports(folder.path, job.settings.report_formats)
             folder.point_latest_here()
         finally:  # where the disk refuses, the terminal is what is left

@@ -58,6 +58,7 @@ class Overrides:
     model: Setting[str | None] | None = None
     base_url: Setting[str | None] | None = None
     reports: Setting[str] | None = None
+    history: Setting[str | None] | None = None
     report_formats: Setting[tuple[str, ...]] | None = None
     only: Setting[tuple[str, ...]] | None = None
     skip: Setting[tuple[str, ...]] | None = None
@@ -105,6 +106,7 @@ class Settings:
     environment: Mapping[str, str] = field(repr=False)  # values may come from secret variables
     scenarios: Mapping[str, Scenario] = field(repr=False)
     reports: Path
+    history: Path  # the file that remembers runs
     report_formats: tuple[str, ...]
     grid_rows: str | None  # an axis, or scenario; None: the first
     grid_columns: str | None
@@ -157,6 +159,7 @@ class Settings:
             "llm.replies": self.replies and str(self.replies),
             "environment": list(self.environment),
             "reports.folder": str(self.reports),
+            "reports.history": str(self.history),
             "reports.formats": list(self.report_formats),
             "reports.rows": self.grid_rows,
             "reports.columns": self.grid_columns,
@@ -195,6 +198,7 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
     prices = {
         model: Price(price.input, price.output, price.cached_input) for model, price in llm.prices.items()
     }
+    folder = Path(pick("reports.folder", reports.folder, overrides.reports))
     settings = Settings(
         matrix_file=matrix.file,
         ref=tag_of_ref(pick("ref", matrix.ref, overrides.ref)),
@@ -232,7 +236,8 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         replies=beside_file("llm.replies", llm.replies),
         environment=pick("environment", matrix.environment),
         scenarios=pick("scenarios", matrix.scenarios),
-        reports=Path(pick("reports.folder", reports.folder, overrides.reports)),
+        reports=folder,
+        history=history_file(folder, pick("reports.history", reports.history, overrides.history)),
         report_formats=pick(
             "reports.formats", tuple(dict.fromkeys(reports.formats)), overrides.report_formats
         ),
@@ -255,6 +260,11 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
             [Problem(place, 0, 0, "must be an http:// or https:// URL", "such as https://host/v1")]
         )
     return settings
+
+
+def history_file(reports: Path, written: str | None) -> Path:
+    """The file that remembers runs: as it is written somewhere, else in the reports' folder."""
+    return Path(written) if written else reports / "history.sqlite"
 
 
 def api_key(settings: Settings, environ: Mapping[str, str]) -> str | None:

@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "demo",
     "render": "render",
     "compare": "compare",
+    "history": "history",
     "publish": "publish",
     "doctor": "doctor",
     "clean": "clean",

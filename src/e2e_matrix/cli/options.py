@@ -59,6 +59,7 @@ _RUN_OPTIONS = (
     _option("--model", "A real model, as litellm names it.", metavar="NAME"),
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
+    _option("--history", "What remembers runs.  [default: history.sqlite beside them]", metavar="FILE"),
     _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True),
 )
 
@@ -144,6 +145,7 @@ class _Given:
             model=self._filled("model"),
             base_url=self._filled("base_url"),
             reports=self._filled("reports"),
+            history=self._filled("history"),
             report_formats=self._formats(),
             only=self._listed("only"),
             skip=self._listed("skip"),

@@ -1,0 +1,102 @@
+"""The history's files on the disk, and who may use or replace them.
+
+SQLite finds the write-ahead log by its name beside the database: where one process replaces the two while
+another has them open, the log of the one may be applied to the other. So everyone who opens the database
+holds a lock file, shared, for as long as it is open; whoever replaces it holds the lock alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.store import PART
+
+_POLL = 0.02  # seconds
+# What SQLite keeps beside a database; -shm is made again from -wal.
+_BESIDE = ("-wal", "-shm")
+
+
+def hold(path: Path, patience: float, *, alone: bool = False) -> IO[bytes]:
+    """The right to use the database at ``path``, or to replace it; until it is closed, or this process ends.
+
+    Raises InfrastructureError where that cannot be had within ``patience`` seconds.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f".{path.name}.lock").open("ab")
+    except OSError as error:
+        fix = "Mend that, or name another file with --history."
+        raise InfrastructureError(f"cannot hold the history {path}: {error.strerror}", fix) from error
+    try:
+        _wait(lock, path, time.monotonic() + patience, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _wait(lock: IO[bytes], path: Path, deadline: float, how: int) -> None:
+    while True:
+        try:
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                fix = "Wait for the other e2e-matrix, which is making it again or has it open."
+                raise InfrastructureError(f"the history {path} is in use", fix) from None
+            time.sleep(_POLL)
+        else:
+            return
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies there, whatever it is called and whatever is in it; None where none does."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Rename the database, with what SQLite keeps beside it, to ``<name>.<why>-<UTC time>``; that name.
+
+    The caller holds the file alone.
+    """
+    name = f"{path.name}.{why}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    aside = path.with_name(name)
+    while aside.exists():
+        aside = path.with_name(f"{name}-{secrets.token_hex(2)}")
+    for end in ("", *_BESIDE):
+        beside = path.with_name(path.name + end)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + end))
+    return aside
+
+
+@contextmanager
+def fresh(path: Path) -> Iterator[Path]:
+    """A place to make a database at, which takes the place of ``path`` once that is done without an error.
+
+    The caller holds ``path`` alone, and has closed the database before this ends: then all is in one file.
+    """
+    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        yield made
+        descriptor = os.open(made, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        made.replace(path)
+    finally:
+        for end in ("", *_BESIDE):
+            made.with_name(made.name + end).unlink(missing_ok=True)

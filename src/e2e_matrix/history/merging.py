@@ -1,0 +1,105 @@
+"""Everything of one history into another.
+
+A run that both have is kept as the later of its two results have it, so that neither the order nor how often
+two are merged makes a difference.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.history.connection import Damaged, connect, in_transaction, telling_damage
+from e2e_matrix.history.rows import POINT_COLUMNS, RUN_COLUMNS, points_of, run_lines_of
+
+_PATIENCE = 30.0  # seconds
+_RANK = "({0}.finished_at, {0}.sha256, {0}.read_by)"
+
+
+@contextmanager
+def copied(source: Path) -> Iterator[Path]:
+    """A copy of the history ``source``, checked and brought up to date; the source is only read.
+
+    Raises BadInput where it is none, or one that this program cannot read.
+    """
+    with tempfile.TemporaryDirectory(prefix="e2e-matrix-") as folder:
+        copy = Path(folder) / "copy.sqlite"
+        try:
+            with telling_damage():
+                _copy(source, copy)
+            with closing(connect(copy, _PATIENCE, shown=source)) as connection:
+                _check(connection)
+        except Damaged as error:
+            hint = f"Make it again from its run folders: `e2e-matrix history rebuild --history {source}`."
+            raise _refused(source, f"is no whole history: {error}", hint) from error
+        except sqlite3.Error as error:
+            raise _refused(source, f"cannot be read: {error}") from error
+        yield copy
+
+
+def _copy(source: Path, copy: Path) -> None:
+    if not source.is_file():
+        raise _refused(source, "is no file", "Name the file of a history, such as reports/history.sqlite.")
+    if not source.stat().st_size:
+        raise Damaged("it is empty")
+    log = source.with_name(source.name + "-wal")
+    # Without a log nobody writes to it, and so it can be read where nothing can be written beside it.
+    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    address = f"{source.absolute().as_uri()}?{how}"
+    with (
+        closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE)) as original,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        original.backup(target)
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Raises Damaged where the file is not whole, or a row cannot be read."""
+    with telling_damage():
+        said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if said != "ok":
+            raise Damaged(said)
+        run_lines_of(connection.execute(f"SELECT {RUN_COLUMNS} FROM runs"))
+        points_of(connection.execute(f"SELECT {POINT_COLUMNS} FROM cells c JOIN runs r ON r.id = c.run"))
+
+
+def _refused(source: Path, what: str, hint: str = "") -> BadInput:
+    return BadInput([Problem(str(source), 0, 0, what, hint)])
+
+
+def merge(connection: sqlite3.Connection, copy: Path) -> int:
+    """Take in all of ``copy``, or nothing; how many runs that changed. Raises Damaged and sqlite3.Error."""
+    connection.execute("ATTACH ? AS other", (str(copy),))
+    try:
+        return in_transaction(connection, lambda: _take(connection))
+    finally:
+        connection.execute("DETACH other")
+
+
+def _take(connection: sqlite3.Connection) -> int:
+    connection.execute(
+        "CREATE TEMP TABLE taken AS SELECT b.id FROM other.runs b LEFT JOIN main.runs a ON a.id = b.id"
+        f" WHERE a.id IS NULL OR {_RANK.format('b')} > {_RANK.format('a')}"
+    )
+    connection.execute("DELETE FROM main.runs WHERE id IN (SELECT id FROM taken)")
+    for table, name in (("runs", "id"), ("cells", "run")):
+        columns = ", ".join(
+            row[1] for row in connection.execute(f"PRAGMA main.table_info({table})").fetchall()
+        )
+        connection.execute(
+            f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM other.{table}"
+            f" WHERE {name} IN (SELECT id FROM taken)"
+        )
+    connection.execute(
+        "INSERT INTO main.places (folder, run, size, mtime_ns) SELECT folder, run, size, mtime_ns"
+        " FROM other.places WHERE true ON CONFLICT (folder) DO UPDATE"
+        " SET run = excluded.run, size = excluded.size, mtime_ns = excluded.mtime_ns"
+        " WHERE (excluded.mtime_ns, excluded.size, excluded.run) > (mtime_ns, size, run)"
+    )
+    taken: int = connection.execute("SELECT count(*) FROM taken").fetchone()[0]
+    connection.execute("DROP TABLE taken")
+    return taken

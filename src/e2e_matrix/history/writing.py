@@ -1,0 +1,115 @@
+"""Run folders -> rows."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from e2e_matrix.history.connection import in_transaction, telling_damage
+from e2e_matrix.history.reading import Reading, Stamp, Unfinished, Unreadable, read, stamp_of
+from e2e_matrix.history.schema import MIGRATIONS
+from e2e_matrix.store import RESULTS
+
+_BATCH = 200  # runs in one transaction: others may write in between, and a killed import has lost no more
+READER = len(MIGRATIONS)  # rows of an older one lack what has columns since
+
+
+@dataclass
+class Imported:
+    """What became of run folders."""
+
+    new: int = 0  # or changed since
+    unchanged: int = 0
+    unfinished: list[Path] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)  # and why
+
+
+def run_folders(top: Path) -> Iterator[Path]:
+    """``top`` itself or the folders below it that hold results.json, in the order of their names.
+
+    Links are not followed: `latest` is a run that has a folder of its own.
+    """
+    for folder, inside, files in os.walk(top):
+        if RESULTS in files:
+            inside.clear()
+            yield Path(folder)
+        inside.sort()
+
+
+def import_runs(
+    connection: sqlite3.Connection,
+    folders: Iterable[Path],
+    tick: Callable[[Imported], None] = lambda so_far: None,
+) -> Imported:
+    """Take in every run that is not there yet, or has changed. ``tick`` hears of every batch.
+
+    What cannot be read is told of and left out. Raises Damaged, and sqlite3.Error.
+    """
+    done = Imported()
+    with telling_damage():
+        query = "SELECT folder, size, mtime_ns FROM places JOIN runs ON id = run WHERE read_by >= ?"
+        rows = connection.execute(query, (READER,))
+        known = {folder: Stamp(size, mtime_ns) for folder, size, mtime_ns in rows}
+    readings = _readings(folders, known, done)
+    while batch := list(islice(readings, _BATCH)):
+        new = write(connection, batch)
+        done.new += new
+        done.unchanged += len(batch) - new
+        tick(done)
+    return done
+
+
+def _readings(folders: Iterable[Path], known: dict[str, Stamp], done: Imported) -> Iterator[Reading]:
+    for folder in folders:
+        try:
+            if known.get(str(folder.absolute())) == stamp_of(folder):
+                done.unchanged += 1
+            else:
+                yield read(folder)
+        except Unfinished:
+            done.unfinished.append(folder)
+        except Unreadable as error:
+            done.unreadable.append((folder, str(error)))
+
+
+def write(connection: sqlite3.Connection, readings: Sequence[Reading]) -> int:
+    """In one transaction; how many of them were new or changed. Raises Damaged, and sqlite3.Error."""
+    with telling_damage():
+        return in_transaction(connection, lambda: sum(_put(connection, reading) for reading in readings))
+
+
+def _put(connection: sqlite3.Connection, reading: Reading) -> bool:
+    """Write one run; False where these results, or later ones of that run, are there already."""
+    run, folder = {**reading.run, "read_by": READER}, str(reading.folder)
+    connection.execute(
+        "INSERT OR REPLACE INTO places (folder, run, size, mtime_ns) VALUES (?, ?, ?, ?)",
+        (folder, run["id"], reading.stamp.size, reading.stamp.mtime_ns),
+    )
+    known = connection.execute(
+        "SELECT finished_at, sha256, read_by FROM runs WHERE id = ?", (run["id"],)
+    ).fetchone()
+    if known == (run["finished_at"], run["sha256"], READER):
+        return False
+    if (
+        known
+        and known > (run["finished_at"], run["sha256"], READER)
+        and _is_elsewhere(connection, run["id"], folder)
+    ):
+        return False
+    connection.execute("DELETE FROM runs WHERE id = ?", (run["id"],))
+    for table, rows in (("runs", [run]), ("cells", reading.cells)):
+        if rows:
+            columns = list(rows[0])
+            places = ", ".join(f":{column}" for column in columns)
+            connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
+    return True
+
+
+def _is_elsewhere(connection: sqlite3.Connection, run: str, folder: str) -> bool:
+    """Whether that run was seen in another folder, too: a copy, of which the later one counts."""
+    query = "SELECT 1 FROM places WHERE run = ? AND folder != ? LIMIT 1"
+    return connection.execute(query, (run, folder)).fetchone() is not None
