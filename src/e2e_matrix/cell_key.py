@@ -20,7 +20,7 @@ from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.facts import PlannedFacts, answers_digest, answers_of, digest_of, facts_of
 from e2e_matrix.record import Prepared
 from e2e_matrix.redaction import names_a_secret
-from e2e_matrix.results import Llm, Model, plain_decimal
+from e2e_matrix.results import Attempt, Llm, Model, plain_decimal
 from e2e_matrix.scenarios import container
 from e2e_matrix.script import checkout
 from e2e_matrix.script.settings import is_release
@@ -75,23 +75,35 @@ class KeyParts(Model):
     expected_sha: str | None
     expected_version: str | None
 
+    def fits(self, attempts: Sequence[Attempt]) -> bool:
+        """Whether attempts ran what the key was made of: a script may be changed while others run."""
+        scripts = [attempt.script for attempt in attempts if attempt.script]
+        wanted = self.facts.script_digest
+        return all(
+            (wanted is None or one.sha256 is None or f"sha256:{one.sha256}" == wanted)
+            and (one.commit is None or one.commit == self.script_files)
+            for one in scripts
+        )
+
     def digest(self) -> str:
         """The key, as hexadecimal digits."""
         parts = self.model_dump(mode="json", exclude={"facts": set(LEFT_OUT)})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def keys_of(cells: Sequence[Prepared], settings: Settings, llm: Llm, engine: EngineInfo) -> dict[str, str]:
-    """The keys of a run's cells by their ids, of those that have one."""
+def keys_of(
+    cells: Sequence[Prepared], settings: Settings, llm: Llm, engine: EngineInfo
+) -> dict[str, KeyParts]:
+    """What the keys of a run's cells are made of, by their ids, of those that have one."""
     answers = answers_digest(settings, llm)
     if answers is None and answers_of(settings, llm):
         return {}  # the file that answers is gone
     files = _ScriptFiles()
-    found: dict[str, str] = {}
+    found: dict[str, KeyParts] = {}
     for cell in cells:
         facts = facts_of(cell, settings, llm, answers)
         if cell.failure is None and (parts := parts_of(cell, facts, settings, engine, files)):
-            found[cell.planned.id] = parts.digest()
+            found[cell.planned.id] = parts
     return found
 
 

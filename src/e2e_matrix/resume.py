@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
@@ -82,6 +83,7 @@ class PlanFile(Model):
     first_attempts: dict[str, int] = Field({})  # by cell: lower numbers were another plan's or image's
     repeat: int
     cells: dict[str, PlannedFacts]
+    keys: dict[str, str] = Field({})  # by cell, those of which nothing was run under another key
 
 
 class Started(Model):
@@ -106,8 +108,14 @@ class Earlier:
     seconds: float
 
 
-def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: datetime) -> PlanFile:
-    """What a run is made from, for the record."""
+def plan_of(
+    job: Job,
+    prepared: Sequence[Prepared],
+    llm: Llm,
+    started_at: datetime,
+    keys: Mapping[str, str] = MappingProxyType({}),
+) -> PlanFile:
+    """What a run is made from, for the record; ``keys`` are those of its cells."""
     settings = job.settings
     answers = answers_digest(settings, llm)
     return PlanFile(
@@ -117,6 +125,7 @@ def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: dateti
         options=dict(_options(settings)),
         repeat=settings.repeat,
         cells={cell.planned.id: facts_of(cell, settings, llm, answers) for cell in prepared},
+        keys=dict(keys),
     )
 
 
@@ -255,6 +264,11 @@ def go_on(folder: RunFolder, now: PlanFile, force: bool) -> Earlier:
             "resumed_at": [*before.resumed_at, now.started_at],
             "command": before.command or now.command,
             "first_attempts": {cell: number for cell, number in first.items() if number > 1},
+            "keys": {
+                cell: key
+                for cell, key in now.keys.items()
+                if key == before.keys.get(cell) or all(one.superseded for one in attempts[cell])
+            },
             "cells": {cell: _with_digest(facts, before.cells.get(cell)) for cell, facts in now.cells.items()},
         }
     )

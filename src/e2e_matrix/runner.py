@@ -40,6 +40,7 @@ from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage, resolve_all
 from e2e_matrix.report import preload, write_reports
 from e2e_matrix.results import Attempt, Llm, Results
+from e2e_matrix.reuse import Past, look_back
 from e2e_matrix.schedule import Repetition, Rules, Schedule, cancel_after, why_not_started
 from e2e_matrix.script import ahead
 from e2e_matrix.settings import Settings
@@ -82,10 +83,11 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)
         prepared = _prepare(job, tools)
+        past = look_back(job, prepared, tools.llm.describe(), tools.engine.info(), tools.progress.note)
         if not job.resume:
-            _check_room(prepared, job, tools)
+            _get_ready(past.to_run(prepared), job, tools)
         with _folder(job, clock) as folder:
-            return _run(job, tools, clock, prepared, folder), folder
+            return _run(job, tools, clock, prepared, past, folder), folder
     finally:
         limit.cancel()
 
@@ -94,24 +96,37 @@ def _folder(job: Job, clock: Clock) -> RunFolder:
     return RunFolder(job.resume) if job.resume else RunFolder.create(job.settings.reports, clock.started_at)
 
 
-def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder) -> Results:
+def _run(
+    job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], past: Past, folder: RunFolder
+) -> Results:
     llm = tools.llm.describe()
     if job.baseline:
         keep_baseline(folder.path, job.baseline)
-    plan, earlier = _begin(job, clock, prepared, folder, llm, tools.progress)
-    to_come = [one for one in prepared if _unfinished(job.settings, earlier.get(one.planned.id, ()))]
+    plan, earlier = _begin(job, clock, prepared, past, folder, llm, tools.progress)
+    to_run = past.to_run(prepared)
+    to_come = [one for one in to_run if _unfinished(job.settings, earlier.get(one.planned.id, ()))]
     if job.resume:
-        _check_room(to_come, job, tools)
+        _get_ready(to_come, job, tools)
     digests = {cell: facts.digest for cell, facts in plan.cells.items()}
     record = Record(
-        replace(job, command=plan.command), clock, prepared, tools.engine.info(), llm, folder, digests
+        replace(job, command=plan.command),
+        clock,
+        prepared,
+        tools.engine.info(),
+        llm,
+        folder,
+        digests,
+        past.limited_to(plan.keys).key_of,
     )
     _prepare_ahead(to_come, tools)
     tools.progress.run_started(
         folder.run_id, [cell.planned.id for cell in prepared], record.workers, f"{llm.model} ({llm.kind})"
     )
     try:
-        _Execution(tools, record).run(prepared, earlier)
+        for cell in prepared:
+            if one := past.reused.get(cell.planned.id):
+                record.reuse(cell, one.evidence, one.server, tools.progress)
+        _Execution(tools, record).run(to_run, earlier)
     finally:
         results = record.results(tools.cancel)
         try:
@@ -125,10 +140,16 @@ def _run(job: Job, tools: Tools, clock: Clock, prepared: Sequence[Prepared], fol
 
 
 def _begin(
-    job: Job, clock: Clock, prepared: Sequence[Prepared], folder: RunFolder, llm: Llm, progress: Progress
+    job: Job,
+    clock: Clock,
+    prepared: Sequence[Prepared],
+    past: Past,
+    folder: RunFolder,
+    llm: Llm,
+    progress: Progress,
 ) -> tuple[resume.PlanFile, Mapping[str, Sequence[Attempt]]]:
     """Write down what the run is made from; with it the attempts by cell that an earlier process has made."""
-    plan = resume.plan_of(job, prepared, llm, clock.started_at)
+    plan = resume.plan_of(job, prepared, llm, clock.started_at, past.keys)
     earlier: Mapping[str, Sequence[Attempt]] = {}
     if job.resume:
         before = resume.go_on(folder, plan, job.force)
@@ -197,6 +218,13 @@ def _prepare_ahead(prepared: Sequence[Prepared], tools: Tools) -> None:
     wanted = [(cell.scenario_settings.get("sdk"), expected_version(cell.ref or "")) for cell in planned]
     scripted = [sdk if sdk != "server" else version for sdk, version in wanted if sdk]
     ahead.prepare(filter(None, scripted), tools.cancel, tools.progress.note)
+
+
+def _get_ready(to_run: Sequence[Prepared], job: Job, tools: Tools) -> None:
+    """Find out, before the first cell, what would keep all of them from running. Nothing to run needs it."""
+    if any(not cell.failure for cell in to_run):
+        _check_room(to_run, job, tools)
+        tools.llm.open()
 
 
 def _check_room(prepared: Sequence[Prepared], job: Job, tools: Tools) -> None:

@@ -24,6 +24,7 @@ from e2e_matrix.results import (
     Attempt,
     Cell,
     EngineFacts,
+    Evidence,
     Image,
     Llm,
     MoneySpread,
@@ -35,6 +36,7 @@ from e2e_matrix.results import (
     Spread,
     Totals,
 )
+from e2e_matrix.scenarios import find as find_scenario
 from e2e_matrix.scenarios.container import EMULATED_CPU
 from e2e_matrix.settings import Settings
 from e2e_matrix.text import block, format_money
@@ -67,11 +69,12 @@ def cell_of(
     repetitions: int = 1,
     reused: bool = False,
     digest: str | None = None,
+    key: str | None = None,
 ) -> Cell:
     """A cell as its attempts left it; ``failure`` is why it has none, or not all of its repetitions.
 
     Of several repetitions the worst decides: a cell that fails sometimes is no good cell. ``digest`` is what
-    it ran on where the registry does not tell.
+    it ran on where the registry does not tell. ``key`` is that of cell_key.py.
     """
     counted = [attempt for attempt in attempts if not attempt.superseded]
     tries = Counter(attempt.repetition for attempt in counted)
@@ -94,6 +97,8 @@ def cell_of(
         id=planned.id,
         axes=planned.axes,
         scenario=planned.scenario,
+        scenario_version=find_scenario(planned.scenario, planned.scenario_settings).VERSION,
+        key=key,
         outcome=outcome,
         flaky=outcome is Outcome.PASSED and any(one.outcome is Outcome.FAILED for one in counted),
         reused=reused,
@@ -111,6 +116,13 @@ def cell_of(
         attempts=list(attempts),
         repeat=_repeat(list(last_of.values()), repetitions) if repetitions > 1 else None,
         server=worst.server if worst else Server(),
+    )
+
+
+def reused_cell(cell: Cell, evidence: Evidence, server: Server) -> Cell:
+    """A cell without attempts, as one for which another run's pass stands."""
+    return cell.model_copy(
+        update={"reused": True, "reused_from": evidence, "server": server, "cost_usd": Decimal(0)}
     )
 
 

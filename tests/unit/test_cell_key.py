@@ -109,6 +109,7 @@ SETTINGS = {
     "environment": "environment_values",
     "scenarios": "scenario_settings",
     "reports": "where records go",
+    "history": "what remembers them",
     "report_formats": "how they are shown",
     "grid_rows": "the same",
     "grid_columns": "the same",
@@ -270,7 +271,8 @@ class Keys:
         [cell] = make_plan(loaded, settings).cells
         if self.lost:
             self.lost.unlink()
-        return keys_of([self._prepared(cell)], settings, self.llm, self.engine).get(cell.id)
+        parts = keys_of([self._prepared(cell)], settings, self.llm, self.engine).get(cell.id)
+        return parts.digest() if parts else None
 
     def _prepared(self, cell: PlannedCell) -> Prepared:
         image = ResolvedImage(cell.image, cell.platform, self.digest or "", "", 1, f"r@{self.digest}")

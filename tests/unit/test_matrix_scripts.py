@@ -318,7 +318,7 @@ GOOD = "script: ../sdk/examples/16_deferred_init.py"
     [
         ("timeout: 180", "cannot be '180' | the unit is missing: write a duration such as 90s, 10m or 1h30m"),
         ("timeout:", "must be text, not nothing | write a value, or leave it out"),
-        ("timeout: 0s", "cannot be '0s' | a duration is longer than 0s and at most 168h"),
+        ("timeout: 0s", "cannot be '0s' | a duration is longer than 0s and at most 7d"),
         (
             "sdk: latest",
             "must be server, checkout, or a version of openhands-sdk, not 'latest' | such as 1.58.0",
