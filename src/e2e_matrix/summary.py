@@ -36,6 +36,7 @@ from e2e_matrix.results import (
     Spread,
     Totals,
 )
+from e2e_matrix.reused_words import reused_in_all
 from e2e_matrix.scenarios import find as find_scenario
 from e2e_matrix.scenarios.container import EMULATED_CPU
 from e2e_matrix.settings import Settings
@@ -210,11 +211,12 @@ def verdict_of(
     *,
     stopped: str | None = None,
     overspent: str | None = None,
+    reused: str | None = None,
 ) -> tuple[Outcome, str, int]:
     """The verdict, one sentence of why, and the exit code.
 
     ``stopped`` is what ended the run before all cells had theirs, ``overspent`` what it may cost, where it
-    cost more.
+    cost more. ``reused`` is what other runs' passes stand for.
     """
     counts = ", ".join(
         f"{number} {word}"
@@ -234,7 +236,7 @@ def verdict_of(
     noun = "cells" if planned != 1 else "cell"
     if counts and totals.passed < planned:
         every = f"{totals.passed} of {planned} {noun} passed"
-    reason = every + (f"; {counts}" if counts else "") + (f": {stopped}." if stopped else ".")
+    reason = "; ".join(filter(None, [every, counts, reused])) + (f": {stopped}." if stopped else ".")
     if overspent:
         reason += f" It cost {format_money(totals.cost_usd)}, more than the {overspent} that it may."
     if not finished:
@@ -276,16 +278,22 @@ def results_of(
     workers: int,
 ) -> Results:
     """The whole of results.json."""
+    now = datetime.now(UTC)
     totals = totals_of(cells, plan.left_out, replayed=llm.kind == "replay")
     verdict, reason, exit_code = verdict_of(
-        totals, interrupted, finished, stopped=_stopped(cells), overspent=_overspent(totals, settings)
+        totals,
+        interrupted,
+        finished,
+        stopped=_stopped(cells),
+        overspent=_overspent(totals, settings),
+        reused=reused_in_all(cells, now),
     )
     return Results(
         run=Run(
             id=run_id,
             started_at=started_at,
             resumed_at=list(resumed_at),
-            finished_at=datetime.now(UTC) if finished else None,
+            finished_at=now if finished else None,
             duration_seconds=round(seconds, 4),
             verdict=verdict,
             reason=reason,

@@ -162,13 +162,16 @@ def view_of(results: Results, folder: Path) -> View:
 
     Raises ``BadInput`` where that baseline cannot be read.
     """
-    return build(results, load_baseline(folder))
+    return build(results, load_baseline(folder), folder)
 
 
-def build(results: Results, baseline: Results | None = None) -> View:
-    """The view of a run. The same results give the same view: no clock, no environment."""
+def build(results: Results, baseline: Results | None = None, folder: Path | None = None) -> View:
+    """The view of a run. The same results give the same view: no clock, no environment.
+
+    ``folder`` is the run's, where the view may link what lies beside it.
+    """
     run = results.run
-    cells = cell_views(run, results.cells)
+    cells = cell_views(run, results.cells, folder)
     anchored = [(view.cell, view.anchor) for view in cells]
     # What is wrong with the product comes before what is wrong with the machine.
     scripts = [view for view in cells if view.script]
