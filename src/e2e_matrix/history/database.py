@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -19,6 +19,7 @@ from typing import IO, Any, Self, TypeVar
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.history import files, merging
 from e2e_matrix.history.connection import Damaged, connect, telling_damage, trouble
+from e2e_matrix.history.making import make
 from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.reading import Stamp, Unreadable, read, stamp_of, written
 from e2e_matrix.history.rows import POINT_COLUMNS, RUN_COLUMNS, as_written, points_of, run_lines_of
@@ -31,7 +32,9 @@ PATIENCE = 30.0  # seconds that another process is waited for
 _TRIES = 3
 _T = TypeVar("_T")
 _Note = Callable[[str], None]
-_POINTS = f"SELECT {POINT_COLUMNS} FROM cells c JOIN runs r ON r.id = c.run"
+# One cell is found by its own index, all cells by that of the runs: in SQLite, CROSS JOIN keeps the order.
+_POINTS = f"SELECT {POINT_COLUMNS} FROM cells c CROSS JOIN runs r ON r.id = c.run"
+_POINTS_OF_ALL = f"SELECT {POINT_COLUMNS} FROM runs r CROSS JOIN cells c ON c.run = r.id"
 _SAMPLES = "c.cell = ? AND c.outcome IN ('passed', 'failed') AND NOT c.reused"
 _NEWEST_FIRST = "ORDER BY c.started_at DESC, c.run DESC"
 
@@ -116,18 +119,19 @@ class History:
         with files.hold(self.path, self._patience, alone=True):
             if files.identity(self.path) != seen:
                 return
+            if damage:
+                self._note(f"the history {self.path} is damaged ({damage}): it is made again")
             try:
-                aside = files.set_aside(self.path, "damaged")
-                if damage:
-                    self._note(f"the history {self.path} is damaged ({damage}): set aside as {aside.name}")
-                done = make(self.path, run_folders(self._reports) if damage else [])
+                done, aside = make(self.path, run_folders(self._reports) if damage else [], "damaged")
             except OSError as error:
                 raise InfrastructureError(f"cannot make the history {self.path}: {error.strerror}") from error
             except sqlite3.Error as error:
                 raise trouble(self.path, error) from error
         if damage:
-            left_out = f"; {counted(len(done.unreadable), 'run')} cannot be read" if done.unreadable else ""
-            self._note(f"made the history again: {counted(done.new, 'run')} below {self._reports}{left_out}")
+            runs, bad = counted(done.new, "run"), len(done.unreadable)
+            left_out = f", without {bad:,} that cannot be read" if bad else ""
+            kept = f"; the damaged one is kept as {aside}" if aside else ""
+            self._note(f"the history has {runs} from below {self._reports}{left_out}{kept}")
 
     def _safely(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
         """What ``action`` returns; a file that it finds damaged is made again, and asked again."""
@@ -155,12 +159,10 @@ class History:
         reading = read(folder)
         return self._safely(lambda connection: write(connection, [reading])) > 0
 
-    def import_runs(
-        self, folders: Iterable[Path], tick: Callable[[Imported], None] = lambda so_far: None
-    ) -> Imported:
-        """Take in every run that is not there yet, or has changed. ``tick`` hears of the progress."""
+    def import_runs(self, folders: Iterable[Path]) -> Imported:
+        """Take in every run that is not there yet, or has changed; what cannot be read is told of."""
         found = list(folders)
-        return self._safely(lambda connection: import_runs(connection, found, tick))
+        return self._safely(lambda connection: import_runs(connection, found))
 
     def merge(self, source: Path) -> int:
         """Take in everything of another history's file, which stays as it is; how many runs that changed.
@@ -185,8 +187,13 @@ class History:
         self, cell: str | None = None, since: datetime | None = None, limit: int | None = None
     ) -> list[Point]:
         """The newest ``limit`` points, newest last: of one cell, of runs that began at ``since`` or later."""
-        condition, values = _where({"c.cell = ?": cell, "c.started_at >= ?": since and written(since)})
-        return self._points(f"{condition} {_NEWEST_FIRST}, c.position DESC LIMIT ?", (*values, _count(limit)))
+        begun = since and written(since)
+        if cell is not None:
+            condition, values = _where({"c.cell = ?": cell, "c.started_at >= ?": begun})
+            return self._points(f"{condition} {_NEWEST_FIRST} LIMIT ?", (*values, _count(limit)))
+        condition, values = _where({"r.started_at >= ?": begun})
+        order = "ORDER BY r.started_at DESC, r.id DESC, c.position DESC LIMIT ?"
+        return self._points(f"{condition} {order}", (*values, _count(limit)), _POINTS_OF_ALL)
 
     def last_points(
         self, cells: Sequence[str], count: int, before: str | None = None
@@ -258,23 +265,13 @@ class History:
                 typical[cell] = median(alike[:count])
         return typical
 
-    def _points(self, rest: str, values: Sequence[Any]) -> list[Point]:
+    def _points(self, rest: str, values: Sequence[Any], query: str = _POINTS) -> list[Point]:
         """Newest last; ``rest`` of the query has them newest first."""
-        return self._safely(
-            lambda connection: points_of(_fetch(connection, f"{_POINTS} {rest}", values))[::-1]
-        )
+        asked = f"{query} {rest}"
+        return self._safely(lambda connection: points_of(_fetch(connection, asked, values))[::-1])
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._safely(lambda connection: _fetch(connection, query, values))
-
-
-def make(path: Path, folders: Iterable[Path]) -> Imported:
-    """Make a new file of these runs, in the place of what is there; the caller holds it alone.
-
-    Raises OSError, or sqlite3.Error.
-    """
-    with files.fresh(path) as place, closing(connect(place, PATIENCE)) as connection:
-        return import_runs(connection, folders)
 
 
 def _evidence(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Evidence | None:

@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -66,37 +66,44 @@ def identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def set_aside(path: Path, why: str) -> Path:
-    """Rename the database, with what SQLite keeps beside it, to ``<name>.<why>-<UTC time>``; that name.
+@contextmanager
+def place_beside(path: Path) -> Iterator[Path]:
+    """Where a database may be made that is to take the place of ``path``; what is left there is removed."""
+    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        yield made
+    finally:
+        for end in ("", *_BESIDE):
+            made.with_name(made.name + end).unlink(missing_ok=True)
 
-    The caller holds the file alone.
+
+def replace(path: Path, made: Path, why: str) -> Path | None:
+    """Put the closed database ``made`` in the place of ``path``, whose file is kept as
+    ``<name>.<why>-<UTC time>``; that path, None where there was no file. At no moment is there none.
+
+    The caller holds ``path`` alone. Raises OSError.
     """
+    _sync(made)
     name = f"{path.name}.{why}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     aside = path.with_name(name)
     while aside.exists():
         aside = path.with_name(f"{name}-{secrets.token_hex(2)}")
-    for end in ("", *_BESIDE):
-        beside = path.with_name(path.name + end)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + end))
-    return aside
-
-
-@contextmanager
-def fresh(path: Path) -> Iterator[Path]:
-    """A place to make a database at, which takes the place of ``path`` once that is done without an error.
-
-    The caller holds ``path`` alone, and has closed the database before this ends: then all is in one file.
-    """
-    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
-    try:
-        yield made
-        descriptor = os.open(made, os.O_RDONLY)
+    for end in _BESIDE:  # also those of a file that somebody removed: they would be applied to the new one
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+    there = path.exists()
+    if there:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        made.replace(path)
+            aside.hardlink_to(path)
+        except OSError:  # not every file system has hard links
+            path.rename(aside)
+    made.replace(path)
+    return aside if there else None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        for end in ("", *_BESIDE):
-            made.with_name(made.name + end).unlink(missing_ok=True)
+        os.close(descriptor)

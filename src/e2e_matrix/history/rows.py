@@ -64,8 +64,7 @@ def _point(row: Sequence[Any]) -> Point:
         cost_usd=amount_of(row[16]),
         tokens=row[17],
         duration_seconds=row[18],
-        # They were validated when they were read; ten thousand times more is what a page waits for.
-        phases=Phases.model_construct(**dict(zip(_PHASES, row[_FIRST_PHASE:_AFTER_PHASES], strict=True))),
+        phases=Phases.model_validate(dict(zip(_PHASES, row[_FIRST_PHASE:_AFTER_PHASES], strict=True))),
         memory_bytes=memory,
         size_bytes=size,
         mixed=bool(mixed),
@@ -78,7 +77,6 @@ def _axes(text: str) -> dict[str, str]:
     return axes
 
 
-@lru_cache(maxsize=1000)
 def amount_of(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 

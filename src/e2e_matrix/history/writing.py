@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -40,12 +40,8 @@ def run_folders(top: Path) -> Iterator[Path]:
         inside.sort()
 
 
-def import_runs(
-    connection: sqlite3.Connection,
-    folders: Iterable[Path],
-    tick: Callable[[Imported], None] = lambda so_far: None,
-) -> Imported:
-    """Take in every run that is not there yet, or has changed. ``tick`` hears of every batch.
+def import_runs(connection: sqlite3.Connection, folders: Iterable[Path]) -> Imported:
+    """Take in every run that is not there yet, or has changed.
 
     What cannot be read is told of and left out. Raises Damaged, and sqlite3.Error.
     """
@@ -59,7 +55,6 @@ def import_runs(
         new = write(connection, batch)
         done.new += new
         done.unchanged += len(batch) - new
-        tick(done)
     return done
 
 
