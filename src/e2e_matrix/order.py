@@ -13,9 +13,11 @@ def longest_first(cells: Sequence[Prepared], seconds: Mapping[str, float]) -> li
     """The cells by how long they are expected to take, so that no worker waits for a last long one.
 
     ``seconds`` is what each of those took that are known from earlier runs; where none is, the order stays.
-    One that is not known is taken to be as long as those of its scenario, natively or emulated; where there
-    are none of them it starts first, for it may be the longest. What is expected to take the same keeps its
-    order. Graham's rule: never more than a third above the shortest possible (SIAM J. Appl. Math. 17, 1969).
+    One that is not known is taken to be as long as those of its scenario, natively or emulated, which is
+    better than to start it first or last (bench/schedule.py); where there are none of them it starts first,
+    for it may be the longest. What is expected to take the same keeps its order, as the repetitions of a cell
+    do. Where the times come true a run takes no more than a third longer than in the best order (R. L. Graham,
+    SIAM J. Appl. Math. 17, 1969).
     """
     alike: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for cell in cells:

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -34,7 +35,11 @@ Behaviour = Callable[[CellTask, Cancellation], Cause | None]
 
 
 def attempt_of(
-    task: CellTask, cause: Cause | None, cost: Decimal | None = None, started_at: datetime = LONG_AGO
+    task: CellTask,
+    cause: Cause | None,
+    cost: Decimal | None = None,
+    started_at: datetime = LONG_AGO,
+    seconds: float = 1.0,
 ) -> Attempt:
     return Attempt(
         number=task.attempt,
@@ -44,7 +49,7 @@ def attempt_of(
         cause=cause,
         message=cause and "as the test says",
         started_at=started_at,
-        duration_seconds=1.0,
+        duration_seconds=seconds,
         worker=task.worker,
         run_offset_seconds=task.run_offset_seconds,
         folder=f"cells/{task.cell}/attempt-{task.attempt}",
@@ -62,6 +67,7 @@ class Bench:
         self.asked: Counter[str] = Counter()  # the registry, by reference and platform
         self.price: Decimal | None = None
         self.when = LONG_AGO  # its attempts started
+        self.seconds: dict[str, float] = {}  # that a cell's attempts took, where it is not one
         self.digests: dict[str, str] = {}  # by reference, where it is not DIGEST
         self.llm: LlmSource = ProviderSource("m", None, "k")
         self.behave: Behaviour = lambda task, cancel: None
@@ -93,7 +99,7 @@ class Bench:
         cause = self.behave(task, cancel)
         if self.price is not None:
             limits.budget.note(task.cell, task.attempt, self.price)
-        return attempt_of(task, cause, self.price, self.when)
+        return attempt_of(task, cause, self.price, self.when, self.seconds.get(task.cell, 1.0))
 
     def run(
         self,
@@ -111,7 +117,8 @@ class Bench:
         )
         loaded = load_matrix(str(file), {})
         settings = resolve(loaded, Overrides(), {})
-        settings = type(settings)(**{**vars(settings), "reports": self.tmp_path / "reports"})
+        reports = self.tmp_path / "reports"
+        settings = replace(settings, reports=reports, history=reports / "history.sqlite")
         self.engine = engine = FakeEngine(support={"linux/arm64": support} if support else None)
         with RegistryClient() as registry, closing(engine):
             watcher = progress or Silent()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Sequence
@@ -16,18 +18,19 @@ from typing import Any
 
 import pytest
 
-from e2e_matrix import reuse, store
+from e2e_matrix import reuse, runner, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Support
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.history.database import History
 from e2e_matrix.llm.source import StandInSource
+from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.progress import Silent
 from e2e_matrix.record import Job
-from e2e_matrix.results import Cell, Evidence, Results, Server
-from e2e_matrix.settings import Settings
+from e2e_matrix.results import Attempt, Cell, Evidence, Results, ScriptRun, Server
+from e2e_matrix.settings import Overrides, Settings, resolve
 from e2e_matrix.task import CellTask
 from support.engines import OnThisHost
 from support.runner_bench import Bench, outcomes
@@ -77,7 +80,7 @@ def test_a_run_of_unchanged_images_runs_nothing_costs_nothing_and_says_so(bench:
     notes = Notes()
     second = bench.run("max-cost: {run: 9}\n" + REUSE, progress=notes)
     assert ran(bench) == []
-    assert {call for call, _ in bench.engine.calls} <= {"info", "probe", "host_gateway"}
+    assert {call for call, _ in bench.engine.calls} <= {"info", "probe", "list"}
     assert second.run.reason == (
         f"All 6 cells passed; all 6 reused from an earlier run ({first.run.id}, at most 2 days old): "
         "nothing was run, it cost $0."
@@ -301,8 +304,6 @@ def test_a_run_that_says_otherwise_than_the_history_is_believed(bench: Bench) ->
     told = file.stat()
     results["cells"][0]["outcome"] = "failed"  # as long as "passed"
     file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    import os
-
     os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
     if file.stat().st_size != told.st_size:
         pytest.skip("json writes it otherwise")
@@ -355,7 +356,7 @@ class TestTroubleWithTheHistory:
 
 def test_runs_side_by_side_do_not_disturb_each_other(bench: Bench) -> None:
     first = bench.run()
-    settings, cells = _settings_and_cells(bench)
+    settings = _settings(bench)
     keys = {cell.id: cell.key for cell in first.cells if cell.key}
 
     def look(_: int) -> dict[str, reuse.Reused]:
@@ -365,16 +366,13 @@ def test_runs_side_by_side_do_not_disturb_each_other(bench: Bench) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(look, range(32)))
-    assert all(one == found[0] and len(one) == cells for one in found)
+    assert all(one == found[0] and len(one) == 6 for one in found)
 
 
-def _settings_and_cells(bench: Bench) -> tuple[Settings, int]:
-    from e2e_matrix.matrix_load import load_matrix
-    from e2e_matrix.settings import Overrides, resolve
-
+def _settings(bench: Bench) -> Settings:
     settings = resolve(load_matrix(str(bench.tmp_path / "matrix.yaml"), {}), Overrides(), {})
     folder = reports(bench)
-    return replace(settings, reports=folder, history=folder / "history.sqlite", reuse=7 * 86400.0), 6
+    return replace(settings, reports=folder, history=folder / "history.sqlite", reuse=7 * 86400.0)
 
 
 def _job(settings: Settings, resume: Path | None = None) -> Job:
@@ -407,14 +405,12 @@ def test_only_a_pass_of_a_known_age_within_the_limit_stands(
     ago: timedelta, stands: bool, bench: Bench
 ) -> None:
     bench.run()
-    settings, _ = _settings_and_cells(bench)
+    settings = _settings(bench)
     found = dict(reuse.passes(_job(settings), {"c": "k"}, OneRun(NOW - ago), NOW))
     assert bool(found) is stands
 
 
-def test_a_reused_cell_keeps_what_is_known_of_its_server(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reused_cell_keeps_what_is_known_of_its_server(bench: Bench) -> None:
     first = bench.run()
     folder = reports(bench) / first.run.id
     server = Server(version="1.58.2", build_git_sha="abc")
@@ -483,17 +479,12 @@ class TestWithResume:
 def test_a_script_that_was_changed_while_others_ran_has_no_key(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from e2e_matrix import runner
-    from e2e_matrix.results import Attempt, ScriptRun
-
     (bench.tmp_path / "example.py").write_text("pass\n")
-    plain = runner.run_cell
+    plain = vars(runner)["run_cell"]
 
     def run_cell(task: CellTask, *rest: Any) -> Attempt:
         attempt: Attempt = plain(task, *rest)
         held = "pass\n" if task.cell.startswith("java") else "changed\n"
-        import hashlib
-
         script = ScriptRun(path="example.py", sha256=hashlib.sha256(held.encode()).hexdigest())
         return attempt.model_copy(update={"script": script})
 
