@@ -16,8 +16,8 @@ def longest_first(cells: Sequence[Prepared], seconds: Mapping[str, float]) -> li
     One that is not known is taken to be as long as those of its scenario, natively or emulated, which is
     better than to start it first or last (bench/schedule.py); where there are none of them it starts first,
     for it may be the longest. What is expected to take the same keeps its order, as the repetitions of a cell
-    do. Where the times come true a run takes no more than a third longer than in the best order (R. L. Graham,
-    SIAM J. Appl. Math. 17, 1969).
+    do. Where the times come true, a run takes at most a third longer than in the best order (Graham, SIAM J.
+    Appl. Math. 17, 1969).
     """
     alike: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for cell in cells:

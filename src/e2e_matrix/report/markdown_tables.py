@@ -77,9 +77,9 @@ def _slot(view: CellView) -> str:
         cell.emulated and cell.outcome is not Outcome.UNSUPPORTED
     )
     said = f"{MARKS[cell.outcome]} {', '.join([words(cell.outcome), *marks])}"
-    if view.reused:
-        told = prose(view.reused, 120)
-        return f"{said} ({link_to(told, view.evidence) if view.evidence else told})"
+    if cell.reused_from:
+        run = code(cell.reused_from.run, 120)
+        return f"{said} (reused from {link_to(run, view.evidence) if view.evidence else run})"
     if not cell.attempts:
         return said
     if view.repeated:
