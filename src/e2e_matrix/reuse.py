@@ -85,7 +85,8 @@ def look_back(job: Job, cells: Sequence[Prepared], llm: Llm, engine: EngineInfo,
                 history.import_runs(run_folders(settings.reports))
                 past = replace(past, reused=dict(passes(job, past.keys, history, datetime.now(UTC))))
     except Exception as error:  # noqa: BLE001 - what remembers runs keeps none from running
-        note(f"nothing is known of earlier runs, and every cell runs: {error}")
+        effect = ", and every cell runs" if reuses else ""
+        note(f"nothing is known of earlier runs{effect}: {error}")
         return past
     return replace(past, seconds=seconds)
 

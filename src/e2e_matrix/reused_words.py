@@ -34,11 +34,10 @@ def reused_in_all(cells: Sequence[Cell], now: datetime) -> str | None:
     evidence = [cell.reused_from for cell in cells if cell.reused_from]
     if not evidence:
         return None
-    which = f"{len(evidence)} reused"
-    if len(evidence) == len(cells):
-        which = f"all {which}" if len(cells) > 1 else "it is reused"
-    nothing = ": nothing was run, it cost $0" if len(evidence) == len(cells) else ""
-    return f"{which} from {_runs(cells)}, {_oldest(evidence, now)}){nothing}"
+    whence = f"reused from {_runs(cells)}, {_oldest(evidence, now)})"
+    if len(evidence) < len(cells):
+        return f"{len(evidence)} {whence}"
+    return f"{f'all {len(cells)} ' if len(cells) > 1 else ''}{whence}: nothing was run, it cost $0"
 
 
 def _runs(cells: Sequence[Cell]) -> str:

@@ -48,7 +48,7 @@ def reused(name: str, run: str = EARLIER, ago: timedelta = timedelta(days=2), **
         ([a_cell("a", reused=True)], None),  # of a run that goes on: its own
         (
             [reused("a")],
-            f"it is reused from an earlier run ({EARLIER}, at most 2 days old): nothing was run, it cost $0",
+            f"reused from an earlier run ({EARLIER}, at most 2 days old): nothing was run, it cost $0",
         ),
         (
             [reused("a", ago=timedelta(minutes=3)), a_cell("b")],
@@ -133,9 +133,11 @@ class TestInReports:
 
     def test_the_page_links_the_evidence(self, folder: Path) -> None:
         page = FORMATS["html"].render(half_reused(), folder)
-        assert f'<a href="{self.LINK}">{EARLIER}</a>, 2026-03-01' in page
+        assert f'<a href="{self.LINK}">{EARLIER}</a>, of 2026-03-01' in page
         assert page.count(f"reused from {EARLIER}") == 2  # in the grid, and in the cell's line
         assert "did not run" not in page
+        assert "Nothing was run." not in page
+        assert "Nothing was run." in FORMATS["html"].render(a_run(reused("python-amd64")), folder)
 
     def test_so_does_markdown_where_the_page_is_there(self, folder: Path) -> None:
         text = FORMATS["md"].render(half_reused(), folder)
