@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +29,7 @@ from e2e_matrix.schedule import Repetition, Rules, Schedule, interleaved, why_no
 from e2e_matrix.settings import Settings
 from e2e_matrix.store import CALL_JOURNAL
 from e2e_matrix.task import CellTask
+from e2e_matrix.templates import expected_sha, expected_version
 
 # After the cell's own limit, how long a container may be left before anybody may remove it: the limit begins
 # after the pull, and the next run of anybody removes what is past its deadline.
@@ -60,7 +60,7 @@ class Undertaking:
     """
 
     record: Record
-    prepared: Sequence[Prepared]
+    to_run: Sequence[Prepared]  # in the order in which they start
     earlier: Mapping[str, Sequence[Attempt]]
     progress: Progress
 
@@ -146,7 +146,7 @@ class _Execution:
         """Decide what can be decided; what has to run."""
         record, cancel = self._record, self._tools.cancel
         repetitions: list[Repetition] = []
-        for cell in self._undertaking.prepared:
+        for cell in self._undertaking.to_run:
             to_run = self._take_over(cell, self._undertaking.earlier.get(cell.planned.id, ()))
             if not to_run:
                 record.decide(cell, self._progress, reused=True)
@@ -164,16 +164,14 @@ class _Execution:
     def keep(self, keeper: ImageKeeper) -> None:
         """From now on ``keeper`` hears which images are needed no more."""
         self._keeper = keeper
-        for (
-            cell
-        ) in self._undertaking.prepared:  # what a process that was killed pulled is this one's to remove
+        for cell in self._undertaking.to_run:  # what a process that was killed pulled is this one's to remove
             earlier = self._undertaking.earlier.get(cell.planned.id, ())
             if cell.image and any(downloaded(one) and not one.superseded for one in earlier):
                 keeper.pulled(cell.image.pinned)
 
     def close(self, failure: CellFailure) -> None:
         """Decide the cells that never started, or would have been tried again."""
-        for cell in self._undertaking.prepared:
+        for cell in self._undertaking.to_run:
             if not self._record.is_decided(cell):
                 self._record.decide(cell, self._progress, failure)
 
@@ -212,7 +210,7 @@ class _Execution:
         self._stopper.remove(planned.id, repetition.attempts)
         number = next(self._numbers[planned.id])
         repetition.attempts.append(number)
-        slowness = settings.emulated_timeout_factor if cell.emulated else 1.0
+        slowness = settings.slowness(cell.emulated)
         limit = settings.timeout
         if script := planned.scenario_settings.get("timeout"):
             # What a script may take is said of this cell alone, and so outweighs what is said of all.
@@ -257,16 +255,6 @@ class _Execution:
         if downloaded(attempt):
             self._keeper.pulled(task.image)
         return record.folder.write_attempt(attempt)
-
-
-def expected_sha(ref: str) -> str | None:
-    """The commit that a ref names, where it names one: 7 to 40 hexadecimal digits."""
-    return ref if re.fullmatch(r"[0-9a-f]{7,40}", ref) else None
-
-
-def expected_version(ref: str) -> str | None:
-    """The release that a ref names, where it names one: 1.58.2, or the newest of 1.58 or 1."""
-    return ref if re.fullmatch(r"\d{1,6}(\.\d+){0,2}", ref) else None
 
 
 class _Stopper:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticKnownError
 
 from e2e_matrix.errors import Problem
 from e2e_matrix.matrix_fields import (
+    Age,
     Braces,
     Dollars,
     Duration,
@@ -231,6 +232,11 @@ class Matrix(Section):
         description="What is done to each image: scenarios with their own settings, or scripts by any name",
     )
     repeat: Repeats = Field(1, description="How often each cell is run")
+    reuse: Age | None = Field(
+        None,
+        description="How old a pass may be that stands for a cell of the same key, such as 7d; null: every "
+        "cell is run",
+    )
     max_parallel: Whole | None = Field(None, description="Cells at a time; null: one per CPU of the engine")
     max_pulls: Whole = Field(3, description="Images pulled at a time")
     max_starts: Whole = Field(4, description="Containers created and started at a time")

@@ -20,6 +20,7 @@ from e2e_matrix.units import (
     PRICE_PATTERN,
     SHARE_PATTERN,
     SIZE_PATTERN,
+    parse_age,
     parse_duration,
     parse_money,
     parse_price,
@@ -162,6 +163,10 @@ def _duration(value: object) -> float:
     return _measured(value, parse_duration)
 
 
+def _age(value: object) -> float:
+    return _measured(value, parse_age)
+
+
 def one_of(*words: str) -> BeforeValidator:
     """One of these, as it stands."""
 
@@ -240,6 +245,7 @@ Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_NUMBER)]
 Factor = Annotated[float, BeforeValidator(_factor), WithJsonSchema(_FACTOR)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION)]  # seconds
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema(_SHARE)]  # 0.2 for 20%
+Age = Annotated[float, BeforeValidator(_age), WithJsonSchema(_DURATION)]  # seconds, up to a year
 Keeping = Annotated[str, one_of(*KEEPING), WithJsonSchema({"enum": list(KEEPING)})]
 Memory = Annotated[int, BeforeValidator(_memory), WithJsonSchema(_SIZE)]  # bytes
 Url = Annotated[str, BeforeValidator(_url), WithJsonSchema(_URL)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from e2e_matrix.failures import POLICIES, Cause
 from e2e_matrix.plan import Plan, PlannedCell
 from e2e_matrix.progress import Progress
 from e2e_matrix.registry import ResolvedImage
-from e2e_matrix.results import Attempt, Cell, Llm, Results
+from e2e_matrix.results import Attempt, Cell, Evidence, Llm, Results, Server
 from e2e_matrix.settings import Settings
 from e2e_matrix.store import RunFolder
 
@@ -88,11 +88,11 @@ class Record:
         llm: Llm,
         folder: RunFolder,
         digests: Mapping[str, str | None] = MappingProxyType({}),
+        key_of: Callable[[str, Sequence[Attempt]], str | None] = lambda cell, attempts: None,
         beside: str | None = None,
     ) -> None:
-        """``digests`` are what cells ran on whose image the registry does not tell this time.
-
-        ``beside`` is the run that takes turns with this one.
+        """``digests`` are what cells ran on whose image the registry does not tell this time; ``key_of`` is
+        asked for the key of a cell with its attempts; ``beside`` is the run that takes turns with this one.
         """
         self.job = job
         self.clock = clock
@@ -102,6 +102,7 @@ class Record:
         self._engine = engine
         self._digests = digests
         self._beside = beside
+        self._key_of = key_of
         self._prepared = {cell.planned.id: cell for cell in prepared}
         self._attempts: dict[str, list[Attempt]] = {cell: [] for cell in self._prepared}
         self._decided: dict[str, Cell] = {}
@@ -113,7 +114,13 @@ class Record:
         self, cell: Prepared, progress: Progress, failure: CellFailure | None = None, *, reused: bool = False
     ) -> None:
         """Record a cell's end. ``failure``: why it never started, or not all of its repetitions did."""
-        decided = self._cell(cell, failure, reused=reused)
+        self._decide(self._cell(cell, failure, reused=reused), progress)
+
+    def reuse(self, cell: Prepared, evidence: Evidence, server: Server, progress: Progress) -> None:
+        """Record that another run's pass stands for a cell; ``server`` is the one that passed there."""
+        self._decide(summary.reused_cell(self._cell(cell, None), evidence, server), progress)
+
+    def _decide(self, decided: Cell, progress: Progress) -> None:
         self._decided[decided.id] = decided
         self.folder.write_results(self.results(None))
         progress.cell_finished(decided)
@@ -132,6 +139,7 @@ class Record:
             repetitions=self.job.settings.repeat,
             reused=reused,
             digest=self._digests.get(cell.planned.id),
+            key=self._key_of(cell.planned.id, attempts),
         )
 
     def results(self, cancel: Cancellation | None) -> Results:

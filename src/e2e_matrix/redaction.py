@@ -94,9 +94,14 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return (secrets if isinstance(secrets, Secrets) else Secrets(secrets)).redact(text)
 
 
+def names_a_secret(name: str) -> bool:
+    """Whether an environment variable's name says that its value is secret, as that of GITHUB_TOKEN."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def secrets_by_name(variables: Mapping[str, str]) -> list[str]:
-    """The values of the environment variables whose names say that they are secret, such as GITHUB_TOKEN."""
-    return [value for name, value in variables.items() if _SECRET_NAME.search(name)]
+    """The values of the environment variables whose names say that they are secret."""
+    return [value for name, value in variables.items() if names_a_secret(name)]
 
 
 def secrets_in_url(url: str | None) -> list[str]:

@@ -7,7 +7,6 @@ is run again.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,18 +14,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
 from e2e_matrix.errors import BadInput, InfrastructureError, Problem
+from e2e_matrix.facts import PlannedFacts, answers_digest, facts_of
 from e2e_matrix.failures import POLICIES, Cause, Outcome, Retry, pause_before
-from e2e_matrix.prices import price_of
 from e2e_matrix.record import Job, Prepared
 from e2e_matrix.redaction import without_password
 from e2e_matrix.results import Attempt, Llm, LlmCall, Model
-from e2e_matrix.scenarios import find as find_scenario
-from e2e_matrix.script.settings import recorded
 from e2e_matrix.settings import Overrides, Setting, Settings, Source
 from e2e_matrix.store import (
     ATTEMPT,
@@ -58,6 +56,7 @@ _OPTIONS = {
     "image": "image",
     "arch-image": "arch_image",
     "repeat": "repeat",
+    "reuse": "reuse",
     "images": "images",
     "max-parallel": "max_parallel",
     "fail-fast": "fail_fast",
@@ -73,24 +72,6 @@ _OPTIONS = {
 }
 
 
-class PlannedFacts(Model):
-    """What of a cell must be the same when the run goes on. ``digest`` None: the registry did not tell."""
-
-    image: str
-    platform: str
-    digest: str | None
-    scenario: str
-    scenario_version: str
-    scenario_settings: dict[str, Any]  # of a script's environment only the names
-    script_digest: str | None = None  # of what the file held; None: no script, or one at a revision
-    answers_digest: str | None = None  # of llm.replies or llm.replay, where that is what answers
-    model: str
-    price: str | None = None  # by llm.prices
-    endpoint: str | None = None  # of a real model, without login and query
-    environment: list[str]  # the names: values may be secret
-    resources: dict[str, float | int | None]
-
-
 class PlanFile(Model):
     """plan.json."""
 
@@ -103,6 +84,7 @@ class PlanFile(Model):
     first_attempts: dict[str, int] = Field({})  # by cell: lower numbers were another plan's or image's
     repeat: int
     cells: dict[str, PlannedFacts]
+    keys: dict[str, str] = Field({})  # by cell, those of which nothing was run under another key
 
 
 class Started(Model):
@@ -127,56 +109,25 @@ class Earlier:
     seconds: float
 
 
-def plan_of(job: Job, prepared: Sequence[Prepared], llm: Llm, started_at: datetime) -> PlanFile:
-    """What a run is made from, for the record."""
+def plan_of(
+    job: Job,
+    prepared: Sequence[Prepared],
+    llm: Llm,
+    started_at: datetime,
+    keys: Mapping[str, str] = MappingProxyType({}),
+) -> PlanFile:
+    """What a run is made from, for the record; ``keys`` are those of its cells."""
     settings = job.settings
-    answers = {"stand-in": settings.replies, "replay": settings.replay}.get(llm.kind)
-    answers_digest = answers and _digest(answers)
+    answers = answers_digest(settings, llm)
     return PlanFile(
         started_at=started_at,
         matrix_file=settings.matrix_file,
         command=list(job.command),
         options=dict(_options(settings)),
         repeat=settings.repeat,
-        cells={
-            cell.planned.id: PlannedFacts(
-                image=cell.planned.image,
-                platform=cell.planned.platform,
-                digest=cell.image and cell.image.digest,
-                scenario=cell.planned.scenario,
-                scenario_version=find_scenario(cell.planned.scenario, cell.planned.scenario_settings).VERSION,
-                scenario_settings=recorded(cell.planned.scenario_settings),
-                script_digest=_script_digest(cell.planned.scenario_settings),
-                answers_digest=answers_digest,
-                model=f"{cell.planned.model or llm.model} ({llm.kind})",
-                price=_price(cell.planned.model or llm.model, settings),
-                endpoint=llm.base_url,
-                environment=sorted(cell.planned.environment),
-                resources=vars(settings.resources),
-            )
-            for cell in prepared
-        },
+        cells={cell.planned.id: facts_of(cell, settings, llm, answers) for cell in prepared},
+        keys=dict(keys),
     )
-
-
-def _script_digest(settings: Mapping[str, Any]) -> str | None:
-    """What a script's file holds; None where it is taken from a revision, or is not there any more."""
-    if "script" not in settings or settings["at"] is not None:
-        return None
-    return _digest(Path(settings["script"]))
-
-
-def _price(model: str, settings: Settings) -> str | None:
-    price = price_of(model, settings.prices)
-    return None if price is None else str(price)
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError:
-        return None
 
 
 def write_plan(folder: RunFolder, plan: PlanFile) -> None:
@@ -314,6 +265,11 @@ def go_on(folder: RunFolder, now: PlanFile, force: bool) -> Earlier:
             "resumed_at": [*before.resumed_at, now.started_at],
             "command": before.command or now.command,
             "first_attempts": {cell: number for cell, number in first.items() if number > 1},
+            "keys": {
+                cell: key
+                for cell, key in now.keys.items()
+                if key == before.keys.get(cell) or all(one.superseded for one in attempts[cell])
+            },
             "cells": {cell: _with_digest(facts, before.cells.get(cell)) for cell, facts in now.cells.items()},
         }
     )

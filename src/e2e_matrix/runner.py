@@ -11,14 +11,14 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from e2e_matrix import preflight, resume
 from e2e_matrix.engine.base import PlatformProbe, Support
 from e2e_matrix.errors import BadInput, CellFailure, Problem
-from e2e_matrix.execution import Tools, Undertaking, execute, expected_version, retry_of, unfinished
+from e2e_matrix.execution import Tools, Undertaking, execute, retry_of, unfinished
 from e2e_matrix.failures import Cause, pause_before
-from e2e_matrix.history.extract import look_back
+from e2e_matrix.history.extract import keep_past
 from e2e_matrix.history.remember import remember
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Beside, Progress
@@ -26,10 +26,12 @@ from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, ResolvedImage, resolve_all
 from e2e_matrix.report import write_reports
 from e2e_matrix.results import Attempt, Results
+from e2e_matrix.reuse import Past, look_back
 from e2e_matrix.schedule import cancel_after
 from e2e_matrix.script import ahead
 from e2e_matrix.settings import Settings
 from e2e_matrix.store import RunFolder, keep_baseline
+from e2e_matrix.templates import expected_version
 from e2e_matrix.text import format_seconds
 
 # What the cells of the baseline are called to whoever watches both runs.
@@ -52,14 +54,34 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     limit = cancel_after(job.settings.run_timeout, tools.cancel)
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)
-        prepared = [_prepare(one, tools) for one in jobs]
+        known = [_look_around(one, tools, alone=not job.baseline_job) for one in jobs]
         if not job.resume:
-            _check_room([cell for cells in prepared for cell in cells], job, tools)
+            _get_ready([cell for one in known for cell in one.to_run], job, tools)
         with ExitStack() as stack:
             folders = [stack.enter_context(_folder(one, clock)) for one in jobs]
-            return _run(jobs, tools, clock, prepared, folders), folders[0]
+            return _run(jobs, tools, clock, known, folders), folders[0]
     finally:
         limit.cancel()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a run before its first attempt."""
+
+    prepared: Sequence[Prepared]
+    past: Past
+
+    @property
+    def to_run(self) -> list[Prepared]:
+        """The cells for which no pass of another run stands, in the order in which they start."""
+        return self.past.to_run(self.prepared)
+
+
+def _look_around(job: Job, tools: Tools, *, alone: bool) -> _Known:
+    """Ask the registry, the engine and the history. Two runs that are compared are both measured."""
+    prepared = _prepare(job, tools)
+    past = look_back(job, prepared, tools.llm.describe(), tools.engine.info(), tools.progress.note)
+    return _Known(prepared, past if alone else replace(past, reused={}))
 
 
 def _folder(job: Job, clock: Clock) -> RunFolder:
@@ -70,7 +92,7 @@ def _run(
     jobs: Sequence[Job],
     tools: Tools,
     clock: Clock,
-    prepared: Sequence[Sequence[Prepared]],
+    known: Sequence[_Known],
     folders: Sequence[RunFolder],
 ) -> Results:
     """The results of the first job."""
@@ -81,22 +103,25 @@ def _run(
     # Each knows of the one that takes turns with it; of a single run there is none.
     besides = [one.run_id for one in reversed(folders)] if len(folders) > 1 else [None]
     undertakings = [
-        _begin(*one, clock, tools) for one in zip(jobs, prepared, folders, besides, watchers, strict=True)
+        _begin(*one, clock, tools) for one in zip(jobs, known, folders, besides, watchers, strict=True)
     ]
     record = undertakings[0].record
     to_come = [
         cell
         for one in undertakings
-        for cell in one.prepared
+        for cell in one.to_run
         if unfinished(job.settings, one.earlier.get(cell.planned.id, ()))
     ]
     if job.resume:
-        _check_room(to_come, job, tools)
+        _get_ready(to_come, job, tools)
     _prepare_ahead(to_come, tools)
-    names = [cell.planned.id for cell in prepared[0]]
-    names += [Beside.named(BASELINE, cell.planned.id) for cells in prepared[1:] for cell in cells]
+    names = [cell.planned.id for cell in known[0].prepared]
+    names += [Beside.named(BASELINE, cell.planned.id) for one in known[1:] for cell in one.prepared]
     progress.run_started(folder.run_id, names, record.workers, f"{record.llm.model} ({record.llm.kind})")
     try:
+        for cell in known[0].prepared:
+            if one := known[0].past.reused.get(cell.planned.id):
+                record.reuse(cell, one.evidence, one.server, progress)
         execute(undertakings, tools)
     finally:
         results = _finish(undertakings, tools)
@@ -126,13 +151,13 @@ def _report(record: Record, results: Results, note: Callable[[str], None]) -> No
     """Put a run that is written down into the history, and what that knows of it into its reports."""
     settings, folder = record.job.settings, record.folder.path
     remember(folder, settings, note)
-    look_back(folder, results, settings, note)
+    keep_past(folder, results, settings, note)
     write_reports(folder, settings.report_formats)
 
 
 def _begin(
     job: Job,
-    prepared: Sequence[Prepared],
+    known: _Known,
     folder: RunFolder,
     beside: str | None,
     progress: Progress,
@@ -141,7 +166,7 @@ def _begin(
 ) -> Undertaking:
     """Write down what the run is made from, and take over what an earlier process has made of it."""
     llm = tools.llm.describe()
-    plan = resume.plan_of(job, prepared, llm, clock.started_at)
+    plan = resume.plan_of(job, known.prepared, llm, clock.started_at, known.past.keys)
     earlier: Mapping[str, Sequence[Attempt]] = {}
     if job.resume:
         before = resume.go_on(folder, plan, job.force)
@@ -154,8 +179,9 @@ def _begin(
     digests = {cell: facts.digest for cell, facts in plan.cells.items()}
     engine = tools.engine.info()
     job = replace(job, command=plan.command)
-    record = Record(job, clock, prepared, engine, llm, folder, digests, beside)
-    return Undertaking(record, prepared, earlier, progress)
+    key_of = known.past.limited_to(plan.keys).key_of
+    record = Record(job, clock, known.prepared, engine, llm, folder, digests, key_of, beside)
+    return Undertaking(record, known.to_run, earlier, progress)
 
 
 def _prepare(job: Job, tools: Tools) -> list[Prepared]:
@@ -214,6 +240,13 @@ def _prepare_ahead(prepared: Sequence[Prepared], tools: Tools) -> None:
     wanted = [(cell.scenario_settings.get("sdk"), expected_version(cell.ref or "")) for cell in planned]
     scripted = [sdk if sdk != "server" else version for sdk, version in wanted if sdk]
     ahead.prepare(filter(None, scripted), tools.cancel, tools.progress.note)
+
+
+def _get_ready(to_run: Sequence[Prepared], job: Job, tools: Tools) -> None:
+    """Find out, before the first cell, what would keep all of them from running. Nothing to run needs it."""
+    if any(not cell.failure for cell in to_run):
+        _check_room(to_run, job, tools)
+        tools.llm.open()
 
 
 def _check_room(prepared: Sequence[Prepared], job: Job, tools: Tools) -> None:

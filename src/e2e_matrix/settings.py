@@ -53,6 +53,7 @@ class Overrides:
     run_timeout: Setting[float | None] | None = None
     max_cost_run: Setting[Decimal | None] | None = None
     repeat: Setting[int] | None = None
+    reuse: Setting[float | None] | None = None
     images: Setting[str] | None = None
     model: Setting[str | None] | None = None
     base_url: Setting[str | None] | None = None
@@ -81,6 +82,7 @@ class Settings:
     arch_image: str | None
     platform: str
     repeat: int  # how often each cell is run
+    reuse: float | None  # seconds: how old a pass may be that stands for a cell; None or 0: every cell is run
     max_parallel: int | None  # None: the engine's CPUs
     max_pulls: int
     max_starts: int
@@ -125,6 +127,10 @@ class Settings:
         """The file that remembers runs."""
         return history_file(self.reports, self.named_history)
 
+    def slowness(self, emulated: bool) -> float:
+        """By how much a cell's limits are stretched."""
+        return self.emulated_timeout_factor if emulated else 1.0
+
     def sources(self) -> dict[str, SettingValue]:
         """Every setting for the record, by its name in the file, without what could be a secret: of the
         environment and of scenarios only the names, and a URL without user, password and query."""
@@ -135,6 +141,7 @@ class Settings:
             "platform": self.platform,
             "scenarios": list(self.scenarios),
             "repeat": self.repeat,
+            "reuse": format_duration(self.reuse) if self.reuse else None,
             "max-parallel": self.max_parallel,
             "max-pulls": self.max_pulls,
             "max-starts": self.max_starts,
@@ -208,6 +215,7 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         arch_image=pick("arch-image", matrix.arch_image, overrides.arch_image),
         platform=pick("platform", matrix.platform),
         repeat=pick("repeat", matrix.repeat, overrides.repeat),
+        reuse=pick("reuse", matrix.reuse, overrides.reuse),
         max_parallel=pick("max-parallel", matrix.max_parallel, overrides.max_parallel),
         max_pulls=pick("max-pulls", matrix.max_pulls),
         max_starts=pick("max-starts", matrix.max_starts),

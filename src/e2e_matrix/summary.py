@@ -24,6 +24,7 @@ from e2e_matrix.results import (
     Attempt,
     Cell,
     EngineFacts,
+    Evidence,
     Image,
     Llm,
     MoneySpread,
@@ -35,6 +36,8 @@ from e2e_matrix.results import (
     Spread,
     Totals,
 )
+from e2e_matrix.reused_words import reused_in_all
+from e2e_matrix.scenarios import find as find_scenario
 from e2e_matrix.scenarios.container import EMULATED_CPU
 from e2e_matrix.settings import Settings
 from e2e_matrix.text import block, format_money
@@ -67,11 +70,12 @@ def cell_of(
     repetitions: int = 1,
     reused: bool = False,
     digest: str | None = None,
+    key: str | None = None,
 ) -> Cell:
     """A cell as its attempts left it; ``failure`` is why it has none, or not all of its repetitions.
 
     Of several repetitions the worst decides: a cell that fails sometimes is no good cell. ``digest`` is what
-    it ran on where the registry does not tell.
+    it ran on where the registry does not tell. ``key`` is that of cell_key.py.
     """
     counted = [attempt for attempt in attempts if not attempt.superseded]
     tries = Counter(attempt.repetition for attempt in counted)
@@ -94,6 +98,8 @@ def cell_of(
         id=planned.id,
         axes=planned.axes,
         scenario=planned.scenario,
+        scenario_version=find_scenario(planned.scenario, planned.scenario_settings).VERSION,
+        key=key,
         outcome=outcome,
         flaky=outcome is Outcome.PASSED and any(one.outcome is Outcome.FAILED for one in counted),
         reused=reused,
@@ -111,6 +117,13 @@ def cell_of(
         attempts=list(attempts),
         repeat=_repeat(list(last_of.values()), repetitions) if repetitions > 1 else None,
         server=worst.server if worst else Server(),
+    )
+
+
+def reused_cell(cell: Cell, evidence: Evidence, server: Server) -> Cell:
+    """A cell without attempts, as one for which another run's pass stands."""
+    return cell.model_copy(
+        update={"reused": True, "reused_from": evidence, "server": server, "cost_usd": Decimal(0)}
     )
 
 
@@ -198,11 +211,12 @@ def verdict_of(
     *,
     stopped: str | None = None,
     overspent: str | None = None,
+    reused: str | None = None,
 ) -> tuple[Outcome, str, int]:
     """The verdict, one sentence of why, and the exit code.
 
     ``stopped`` is what ended the run before all cells had theirs, ``overspent`` what it may cost, where it
-    cost more.
+    cost more. ``reused`` is what other runs' passes stand for.
     """
     counts = ", ".join(
         f"{number} {word}"
@@ -222,7 +236,7 @@ def verdict_of(
     noun = "cells" if planned != 1 else "cell"
     if counts and totals.passed < planned:
         every = f"{totals.passed} of {planned} {noun} passed"
-    reason = every + (f"; {counts}" if counts else "") + (f": {stopped}." if stopped else ".")
+    reason = "; ".join(filter(None, [every, counts, reused])) + (f": {stopped}." if stopped else ".")
     if overspent:
         reason += f" It cost {format_money(totals.cost_usd)}, more than the {overspent} that it may."
     if not finished:
@@ -265,16 +279,22 @@ def results_of(
     beside: str | None = None,
 ) -> Results:
     """The whole of results.json."""
+    now = datetime.now(UTC)
     totals = totals_of(cells, plan.left_out, replayed=llm.kind == "replay")
     verdict, reason, exit_code = verdict_of(
-        totals, interrupted, finished, stopped=_stopped(cells), overspent=_overspent(totals, settings)
+        totals,
+        interrupted,
+        finished,
+        stopped=_stopped(cells),
+        overspent=_overspent(totals, settings),
+        reused=reused_in_all(cells, now),
     )
     return Results(
         run=Run(
             id=run_id,
             started_at=started_at,
             resumed_at=list(resumed_at),
-            finished_at=datetime.now(UTC) if finished else None,
+            finished_at=now if finished else None,
             duration_seconds=round(seconds, 4),
             verdict=verdict,
             reason=reason,

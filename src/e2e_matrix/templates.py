@@ -104,6 +104,16 @@ def tag_of_ref(ref: str) -> str:
     return release[1] if release else re.sub(r"[^A-Za-z0-9_.-]", "-", ref)
 
 
+def expected_sha(ref: str) -> str | None:
+    """The commit that a ref names, where it names one: 7 to 40 hexadecimal digits."""
+    return ref if re.fullmatch(r"[0-9a-f]{7,40}", ref) else None
+
+
+def expected_version(ref: str) -> str | None:
+    """The release that a ref names, where it names one: 1.58.2, or the newest of 1.58 or 1."""
+    return ref if re.fullmatch(r"\d{1,6}(\.\d+){0,2}", ref) else None
+
+
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """A hint that names the nearest of ``known``, or all of them."""
     known = list(itertools.islice(known, _MOST_KNOWN))

@@ -117,6 +117,15 @@ def format_seconds(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def format_age(seconds: float) -> str:
+    """How old something is at the most, roughly: ``1 minute``, ``5 hours``, ``2 days``."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds > length or unit == "minute":
+            break
+    number = max(math.ceil(seconds / length), 1)
+    return f"{number} {unit}{'s' if number > 1 else ''}"
+
+
 def format_bytes(size: float | None) -> str:
     """Bytes in powers of 1000, as `docker images` counts: ``87.4 MB``, ``1.64 GB``; a dash for None."""
     if size is None or not math.isfinite(size):

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -29,10 +30,17 @@ from e2e_matrix.settings import Overrides, resolve
 from e2e_matrix.task import CellTask
 
 DIGEST = "sha256:" + "a" * 64
+LONG_AGO = datetime(2026, 11, 22, tzinfo=UTC)
 Behaviour = Callable[[CellTask, Cancellation], Cause | None]
 
 
-def attempt_of(task: CellTask, cause: Cause | None, cost: Decimal | None = None) -> Attempt:
+def attempt_of(
+    task: CellTask,
+    cause: Cause | None,
+    cost: Decimal | None = None,
+    started_at: datetime = LONG_AGO,
+    seconds: float = 1.0,
+) -> Attempt:
     return Attempt(
         number=task.attempt,
         repetition=task.repetition,
@@ -40,8 +48,8 @@ def attempt_of(task: CellTask, cause: Cause | None, cost: Decimal | None = None)
         outcome=POLICIES[cause].outcome if cause else Outcome.PASSED,
         cause=cause,
         message=cause and "as the test says",
-        started_at=datetime(2026, 11, 22, tzinfo=UTC),
-        duration_seconds=1.0,
+        started_at=started_at,
+        duration_seconds=seconds,
         worker=task.worker,
         run_offset_seconds=task.run_offset_seconds,
         folder=f"cells/{task.cell}/attempt-{task.attempt}",
@@ -58,6 +66,9 @@ class Bench:
         self.missing: dict[str, CellFailure] = {}
         self.asked: Counter[str] = Counter()  # the registry, by reference and platform
         self.price: Decimal | None = None
+        self.when = LONG_AGO  # its attempts started
+        self.seconds: dict[str, float] = {}  # that a cell's attempts took, where it is not one
+        self.digests: dict[str, str] = {}  # by reference, where it is not DIGEST
         self.llm: LlmSource = ProviderSource("m", None, "k")
         self.behave: Behaviour = lambda task, cancel: None
         monkeypatch.setattr(runner, "resolve_all", self._resolve)
@@ -71,8 +82,9 @@ class Bench:
     def _answer(self, request: ImageRequest) -> ResolvedImage | CellFailure:
         self.asked[f"{request.reference} {request.platform}"] += 1
         failure = self.missing.get(f"{request.reference} {request.platform}")
-        pinned = f"registry.test/server@{DIGEST}"
-        return failure or ResolvedImage(request.reference, request.platform, DIGEST, DIGEST, 1000, pinned)
+        digest = self.digests.get(request.reference, DIGEST)
+        pinned = f"registry.test/server@{digest}"
+        return failure or ResolvedImage(request.reference, request.platform, digest, digest, 1000, pinned)
 
     def _run_cell(
         self,
@@ -87,7 +99,7 @@ class Bench:
         cause = self.behave(task, cancel)
         if self.price is not None:
             limits.budget.note(task.cell, task.attempt, self.price)
-        return attempt_of(task, cause, self.price)
+        return attempt_of(task, cause, self.price, self.when, self.seconds.get(task.cell, 1.0))
 
     def run(
         self,
@@ -105,8 +117,9 @@ class Bench:
         )
         loaded = load_matrix(str(file), {})
         settings = resolve(loaded, Overrides(), {})
-        settings = type(settings)(**{**vars(settings), "reports": self.tmp_path / "reports"})
-        engine = FakeEngine(support={"linux/arm64": support} if support else None)
+        reports = self.tmp_path / "reports"
+        settings = replace(settings, reports=reports)
+        self.engine = engine = FakeEngine(support={"linux/arm64": support} if support else None)
         with RegistryClient() as registry, closing(engine):
             watcher = progress or Silent()
             tools = execution.Tools(engine, self.llm, registry, watcher, self.cancel)

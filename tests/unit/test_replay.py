@@ -248,6 +248,7 @@ def test_a_difference_is_bounded_and_shows_where_a_long_line_differs() -> None:
 def test_whatever_a_step_meets_after_a_difference_is_its_fault(tmp_path: Path) -> None:
     source = ReplaySource(OnThisHost(), Recording(Path("calls.jsonl"), [a_call("k=[hidden]"), a_call("one")]))
     with closing(source):
+        source.open()
         endpoint = source.endpoint("java-arm64", "s", None, tmp_path / "calls.jsonl")
         assert (endpoint.model, source.describe().kind, source.describe().model) == (
             "openai/m",

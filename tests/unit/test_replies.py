@@ -145,6 +145,7 @@ def test_a_slip_of_the_file_is_not_blamed_on_the_server(tmp_path: Path, reason: 
     replies = Replies((Rule(re.compile("look"), (Turn(calls=(Call("peek", {}),)),), "replies.yaml:3"),))
     source = StandInSource(OnThisHost(), replies=replies)
     with closing(source):
+        source.open()
         endpoint = source.endpoint("c", "s", None, tmp_path / "calls.jsonl")
         base_url = str(endpoint.base_url).replace(HOST_ALIAS, "127.0.0.1")
         refused = httpx.post(

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from e2e_matrix import execution, store
+from e2e_matrix import store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Support
 from e2e_matrix.errors import BadInput, CellFailure
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.task import CellTask
+from e2e_matrix.templates import expected_sha, expected_version
 from support.runner_bench import Bench, outcomes
 
 
@@ -176,7 +177,7 @@ def test_a_results_file_is_there_before_the_run_has_ended(bench: Bench) -> None:
     [("1.58.2", "1.58.2"), ("1.58", "1.58"), ("1", "1"), ("latest", None), ("0123456", None), ("main", None)],
 )
 def test_a_release_is_known_from_the_ref_only_where_it_is_one(ref: str, version: str | None) -> None:
-    assert execution.expected_version(ref) == version
+    assert expected_version(ref) == version
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_release_is_known_from_the_ref_only_where_it_is_one(ref: str, version:
     ],
 )
 def test_a_commit_is_known_from_the_ref_only_where_it_is_one(ref: str, sha: str | None) -> None:
-    assert execution.expected_sha(ref) == sha
+    assert expected_sha(ref) == sha
 
 
 def test_a_cell_with_a_ref_of_its_own_is_held_against_that_one(bench: Bench) -> None:

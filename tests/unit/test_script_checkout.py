@@ -9,13 +9,38 @@ from pathlib import Path
 
 import pytest
 
-from e2e_matrix.script.checkout import Origin, export, origin_of, root_of
+from e2e_matrix.script.checkout import Origin, export, origin_of, root_of, unchanged_since
 
 
 def git(root: Path, *command: str) -> str:
     identity = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "safe.directory=*")
     done = subprocess.run(["git", *identity, *command], cwd=root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def test_a_checkout_is_as_its_commit_has_it_but_for_the_script_in_question(
+    repository: Path, tmp_path: Path
+) -> None:
+    # A filter of the checkout's own would run, and write.
+    (repository / ".git" / "info" / "attributes").write_text("*.py filter=theirs\n")
+    git(repository, "config", "filter.theirs.clean", "tee filtered")
+    script, commit = repository / "examples" / "é 1.py", git(repository, "rev-parse", "main")
+    before = everything(repository)
+    assert unchanged_since(repository, script) == commit  # `new` is no Python file
+    assert unchanged_since(repository, repository / "new") is None  # and then the script is changed
+    assert everything(repository) == before
+    helper = repository / "examples" / "helper.py"
+    helper.touch()
+    assert unchanged_since(repository, script) is None
+    assert unchanged_since(tmp_path, script) is None  # no checkout
+    helper.unlink()
+    (repository / ".gitattributes").write_text("examples  export-ignore\n")
+    assert unchanged_since(repository, script) is None
+    git(repository, "checkout", "--quiet", ".gitattributes")
+    git(repository, "add", str(script))
+    assert unchanged_since(repository, script) == commit  # put down for the next commit, or not
+    git(repository, "-c", "filter.theirs.clean=cat", "commit", "--quiet", "--message=three")
+    assert unchanged_since(repository, script) == git(repository, "rev-parse", "main") != commit
 
 
 @pytest.fixture

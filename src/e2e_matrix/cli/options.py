@@ -25,7 +25,7 @@ from e2e_matrix.regression import FAILS
 from e2e_matrix.report import FORMATS, unknown_formats
 from e2e_matrix.settings import Overrides, Setting, Settings, Source, resolve
 from e2e_matrix.templates import did_you_mean
-from e2e_matrix.units import parse_duration, parse_money
+from e2e_matrix.units import parse_age, parse_duration, parse_money
 
 DEFAULT_FILE = "matrix.yaml"
 
@@ -51,6 +51,8 @@ _RUN_OPTIONS = (
     _option("--run-timeout", "Limit of the whole run, such as 2h.", metavar="DURATION"),
     _option("--max-cost", "What the whole run may cost, in US dollars.", metavar="USD"),
     _option("--repeat", "Run each cell so often.", metavar="N", type=click.IntRange(1, 1000)),
+    _option("--reuse", "Let passes of the same key stand that are no older, such as 7d.", metavar="AGE"),
+    _option("--no-reuse", "Run every cell, whatever the file says.", is_flag=True),
     _option(
         "--images",
         "Keep or remove the images that the run pulls.",
@@ -146,6 +148,7 @@ class _Given:
             run_timeout=self._parsed("run_timeout", parse_duration),
             max_cost_run=self._parsed("max_cost", parse_money),
             repeat=self._setting("repeat"),
+            reuse=self._reuse(),
             images=self._setting("images"),
             model=self._filled("model"),
             base_url=self._filled("base_url"),
@@ -189,6 +192,20 @@ class _Given:
         except ValueError as error:
             self.problems.append(Problem(setting.place, 0, 0, f"cannot be {setting.value!r}", str(error)))
             return None
+
+    def _reuse(self) -> Setting[float | None] | None:
+        """The age, 0 for --no-reuse: what is nearer to the command line counts, and both there are a slip."""
+        age: Setting[float | None] | None = self._parsed("reuse", parse_age)
+        none = self._setting("no_reuse")
+        if none is None or not none.value:
+            return age
+        if age and age.source is none.source:
+            self.problems.append(
+                Problem(none.place, 0, 0, f"contradicts {age.place}", "leave one of them out")
+            )
+        if age and age.source is Source.COMMAND_LINE:
+            return age
+        return Setting[float | None](0.0, none.source, none.place)
 
     def _formats(self) -> Setting[tuple[str, ...]] | None:
         chosen = self._listed("report")

@@ -13,7 +13,7 @@ from e2e_matrix.trend import LOOK_BACK, keep_trend, trend_of
 _PATIENCE = 5.0  # seconds: what a run waits for other writers, at the most
 
 
-def look_back(folder: Path, results: Results, settings: Settings, note: Callable[[str], None]) -> None:
+def keep_past(folder: Path, results: Results, settings: Settings, note: Callable[[str], None]) -> None:
     """Lay into ``folder`` what the cells did before. Whatever keeps it from that is a note, and no more."""
     try:
         with History.open(settings.history, note, settings.reports, _PATIENCE) as history:

@@ -26,7 +26,16 @@ from e2e_matrix.task import LlmEndpoint
 class LlmSource(Protocol):
     """Gives every attempt its endpoint, and knows what was served where it can."""
 
-    def describe(self) -> Llm: ...
+    def describe(self) -> Llm:
+        """What answers, also before it is open."""
+        ...
+
+    def open(self) -> None:
+        """Be ready to answer, before the first endpoint. A run that has nothing to run does without.
+
+        Raises InfrastructureError where containers could not reach it.
+        """
+        ...
 
     def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         """The endpoint for one attempt at ``cell``; ``model`` overrides the run's.
@@ -45,11 +54,22 @@ class StandInSource:
 
     def __init__(self, engine: Engine, models: Sequence[str] = (), replies: Replies = wire.BUILT_IN) -> None:
         """``models`` are the names that the cells ask for; it answers to any that begins with openai/."""
+        self._engine = engine
         self._models = ", ".join(models)
-        self._stand_in = StandIn(_reachable(engine, "the stand-in LLM"), replies=replies)
+        self._replies = replies
+        self._opened: StandIn | None = None
 
     def describe(self) -> Llm:
-        return Llm(kind="stand-in", model=self._models or self._stand_in.model)
+        return Llm(kind="stand-in", model=self._models or StandIn.model)
+
+    def open(self) -> None:
+        gateway = _reachable(self._engine, "the stand-in LLM")
+        self._opened = self._opened or StandIn(gateway, replies=self._replies)
+
+    @property
+    def _stand_in(self) -> StandIn:
+        assert self._opened is not None, "open() comes first"
+        return self._opened
 
     def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         return LlmEndpoint(
@@ -63,7 +83,8 @@ class StandInSource:
         return _StandInLedger(self._stand_in, endpoint.api_key or "")
 
     def close(self) -> None:
-        self._stand_in.stop()
+        if self._opened is not None:
+            self._opened.stop()
 
 
 class PlainLedger:
@@ -109,6 +130,9 @@ class ProviderSource:
         shown = without_password(self._base_url) if self._base_url else None
         return Llm(kind="provider", model=self._model, base_url=shown)
 
+    def open(self) -> None:
+        """It is there without us."""
+
     def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         return LlmEndpoint(model or self._model, self._base_url, self._api_key, is_stand_in=False)
 
@@ -140,6 +164,9 @@ class RecordingSource:
 
     def describe(self) -> Llm:
         return self._provider.describe()
+
+    def open(self) -> None:
+        """It is, from the beginning: where calls are recorded every cell runs."""
 
     def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         recorder = self._recorder
@@ -175,12 +202,22 @@ class ReplaySource:
 
     def __init__(self, engine: Engine, recording: Recording, models: Sequence[str] = ()) -> None:
         """``models`` are the names that the cells ask for by themselves, if they do."""
+        self._engine = engine
         self._recording = recording
         self._models = ", ".join(models or recording.models)
-        self._replay = Replay(_reachable(engine, "the replay of the model's calls"), recording)
+        self._opened: Replay | None = None
 
     def describe(self) -> Llm:
         return Llm(kind="replay", model=self._models)
+
+    def open(self) -> None:
+        gateway = _reachable(self._engine, "the replay of the model's calls")
+        self._opened = self._opened or Replay(gateway, self._recording)
+
+    @property
+    def _replay(self) -> Replay:
+        assert self._opened is not None, "open() comes first"
+        return self._opened
 
     def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         calls = self._recording.calls_for(cell, scenario)
@@ -195,7 +232,8 @@ class ReplaySource:
         return _ReplayLedger(self._replay, endpoint.api_key or "")
 
     def close(self) -> None:
-        self._replay.close()
+        if self._opened is not None:
+            self._opened.close()
 
 
 @dataclass(frozen=True)

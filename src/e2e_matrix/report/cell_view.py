@@ -7,16 +7,22 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from e2e_matrix.advice import program_of, words_of
 from e2e_matrix.compare import SCENARIO
 from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.report.escape import relative_link
 from e2e_matrix.report.past import Past, past_of
 from e2e_matrix.results import Attempt, Cell, Image, Run, ScriptRun
+from e2e_matrix.reused_words import reused_from
 from e2e_matrix.script_words import cost_words, notes, remarks, script_of
 from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
 from e2e_matrix.trend import Trend
 
+_PAGE = "report.html"
+# Options of a run that make way for those which run one cell of it.
+_REPLACED = ("--only", "--skip", "--reuse")
 _SPREAD = ("min", "median", "max")
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
 _BASE_LABEL = "org.opencontainers.image.base.name"
@@ -31,10 +37,16 @@ class CellView:
     again: str
     llm: str  # the kind of the run's model
     past: Past | None = None  # None: the run was made without a history
+    evidence: str | None = None  # where the pass of another run that stands for it is told of
 
     def value_of(self, axis: str) -> str:
         """The cell's value of an axis; "" where it has no such axis."""
         return self.cell.scenario if axis == SCENARIO else self.cell.axes.get(axis, "")
+
+    @property
+    def reused(self) -> str | None:
+        """Where another run's pass stands for it, in words."""
+        return reused_from(self.cell)
 
     @property
     def flaky(self) -> bool:
@@ -126,8 +138,10 @@ def left_out(attempt: Attempt | None) -> str | None:
     return "; ".join(parts) or None
 
 
-def cell_views(run: Run, cells: Sequence[Cell], trend: Trend | None = None) -> list[CellView]:
-    """The cells of a run, each with an anchor of its own."""
+def cell_views(
+    run: Run, cells: Sequence[Cell], folder: Path | None = None, trend: Trend | None = None
+) -> list[CellView]:
+    """The cells of a run, each with an anchor of its own; ``folder`` is the run's, for links out of it."""
     return [
         CellView(
             cell=cell,
@@ -135,9 +149,21 @@ def cell_views(run: Run, cells: Sequence[Cell], trend: Trend | None = None) -> l
             again=command_for(run, cell.id),
             llm=run.llm.kind,
             past=past_of(cell, trend),
+            evidence=evidence_link(cell, folder),
         )
         for cell, anchor in zip(cells, _anchors(cells), strict=True)
     ]
+
+
+def evidence_link(cell: Cell, folder: Path | None) -> str | None:
+    """A link to the page of the run whose pass stands for the cell, where it lies beside ``folder``."""
+    evidence = cell.reused_from
+    if folder is None or evidence is None or evidence.folder != f"../{evidence.run}":
+        return None
+    page = relative_link(evidence.run, _PAGE)
+    if page is None or not (folder / ".." / evidence.run / _PAGE).is_file():
+        return None
+    return f"../{page}#cell-{_slug(evidence.cell)}"
 
 
 def command_for(run: Run, cell_id: str) -> str:
@@ -148,18 +174,24 @@ def command_for(run: Run, cell_id: str) -> str:
     for word in words:
         if skip_value:
             skip_value = False
-        elif word in {"--only", "--skip"}:
+        elif word in _REPLACED:
             skip_value = True
-        elif not word.startswith(("--only=", "--skip=")):
+        elif not word.startswith(tuple(f"{option}=" for option in _REPLACED)):
             kept.append(word)
-    return shlex.join([program_of(run), *(kept or ["run"]), "--only", glob.escape(cell_id)])
+    reuse = run.settings.get("reuse")
+    fresh = ["--no-reuse"] if reuse and reuse.value else []
+    return shlex.join([program_of(run), *(kept or ["run"]), *fresh, "--only", glob.escape(cell_id)])
+
+
+def _slug(cell_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", cell_id)[:80].strip("-") or "cell"
 
 
 def _anchors(cells: Sequence[Cell]) -> list[str]:
     taken: dict[str, int] = {}
     anchors = []
     for cell in cells:
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.id)[:80].strip("-") or "cell"
+        slug = _slug(cell.id)
         taken[slug] = taken.get(slug, 0) + 1
         # A tilde is in no slug, so that a numbered one meets no other.
         anchors.append(f"cell-{slug}" if taken[slug] == 1 else f"cell-{slug}~{taken[slug]}")

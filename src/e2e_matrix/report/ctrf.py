@@ -22,8 +22,10 @@ from e2e_matrix.report.account import (
     room_for_each,
     trace_of,
 )
+from e2e_matrix.report.cell_view import evidence_link
 from e2e_matrix.report.escape import relative_link
 from e2e_matrix.results import Attempt, Cell, Results, Run
+from e2e_matrix.reused_words import reused_from
 from e2e_matrix.text import one_line
 
 _SPEC_VERSION = "0.0.0"
@@ -41,7 +43,7 @@ def render(results: Results, folder: Path) -> str:
     """The run as one document."""
     run, room = results.run, room_for_each(results)
     tests = [
-        _test(name, cell, run, room)
+        _test(name, cell, run, folder, room)
         for name, cell in zip(names_of(results.cells), results.cells, strict=True)
     ]
     document = {
@@ -99,9 +101,10 @@ def _environment(run: Run) -> dict[str, Any]:
     }
 
 
-def _test(name: str, cell: Cell, run: Run, room: int) -> dict[str, Any]:
+def _test(name: str, cell: Cell, run: Run, folder: Path, room: int) -> dict[str, Any]:
     counts = cell.counted_attempt
     before = [_attempt(one, room) for one in earlier(cell)]
+    told, evidence = reused_from(cell), evidence_link(cell, folder)
     return {
         "testId": name,
         "name": name,
@@ -112,6 +115,7 @@ def _test(name: str, cell: Cell, run: Run, room: int) -> dict[str, Any]:
         "rawStatus": cell.outcome.value,
         **(_times(counts) if counts else {"duration": 0}),
         **_said(cell, counts, room, advice_for(cell, run)),
+        **({"message": one_line(f"passed ({told})", 300)} if told else {}),
         "flaky": cell.flaky,
         "retries": len(before),
         **({"retryAttempts": before} if before else {}),
@@ -126,7 +130,7 @@ def _test(name: str, cell: Cell, run: Run, room: int) -> dict[str, Any]:
             for step in cell.steps
         ],
         "attachments": list(_attachments(counts)) if counts else [],
-        "extra": _extra(cell),
+        "extra": _extra(cell) | ({"evidence": evidence} if evidence else {}),
     }
 
 
@@ -177,7 +181,7 @@ def _attachments(attempt: Attempt) -> Iterator[dict[str, str]]:
 def _extra(cell: Cell) -> dict[str, Any]:
     fields = {
         *("cause", "emulated", "platform", "image", "server", "cost_usd", "tokens", "phases"),
-        *("duration_seconds", "repeat", "reused", "attempt"),
+        *("duration_seconds", "repeat", "reused", "reused_from", "attempt"),
     }
     extra: dict[str, Any] = _safe(cell.model_dump(mode="json", include=fields, exclude={"image": {"labels"}}))
     return extra

@@ -24,7 +24,9 @@ from e2e_matrix.report.account import (
     room_for_each,
     trace_of,
 )
+from e2e_matrix.report.cell_view import evidence_link
 from e2e_matrix.results import Attempt, Cell, Results, Run, plain_decimal
+from e2e_matrix.reused_words import reused_from
 from e2e_matrix.text import one_line
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -38,12 +40,12 @@ def render(results: Results, folder: Path) -> str:
     for name, cell in zip(names_of(results.cells), results.cells, strict=True):
         suites.setdefault(cell.scenario, []).append((name, cell))
     root = _element("testsuites", name=results.run.subject, **_counts(results.cells))
-    root.extend(_suite(scenario, cases, results.run, room) for scenario, cases in suites.items())
+    root.extend(_suite(scenario, cases, results.run, folder, room) for scenario, cases in suites.items())
     ElementTree.indent(root, " ")
     return _DECLARATION + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(scenario: str, cases: Sequence[tuple[str, Cell]], run: Run, room: int) -> Element:
+def _suite(scenario: str, cases: Sequence[tuple[str, Cell]], run: Run, folder: Path, room: int) -> Element:
     cells = [cell for _, cell in cases]
     began = min((one.started_at for cell in cells for one in cell.attempts), default=run.started_at)
     suite = _element(
@@ -55,7 +57,7 @@ def _suite(scenario: str, cases: Sequence[tuple[str, Cell]], run: Run, room: int
         file=run.matrix_file,
     )
     suite.append(_properties(_facts_of_run(run)))
-    suite.extend(_case(name, cell, run, room) for name, cell in cases)
+    suite.extend(_case(name, cell, run, folder, room) for name, cell in cases)
     return suite
 
 
@@ -68,11 +70,12 @@ def _counts(cells: Sequence[Cell]) -> dict[str, str]:
     }
 
 
-def _case(name: str, cell: Cell, run: Run, room: int) -> Element:
+def _case(name: str, cell: Cell, run: Run, folder: Path, room: int) -> Element:
     # Jenkins takes what stands before the last dot for a package.
     group = f"e2e-matrix.{cell.scenario.replace('.', '_')}"
     case = _element("testcase", classname=group, name=name, time=_seconds(_milliseconds(cell)))
-    case.append(_properties(_facts_of_cell(cell, run)))
+    evidence = evidence_link(cell, folder)
+    case.append(_properties(_facts_of_cell(cell, run, evidence)))
     if cell.outcome in BROKEN:
         said = f"{trace_of(cell, room)}\n{advice_for(cell, run)}"
         case.append(_result(_WORDS[cell.outcome], cell, said))
@@ -81,6 +84,9 @@ def _case(name: str, cell: Cell, run: Run, room: int) -> Element:
     for attempt in earlier(cell):
         if attempt.outcome in BROKEN:
             case.append(_interim(attempt, cell.outcome is Outcome.PASSED, room))
+    if told := reused_from(cell):
+        where = f", see {evidence}" if evidence else ""
+        case.append(_element("system-out", one_line(f"passed ({told}){where}", 1000)))
     if printed := output_of(cell.counted_attempt, room):
         case.append(_element("system-out", printed))
     return case
@@ -118,7 +124,7 @@ def _facts_of_run(run: Run) -> Iterator[tuple[str, str | None]]:
     yield "e2e-matrix", run.program_version
 
 
-def _facts_of_cell(cell: Cell, run: Run) -> Iterator[tuple[str, str | None]]:
+def _facts_of_cell(cell: Cell, run: Run, evidence: str | None) -> Iterator[tuple[str, str | None]]:
     counts = cell.counted_attempt
     yield "outcome", cell.outcome.value
     yield "cause", cell.cause and cell.cause.value
@@ -129,6 +135,8 @@ def _facts_of_cell(cell: Cell, run: Run) -> Iterator[tuple[str, str | None]]:
     yield "emulated", "true" if cell.emulated else "false"
     yield "flaky", "true" if cell.flaky else None
     yield "reused", "true" if cell.reused else None
+    yield "reused-from", cell.reused_from.run if cell.reused_from else None
+    yield "evidence", evidence
     yield "attempts", str(len(cell.attempts))
     yield "repetitions", f"{cell.repeat.passed} of {cell.repeat.runs} passed" if cell.repeat else None
     yield "cost-usd", None if cell.cost_usd is None else plain_decimal(cell.cost_usd)

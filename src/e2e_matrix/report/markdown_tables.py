@@ -10,7 +10,7 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.report.cell_view import CellView
 from e2e_matrix.report.escape import code, prose
 from e2e_matrix.report.grid import Grid
-from e2e_matrix.report.markdown_blocks import MARKS, table, words
+from e2e_matrix.report.markdown_blocks import MARKS, link_to, table, words
 from e2e_matrix.report.view import View
 from e2e_matrix.results import Cell, ScriptRun
 from e2e_matrix.script_words import ended, origin, wasted_words
@@ -77,6 +77,9 @@ def _slot(view: CellView) -> str:
         cell.emulated and cell.outcome is not Outcome.UNSUPPORTED
     )
     said = f"{MARKS[cell.outcome]} {', '.join([words(cell.outcome), *marks])}"
+    if cell.reused_from:
+        run = code(cell.reused_from.run, 120)
+        return f"{said} (reused from {link_to(run, view.evidence) if view.evidence else run})"
     if not cell.attempts:
         return said
     if view.repeated:

@@ -187,10 +187,10 @@ def build(
 ) -> View:
     """The view of a run. The same results give the same view: no clock, no environment.
 
-    ``folder`` has what servers said of their API.
+    ``folder`` is the run's, with what lies beside it: what servers said of their API, and what it links.
     """
     run = results.run
-    cells = cell_views(run, results.cells, trend)
+    cells = cell_views(run, results.cells, folder, trend)
     anchored = [(view.cell, view.anchor) for view in cells]
     # What is wrong with the product comes before what is wrong with the machine.
     scripts = [view for view in cells if view.script]

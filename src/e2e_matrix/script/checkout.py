@@ -76,7 +76,7 @@ def export(
     ``ValueError`` where there is no such commit, with git's own words; ``InfrastructureError`` where git is
     missing or the disk refuses; ``CellFailure`` when asked to stop.
     """
-    commit = _commit(root, revision)
+    commit = commit_of(root, revision)
     folder = cache / "script" / "checkouts"
     place = folder / commit
     if place.is_dir():
@@ -93,6 +93,42 @@ def export(
     return place
 
 
+def commit_of(root: Path, revision: str) -> str:
+    """The full hash of the commit that ``revision`` means in the checkout ``root``; errors of ``export``."""
+    if not _is_repository(root):
+        raise ValueError(f"{root} is no git checkout, so it has no revision {revision!r}")
+    asked = _git(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    if asked.returncode != 0:
+        raise ValueError(
+            f"{root} has no commit {revision!r} (git: {_words(asked)}); "
+            "fetch it first, and write a branch of a remote as origin/BRANCH"
+        )
+    return asked.stdout.strip()
+
+
+def unchanged_since(root: Path, but: Path) -> str | None:
+    """The commit that the checkout ``root`` is at, where its files are as that commit has them.
+
+    ``but`` may be another: what it holds is known from itself. None where a Python file was added, or a file
+    of the commit differs, or may, by its size and time: what it holds is not read, for that would run the
+    checkout's own filters.
+    """
+    if not _is_repository(root):
+        return None
+    by_size_and_time = ("-c", "core.checkStat=minimal", "-c", "core.trustctime=false")
+    try:
+        commit = commit_of(root, "HEAD")
+        told = [
+            _git(root, *by_size_and_time, "diff-index", "--name-only", "-z", commit),
+            _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"),
+        ]
+    except (InfrastructureError, ValueError):
+        return None
+    names = {name for answer in told for name in answer.stdout.split("\0") if name}
+    others = names - {str(but.resolve().relative_to(root.resolve()))}
+    return None if others or any(answer.returncode for answer in told) else commit
+
+
 def _is_repository(folder: Path) -> bool:
     return (folder / ".git").exists()
 
@@ -107,19 +143,6 @@ def _has_workspace(folder: Path) -> bool:
 
 
 _MARKS = (_is_repository, _has_workspace)
-
-
-def _commit(root: Path, revision: str) -> str:
-    """The full hash of the commit that ``revision`` means."""
-    if not _is_repository(root):
-        raise ValueError(f"{root} is no git checkout, so it has no revision {revision!r}")
-    asked = _git(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
-    if asked.returncode != 0:
-        raise ValueError(
-            f"{root} has no commit {revision!r} (git: {_words(asked)}); "
-            "fetch it first, and write a branch of a remote as origin/BRANCH"
-        )
-    return asked.stdout.strip()
 
 
 def _write(root: Path, commit: str, place: Path, held: int) -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Outcome
 from e2e_matrix.results import Attempt, Cell, Results, Step
+from e2e_matrix.reused_words import reused_from
 from e2e_matrix.script_words import wasted_words
 from e2e_matrix.terminal.screen import STYLES, Screen, harmless, outcome_words
 from e2e_matrix.terminal.summary import failing_steps, show_summary, total_cost
@@ -39,6 +40,7 @@ class _Row:
     outcome: Outcome | None = None
     message: str = ""
     wasted: str = ""
+    reused: str = ""
     seconds: float | None = None
     cost: Decimal | None = None
 
@@ -127,6 +129,7 @@ class LiveProgress:
             row.seconds = cell.duration_seconds if cell.attempts else None
             row.message = one_line((step.message if step else None) or cell.message or "")
             row.wasted = wasted_words(cell)
+            row.reused = one_line(reused_from(cell) or "", 100)
 
     @harmless
     def run_finished(self, results: Results, folder: str) -> None:
@@ -173,6 +176,8 @@ class LiveProgress:
             mark, what = self._screen.mark(row.outcome), Text(outcome_words(row.outcome), STYLES[row.outcome])
             if row.message and row.outcome is not Outcome.PASSED:
                 what.append(f": {row.message}")
+            if row.reused:
+                what.append(f" ({row.reused})")
             if row.wasted:
                 what.append(f", {row.wasted}", "yellow")
         elif row.started is None:

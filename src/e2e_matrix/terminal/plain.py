@@ -10,6 +10,7 @@ from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Outcome
 from e2e_matrix.progress import Silent
 from e2e_matrix.results import Attempt, Cell, Results, Step
+from e2e_matrix.reused_words import reused_from
 from e2e_matrix.script_words import wasted_words
 from e2e_matrix.terminal.screen import STYLES, Screen, harmless, outcome_words
 from e2e_matrix.terminal.summary import show_summary, show_verdict
@@ -88,7 +89,9 @@ class PlainProgress:
             self._finished.add(cell.id)
             done = len(self._finished)
         words = [outcome_words(cell.outcome)]
-        if cell.reused:
+        if told := reused_from(cell):
+            words[0] += f" ({one_line(told, 100)})"
+        elif cell.reused:
             words[0] += " before, and is not run again"
         elif cell.attempts:
             words[0] += f" in {format_seconds(cell.duration_seconds)}"

@@ -16,6 +16,7 @@ from e2e_matrix.advice import for_run
 from e2e_matrix.failures import POLICIES, Outcome
 from e2e_matrix.report import FORMATS, formats_of
 from e2e_matrix.results import Cell, Results, Run, Step
+from e2e_matrix.reused_words import evidence_by_run
 from e2e_matrix.script_words import (
     cost_words,
     counted,
@@ -60,7 +61,20 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     _show_field(screen, "cost", f"{cost}, {model}")
     files = [*(FORMATS[name].filename for name in formats_of(results)), RESULTS]
     paths = [one_line(str(Path(folder) / name), 1000) for name in files]
+    for line in _evidence(results.cells, folder):
+        _show_field(screen, "reused", line, whole=True)
     _show_field(screen, "report", "\n".join(paths), whole=True)
+
+
+def _evidence(cells: Sequence[Cell], folder: str) -> Iterator[str]:
+    """From which runs cells were reused, and where these lie."""
+    for run, alike in evidence_by_run(cells).items():
+        names = ", ".join(one_line(cell.id, 100) for cell in alike[:_NAMES_SHOWN])
+        more = f" and {len(alike) - _NAMES_SHOWN} more" if len(alike) > _NAMES_SHOWN else ""
+        evidence = alike[0].reused_from
+        beside = evidence is not None and evidence.folder is not None
+        where = str(Path(folder).parent / run) if beside else run
+        yield f"{names}{more} from {one_line(where, 1000)}"
 
 
 def show_verdict(screen: Screen, results: Results) -> None:
@@ -144,7 +158,7 @@ def _marks(cell: Cell) -> str:
     if cell.flaky:
         return f" (flaky, {_ordinal(cell)})"
     if cell.reused:
-        return " (before)"
+        return " (reused)" if cell.reused_from else " (before)"
     return f" ({_ordinal(cell)})" if len(cell.attempts) > 1 else ""
 
 

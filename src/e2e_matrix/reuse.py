@@ -1,0 +1,139 @@
+"""Results that need not be run again: what earlier runs say of the cells of this one.
+
+A cell whose key (cell_key.py) passed no longer ago than the settings allow is not run. The history knows
+which did; the run that it names is asked, where its folder is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from e2e_matrix import store
+from e2e_matrix.cell_key import KeyParts, keys_of
+from e2e_matrix.engine.base import EngineInfo
+from e2e_matrix.errors import BadInput
+from e2e_matrix.failures import Outcome
+from e2e_matrix.history.database import History
+from e2e_matrix.history.writing import run_folders
+from e2e_matrix.order import longest_first
+from e2e_matrix.record import Job, Prepared
+from e2e_matrix.results import Attempt, Cell, Evidence, Llm, Server
+from e2e_matrix.settings import Settings
+
+_PATIENCE = 5.0  # seconds: what a run waits for others at the history
+# How far the clocks of two machines are let be apart. What ended later than that is of no known age.
+_SKEW = timedelta(minutes=5)
+
+Note = Callable[[str], None]
+
+
+class Finder(Protocol):
+    """What is asked of the history; see there."""
+
+    def passed(self, key: str, not_before: datetime) -> Evidence | None: ...
+
+
+@dataclass(frozen=True)
+class Reused:
+    """The pass of another run that stands for a cell. ``server`` is empty where that run is out of reach."""
+
+    evidence: Evidence
+    server: Server = field(default_factory=Server)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known of a run's cells before it runs them, each by the cell's id."""
+
+    parts: Mapping[str, KeyParts] = field(default_factory=dict)  # of their keys
+    reused: Mapping[str, Reused] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)  # that they took before
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return {cell: parts.digest() for cell, parts in self.parts.items()}
+
+    def key_of(self, cell: str, attempts: Sequence[Attempt]) -> str | None:
+        """The cell's key, if its attempts are what it was made of."""
+        parts = self.parts.get(cell)
+        return parts.digest() if parts and parts.fits(attempts) else None
+
+    def limited_to(self, cells: Iterable[str]) -> Past:
+        """The same, with the keys of these cells only."""
+        return replace(self, parts={cell: self.parts[cell] for cell in cells if cell in self.parts})
+
+    def to_run(self, cells: Sequence[Prepared]) -> list[Prepared]:
+        """The cells that nothing stands for, the longest first."""
+        return longest_first([cell for cell in cells if cell.planned.id not in self.reused], self.seconds)
+
+
+def look_back(job: Job, cells: Sequence[Prepared], llm: Llm, engine: EngineInfo, note: Note) -> Past:
+    """What earlier runs say of the cells. Trouble with the history is a note, and every cell runs."""
+    settings = job.settings
+    past = Past(keys_of(cells, settings, llm, engine))
+    reuses = _reuses(settings, note)
+    if not reuses and not settings.history.exists():
+        return past
+    try:
+        with History.open(settings.history, note, settings.reports, _PATIENCE) as history:
+            seconds = history.typical_seconds([cell.planned.id for cell in cells])
+            if reuses:
+                history.import_runs(run_folders(settings.reports))
+                past = replace(past, reused=dict(passes(job, past.keys, history, datetime.now(UTC))))
+    except Exception as error:  # noqa: BLE001 - what remembers runs keeps none from running
+        effect = ", and every cell runs" if reuses else ""
+        note(f"nothing is known of earlier runs{effect}: {error}")
+        return past
+    return replace(past, seconds=seconds)
+
+
+def passes(job: Job, keys: Mapping[str, str], finder: Finder, now: datetime) -> Iterator[tuple[str, Reused]]:
+    """The cells that need not run, by their keys: each with the pass that stands for it."""
+    not_before = now - timedelta(seconds=job.settings.reuse or 0)
+    reports = job.resume.absolute().parent if job.resume else job.settings.reports
+    for cell, key in keys.items():
+        # What this run has done for the cell already counts, whatever another one came to.
+        if job.resume and store.RunFolder(job.resume).attempts(cell):
+            continue
+        found = finder.passed(key, not_before)
+        if found is None or not not_before <= found.finished_at <= now + _SKEW:
+            continue
+        if confirmed := _confirmed(found, key, reports):
+            yield cell, confirmed
+
+
+def _reuses(settings: Settings, note: Note) -> bool:
+    """Whether passes may stand for cells at all; says why not where that was asked for."""
+    if not settings.reuse:
+        return False
+    if settings.repeat > 1:
+        note(f"nothing is reused: each cell is to run {settings.repeat} times")
+    elif settings.record:
+        note("nothing is reused: the calls of each cell are to be recorded")
+    else:
+        return True
+    return False
+
+
+def _confirmed(found: Evidence, key: str, reports: Path) -> Reused | None:
+    """The evidence as a report beside that run's can name it; None where that run itself says otherwise."""
+    cell, beside = None, None
+    if found.folder:
+        try:
+            cells = store.load(Path(found.folder)).cells
+        except BadInput:
+            return Reused(found.model_copy(update={"folder": None}))
+        cell = next((one for one in cells if one.id == found.cell), None)
+        if cell is None or not _stands(cell, key):
+            return None
+        if (reports / found.run).resolve() == Path(found.folder).resolve():
+            beside = f"../{found.run}"
+    return Reused(found.model_copy(update={"folder": beside}), cell.server if cell else Server())
+
+
+def _stands(cell: Cell, key: str) -> bool:
+    return cell.outcome is Outcome.PASSED and not cell.flaky and not cell.reused_from and cell.key == key

@@ -1,0 +1,494 @@
+"""A cell's key: whatever can change how the cell ends makes another one of it, and nothing else does."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import e2e_matrix
+from e2e_matrix.cell_key import JUDGES, LEFT_OUT, KeyParts, code_digest, keys_of
+from e2e_matrix.engine.base import EngineInfo, PlatformProbe, Support
+from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.facts import PlannedFacts
+from e2e_matrix.failures import Cause
+from e2e_matrix.matrix_load import load_matrix
+from e2e_matrix.plan import PlannedCell, make_plan
+from e2e_matrix.record import Prepared
+from e2e_matrix.registry import ResolvedImage
+from e2e_matrix.results import Llm
+from e2e_matrix.settings import Overrides, Settings, resolve
+from e2e_matrix.task import CellTask
+
+DIGEST = "sha256:" + "a" * 64
+PACKAGE = Path(e2e_matrix.__file__).parent
+PARTS = KeyParts(
+    cell="python-amd64",
+    facts=PlannedFacts(
+        image="r.test/server:latest-python",
+        platform="linux/amd64",
+        digest=DIGEST,
+        scenario="deferred-init",
+        scenario_version="1",
+        scenario_settings={"gate": "known"},
+        model="openai/gpt-4o (stand-in)",
+        environment=["A"],
+        resources={"memory_bytes": 1, "cpus": 2.0, "pids": None},
+    ),
+    axes={"variant": "python"},
+    code="0",
+    engine="docker linux/amd64",
+    emulated_cpu=None,
+    server_arguments=("--port", "8000"),
+    environment_values={"A": "a"},
+    script_environment_values={},
+    script_files=None,
+    timeout=600.0,
+    slowness=1.0,
+    step_timeouts={},
+    max_cost=None,
+    expected_sha=None,
+    expected_version=None,
+)
+# Where in the key each field of a task is.
+IN_KEY = {
+    "cell": "cell",
+    "image": "digest",
+    "platform": "platform",
+    "emulated": "emulated_cpu",
+    "scenario": "scenario",
+    "timeout_seconds": "timeout",
+    "slowness": "slowness",
+    "llm": "model",
+    "settings": "scenario_settings",
+    "axes": "axes",
+    "environment": "environment_values",
+    "resources": "resources",
+    "expected_sha": "expected_sha",
+    "expected_version": "expected_version",
+    "step_timeouts": "step_timeouts",
+    "price": "price",
+}
+# What else a person can set, and where in the key it is, or why it is not.
+SETTINGS = {
+    "matrix_file": "its contents count, not its name",
+    "ref": "expected_sha",
+    "image": "digest",
+    "arch_image": "a cell whose tags disagree fails before it could be reused",
+    "platform": "platform",
+    "repeat": "one pass is one pass; runs that repeat reuse nothing",
+    "reuse": "how old a pass may be says nothing of the pass",
+    "max_parallel": "how many run at a time",
+    "max_pulls": "the same",
+    "max_starts": "the same",
+    "fail_fast": "what happens after a failure",
+    "timeout": "timeout",
+    "emulated_timeout_factor": "slowness",
+    "step_timeouts": "step_timeouts",
+    "run_timeout": "a run's limit is not the cell's",
+    "product_retries": "what is passed only after a failure is flaky, and never reused",
+    "infrastructure_retries": "tries that say nothing of the product",
+    "max_cost_cell": "max_cost",
+    "max_cost_run": "a run's limit is not the cell's",
+    "resources": "resources",
+    "images": "what becomes of an image afterwards",
+    "model": "model",
+    "base_url": "endpoint",
+    "record": "runs that record reuse nothing",
+    "replay": "answers_digest",
+    "prices": "price",
+    "api_key_env": "whose key it is; without a good one nothing passes",
+    "replies": "answers_digest",
+    "environment": "environment_values",
+    "scenarios": "scenario_settings",
+    "reports": "where records go",
+    "history": "what remembers them",
+    "report_formats": "how they are shown",
+    "grid_rows": "the same",
+    "grid_columns": "the same",
+    "only": "which cells are run",
+    "skip": "the same",
+    "origins": "who said so",
+}
+# What cell.py and the sources of models import that takes no part in judging.
+BYSTANDERS = {
+    *(
+        "__init__.py",
+        "errors.py",
+        "task.py",
+        "results.py",
+        "progress.py",
+        "diagnostic.py",
+    ),  # words and records
+    *("text.py", "units.py", "templates.py", "matrix_fields.py", "matrix_yaml.py", "store.py"),
+    *("cache.py", "cancellation.py", "owner.py", "local/__init__.py"),
+}
+
+
+def another(value: Any) -> Any:
+    """A value of the same kind that is not the same."""
+    match value:
+        case str():
+            return value + "x"
+        case float() | int():
+            return value + 1
+        case tuple():
+            return (*value, "x")
+        case list():
+            return [*value, "x"]
+        case dict():
+            return {**value, "x": "x"} if not value or isinstance(next(iter(value.values())), str) else {}
+        case None:
+            return "x"
+    raise AssertionError(value)
+
+
+@pytest.mark.parametrize("name", KeyParts.model_fields.keys() - {"facts", "step_timeouts"})
+def test_each_part_of_a_key_makes_another_one_of_it(name: str) -> None:
+    changed = PARTS.model_copy(update={name: another(getattr(PARTS, name))})
+    assert changed.digest() != PARTS.digest()
+
+
+@pytest.mark.parametrize("name", PlannedFacts.model_fields.keys() - LEFT_OUT.keys())
+def test_each_fact_of_a_cell_makes_another_key_of_it(name: str) -> None:
+    facts = PARTS.facts.model_copy(update={name: another(getattr(PARTS.facts, name))})
+    assert PARTS.model_copy(update={"facts": facts}).digest() != PARTS.digest()
+
+
+def test_a_limit_of_a_step_makes_another_key() -> None:
+    assert PARTS.model_copy(update={"step_timeouts": {"dormant": 9.0}}).digest() != PARTS.digest()
+
+
+def test_values_that_move_from_one_part_to_another_make_another_key() -> None:
+    one = PARTS.model_copy(update={"expected_sha": "1", "expected_version": None})
+    other = PARTS.model_copy(update={"expected_sha": None, "expected_version": "1"})
+    assert one.digest() != other.digest()
+    one = PARTS.model_copy(update={"environment_values": {"A": "b", "C": ""}})
+    other = PARTS.model_copy(update={"environment_values": {"A": "", "C": "b"}})
+    assert one.digest() != other.digest()
+
+
+def test_the_order_of_variables_and_the_name_of_the_image_are_no_part_of_it() -> None:
+    facts = PARTS.facts.model_copy(update={"image": "127.0.0.1:5000/server:latest-python"})
+    one = PARTS.model_copy(update={"environment_values": {"A": "a", "B": "b"}, "facts": facts})
+    other = PARTS.model_copy(update={"environment_values": {"B": "b", "A": "a"}})
+    assert one.digest() == other.digest()
+
+
+def test_every_field_of_a_task_is_in_the_key_or_left_out_for_a_reason() -> None:
+    parts = KeyParts.model_fields.keys() | PlannedFacts.model_fields.keys()
+    assert {field.name for field in fields(CellTask)} == IN_KEY.keys() | (LEFT_OUT.keys() - {"image"})
+    assert set(IN_KEY.values()) <= parts
+    assert all(LEFT_OUT.values())
+
+
+def test_every_setting_is_in_the_key_or_left_out_for_a_reason() -> None:
+    assert {field.name for field in fields(Settings)} == SETTINGS.keys()
+    assert all(SETTINGS.values())
+
+
+def test_every_module_that_judging_a_cell_needs_is_a_judge_or_a_bystander() -> None:
+    judges = {file for name in JUDGES for file in _below(PACKAGE / name)}
+    assert {PACKAGE / name for name in BYSTANDERS} | judges >= set(_imported("cell", "llm.source"))
+    assert not judges & {PACKAGE / name for name in BYSTANDERS}
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_a_change_of_a_judge_changes_the_code_and_one_of_anything_else_does_not(
+    name: str, tmp_path: Path
+) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "templates"))
+    before = code_digest(package)
+    (package / "report" / "html.py").write_text("")
+    code_digest.cache_clear()
+    assert code_digest(package) == before
+    file = min(_below(package / name))
+    file.write_bytes(file.read_bytes() + b"\n")
+    code_digest.cache_clear()
+    assert code_digest(package) != before
+
+
+def test_a_module_of_a_scenario_that_is_added_or_goes_changes_the_code(tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "one.py").write_text("")
+    (tmp_path / "scenarios" / "two.py").write_text("")
+    before = code_digest(tmp_path)
+    (tmp_path / "scenarios" / "two.py").rename(tmp_path / "scenarios" / "three.py")
+    code_digest.cache_clear()
+    assert code_digest(tmp_path) != before
+
+
+def _below(place: Path) -> list[Path]:
+    return [place] if place.is_file() else sorted(place.rglob("*.py"))
+
+
+def _imported(*names: str) -> Iterator[Path]:
+    """The package's own files that these modules import, and those that they import."""
+    to_read = [_file_of(f"e2e_matrix.{name}") for name in names]
+    read: set[Path] = set()
+    while to_read:
+        if (file := to_read.pop()) is None or file in read:
+            continue
+        read.add(file)
+        yield file
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("e2e_matrix"):
+                to_read.append(_file_of(str(node.module)))
+                to_read += [_file_of(f"{node.module}.{name.name}") for name in node.names]
+
+
+def _file_of(module: str) -> Path | None:
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    candidates = (place.with_suffix(".py"), place / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+class Keys:
+    """The key of a matrix's first cell."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.llm = Llm(kind="stand-in", model="openai/gpt-4o")
+        self.digest: str | None = DIGEST
+        self.support = Support.NATIVE
+        self.engine = FakeEngine().info()
+        self.failure: CellFailure | None = None
+        self.lost: Path | None = None  # a file that goes once the matrix was read
+
+    def __call__(self, more: str = "") -> str | None:
+        file = self.folder / "matrix.yaml"
+        file.write_text(f"matrix: {{variant: [python], arch: [amd64]}}\n{more}")
+        loaded = load_matrix(str(file), {})
+        settings = resolve(loaded, Overrides(), {})
+        [cell] = make_plan(loaded, settings).cells
+        if self.lost:
+            self.lost.unlink()
+        parts = keys_of([self._prepared(cell)], settings, self.llm, self.engine).get(cell.id)
+        return parts.digest() if parts else None
+
+    def _prepared(self, cell: PlannedCell) -> Prepared:
+        image = ResolvedImage(cell.image, cell.platform, self.digest or "", "", 1, f"r@{self.digest}")
+        probe = PlatformProbe(cell.platform, self.support, "")
+        return Prepared(cell, image if self.digest else None, probe, self.failure)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Keys:
+    return Keys(tmp_path)
+
+
+def test_a_key_is_the_same_again_and_stable_in_form(key: Keys) -> None:
+    first = key()
+    assert first is not None
+    assert len(bytes.fromhex(first)) == 32
+    assert key() == first
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "timeout: 9m\n",
+        "step-timeouts: {dormant: 3m}\n",
+        "max-cost: {cell: 0.5}\n",
+        "resources: {memory: 2g}\n",
+        "resources: {cpus: null}\n",
+        "environment: {A: b}\n",
+        "environment: {A_TOKEN: b}\n",
+        "scenarios: {deferred-init: {gate: all}}\n",
+        "scenarios: {tools: }\n",
+        "llm: {model: openai/gpt-5.5}\n",
+        "llm: {prices: {openai/*: {input: 1, output: 2}}}\n",
+        "ref: 1.58.2\n",
+        "ref: 0123456\n",
+        "platform: linux/arm64\n",
+    ],
+)
+def test_what_the_matrix_says_and_decides_a_cell_makes_another_key(more: str, key: Keys) -> None:
+    assert key(more) not in (key(), None)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "repeat: 3\nmax-parallel: 1\nmax-pulls: 1\nmax-starts: 1\nfail-fast: true\n",
+        "max-cost: {run: 0.5}\nrun-timeout: 1h\nretries: {product: 1, infrastructure: 1}\n",
+        "reports: {folder: elsewhere, formats: [junit]}\nimages: remove\nreuse: 7d\n",
+        "image: 127.0.0.1:5001/another:{ref}-{variant}\n",
+        "emulated-timeout-factor: 9\n",
+        "ref: main\n",
+    ],
+)
+def test_what_cannot_change_how_a_cell_ends_makes_none(more: str, key: Keys) -> None:
+    assert key(more) == key()
+
+
+def test_emulation_and_how_much_longer_it_may_take_make_another_key(key: Keys) -> None:
+    native = key()
+    key.support = Support.EMULATED
+    assert len({native, key(), key("emulated-timeout-factor: 9\n")}) == 3
+
+
+@pytest.mark.parametrize("changed", [{"name": "podman"}, {"platform": "linux/arm64"}])
+def test_another_kind_of_engine_makes_another_key(changed: dict[str, str], key: Keys) -> None:
+    before = key()
+    key.engine = EngineInfo(**vars(key.engine) | changed)
+    assert key() != before
+
+
+def test_the_same_engine_in_another_state_makes_none(key: Keys) -> None:
+    before = key()
+    key.engine = EngineInfo(
+        **vars(key.engine) | {"version": "99", "kernel": "7", "cpus": 64, "memory_bytes": 1, "address": "tcp"}
+    )
+    assert key() == before
+
+
+@pytest.mark.parametrize(
+    "llm",
+    [
+        Llm(kind="provider", model="openai/gpt-4o"),
+        Llm(kind="stand-in", model="openai/gpt-5.5"),
+        Llm(kind="stand-in", model="openai/gpt-4o", base_url="https://one.test/v1"),
+    ],
+)
+def test_another_model_or_endpoint_makes_another_key(llm: Llm, key: Keys) -> None:
+    before = key()
+    key.llm = llm
+    assert key() != before
+
+
+def test_another_image_makes_another_key(key: Keys) -> None:
+    before = key()
+    key.digest = "sha256:" + "b" * 64
+    assert key() != before
+
+
+def test_other_replies_make_another_key(key: Keys) -> None:
+    replies = key.folder / "replies.yaml"
+    keys = {key()}
+    for text in ("one", "two"):
+        replies.write_text(f"- when: hi\n  reply: {text}\n")
+        keys.add(key("llm: {replies: replies.yaml}\n"))
+    assert len(keys - {None}) == 3
+
+
+def test_where_the_file_that_answers_is_lost_there_is_no_key(key: Keys) -> None:
+    key.llm = Llm(kind="replay", model="openai/gpt-4o")
+    recording = key.folder / "calls.jsonl"
+    recording.write_text("{}\n")
+    assert key("llm: {replay: calls.jsonl}\n") is not None
+    key.lost = recording
+    assert key("llm: {replay: calls.jsonl}\n") is None
+
+
+def test_a_secrets_value_is_no_part_of_a_key(key: Keys) -> None:
+    assert key("environment: {A_TOKEN: abc}\n") == key("environment: {A_TOKEN: def}\n")
+    assert key("environment: {A: abc}\n") != key("environment: {A: def}\n")
+
+
+def test_an_image_that_nobody_knows_and_a_cell_that_cannot_run_have_no_key(key: Keys) -> None:
+    key.failure = CellFailure(Cause.PLATFORM_UNSUPPORTED, "no")
+    assert key() is None
+    key.failure, key.digest = None, None
+    assert key() is None
+
+
+class TestOfAScript:
+    """In a lone folder, and in a checkout."""
+
+    @pytest.fixture
+    def script(self, key: Keys) -> Path:
+        path = key.folder / "examples" / "one.py"
+        path.parent.mkdir()
+        path.write_text("print(1)\n")
+        return path
+
+    @pytest.fixture
+    def checkout(self, key: Keys, script: Path) -> Path:
+        git(script.parent, "init", "--quiet", "--initial-branch=main")
+        git(script.parent, "add", ".")
+        git(script.parent, "commit", "--quiet", "--message=one")
+        return script.parent
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            "sdk: 1.58.0",
+            "timeout: 1m",
+            "arguments: [a]",
+            "environment: {A: b}",
+            "cwd: scratch",
+            "stdin: empty",
+            "expect: {exit: 1}",
+        ],
+    )
+    def test_what_is_said_of_it_is_part_of_the_key(self, more: str, key: Keys, script: Path) -> None:
+        assert key(example(more)) not in (key(example()), None)
+
+    def test_its_secrets_are_not_and_its_other_variables_are(self, key: Keys, script: Path) -> None:
+        one, two = (key(example(f"environment: {{A: {value}}}")) for value in ("a", "b"))
+        assert one != two
+        one, two = (key(example(f"environment: {{A_KEY: {value}}}")) for value in ("a", "b"))
+        assert one == two
+
+    def test_its_bytes_and_those_of_the_files_beside_it_are(self, key: Keys, script: Path) -> None:
+        keys = {key(example())}
+        script.write_text("print(2)\n")
+        keys.add(key(example()))
+        (script.parent / "helper.py").write_text("")
+        keys.add(key(example()))
+        assert len(keys) == 3
+        (script.parent / "notes.txt").write_text("")
+        assert key(example()) in keys
+
+    def test_its_folder_may_be_anywhere(self, key: Keys, script: Path, tmp_path: Path) -> None:
+        before = key(example())
+        other = tmp_path / "other"
+        shutil.copytree(script.parent, other / "examples")
+        assert Keys(other)(example()) == before
+
+    def test_the_newest_sdk_of_several_has_no_key(self, key: Keys, script: Path) -> None:
+        assert key(example("sdk: '1.58'")) is None
+
+    def test_a_checkout_counts_by_its_commit_and_not_at_all_where_it_was_changed(
+        self, key: Keys, script: Path, checkout: Path
+    ) -> None:
+        keys = {key(example())}
+        script.write_text("print(2)\n")  # the script itself is known from its bytes
+        keys.add(key(example()))
+        (checkout / "helper.py").write_text("")
+        assert key(example()) is None
+        git(checkout, "add", ".")
+        git(checkout, "commit", "--quiet", "--message=two")
+        keys.add(key(example()))
+        assert len(keys - {None}) == 3
+
+    def test_a_branch_counts_by_its_commit(self, key: Keys, script: Path, checkout: Path) -> None:
+        at_main = key(example("at: main"))
+        assert at_main is not None
+        assert key(example(f"at: {git(checkout, 'rev-parse', 'main')}")) != at_main  # it is said otherwise
+        (checkout / "more.txt").write_text("")
+        assert key(example("at: main")) == at_main
+        git(checkout, "add", ".")
+        git(checkout, "commit", "--quiet", "--message=two")
+        assert key(example("at: main")) not in (at_main, None)
+        git(checkout, "branch", "--move", "trunk")
+        assert key(example("at: main")) is None
+
+
+def example(more: str = "") -> str:
+    return f"scenarios:\n  example: {{script: examples/one.py{', ' + more if more else ''}}}\n"
+
+
+def git(root: Path, *command: str) -> str:
+    identity = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "safe.directory=*")
+    done = subprocess.run(["git", *identity, *command], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()

@@ -1,0 +1,527 @@
+"""Passes that stand for cells: which do, which never do, and what a run of them says and needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e_matrix import reuse, runner, store
+from e2e_matrix.cancellation import Cancellation
+from e2e_matrix.engine.base import Support
+from e2e_matrix.errors import CellFailure
+from e2e_matrix.failures import Cause, Outcome
+from e2e_matrix.history.database import History
+from e2e_matrix.llm.source import StandInSource
+from e2e_matrix.matrix_load import load_matrix
+from e2e_matrix.plan import Plan
+from e2e_matrix.progress import Silent
+from e2e_matrix.record import Job
+from e2e_matrix.results import Attempt, Cell, Evidence, Results, ScriptRun, Server
+from e2e_matrix.settings import Overrides, Settings, resolve
+from e2e_matrix.task import CellTask
+from support.engines import OnThisHost
+from support.runner_bench import Bench, outcomes
+
+REUSE = "reuse: 7d\n"
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(tmp_path, monkeypatch)
+    bench.when = datetime.now(UTC) - timedelta(hours=40)
+    return bench
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.finished: list[Cell] = []
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+    def cell_finished(self, cell: Cell) -> None:
+        self.finished.append(cell)
+
+
+def ran(bench: Bench) -> list[str]:
+    """The cells that ran since this was last asked."""
+    cells = sorted(task.cell for task in bench.tasks)
+    bench.tasks.clear()
+    return cells
+
+
+def reports(bench: Bench) -> Path:
+    return bench.tmp_path / "reports"
+
+
+def the(results: Results, cell: str) -> Cell:
+    return next(one for one in results.cells if one.id == cell)
+
+
+def test_a_run_of_unchanged_images_runs_nothing_costs_nothing_and_says_so(bench: Bench) -> None:
+    bench.price = Decimal("0.5")
+    first = bench.run("max-cost: {run: 9}\n")
+    assert len(ran(bench)) == 6
+    notes = Notes()
+    second = bench.run("max-cost: {run: 9}\n" + REUSE, progress=notes)
+    assert ran(bench) == []
+    assert {call for call, _ in bench.engine.calls} <= {"info", "probe", "list"}
+    assert second.run.reason == (
+        f"All 6 cells passed; all 6 reused from an earlier run ({first.run.id}, at most 2 days old): "
+        "nothing was run, it cost $0."
+    )
+    totals = second.run.totals
+    assert (totals.passed, totals.reused, totals.cost_usd, totals.cost_unknown_cells) == (6, 6, Decimal(0), 0)
+    assert (second.run.exit_code, second.run.verdict) == (0, Outcome.PASSED)
+    assert [cell.id for cell in notes.finished] == [cell.id for cell in second.cells]
+    before = the(first, "java-arm64")
+    cell = the(second, "java-arm64")
+    assert cell.reused_from == Evidence(
+        run=first.run.id,
+        cell="java-arm64",
+        finished_at=bench.when + timedelta(seconds=1),
+        folder=f"../{first.run.id}",
+    )
+    assert (cell.reused, cell.attempts, cell.cost_usd, cell.duration_seconds) == (True, [], Decimal(0), 0)
+    assert (cell.image.digest, cell.key, cell.emulated) == (before.image.digest, before.key, before.emulated)
+    page = (reports(bench) / second.run.id / "report.html").read_text()
+    assert f'<a href="../{first.run.id}/report.html#cell-java-arm64">{first.run.id}</a>' in page
+    assert "Good to ship" in page
+
+
+def test_every_cell_that_ran_has_a_key_and_the_version_of_its_scenario(bench: Bench) -> None:
+    results = bench.run()
+    assert len({cell.key for cell in results.cells}) == 6
+    assert all(len(cell.key or "") == 64 and cell.scenario_version for cell in results.cells)
+
+
+def test_without_being_asked_nothing_is_reused(bench: Bench) -> None:
+    bench.run()
+    ran(bench)
+    results = bench.run()
+    assert len(ran(bench)) == 6
+    assert "reused" not in results.run.reason
+
+
+def test_only_the_cells_whose_image_changed_are_run(bench: Bench) -> None:
+    first = bench.run()
+    ran(bench)
+    bench.digests["registry.test/server:latest-java"] = "sha256:" + "b" * 64
+    results = bench.run(REUSE)
+    assert ran(bench) == ["java-amd64", "java-arm64"]
+    assert results.run.reason == (
+        f"All 6 cells passed; 4 reused from an earlier run ({first.run.id}, at most 2 days old)."
+    )
+    assert the(results, "java-amd64").reused_from is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "timeout: 9m\n",
+        "environment: {A: b}\n",
+        "scenarios: {deferred-init: {gate: all}}\n",
+        "resources: {cpus: 1}\n",
+        "max-cost: {cell: 5}\n",
+    ],
+)
+def test_a_change_of_what_decides_runs_the_cells_again(changed: str, bench: Bench) -> None:
+    bench.run()
+    ran(bench)
+    bench.run(REUSE + changed)
+    assert len(ran(bench)) == 6
+
+
+def test_changed_code_of_a_scenario_runs_the_cells_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run()
+    ran(bench)
+    monkeypatch.setattr("e2e_matrix.cell_key.code_digest", lambda: "changed")
+    bench.run(REUSE)
+    assert len(ran(bench)) == 6
+
+
+def test_another_version_of_a_scenario_runs_the_cells_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run()
+    ran(bench)
+    monkeypatch.setattr("e2e_matrix.scenarios.deferred_init.VERSION", "another")
+    bench.run(REUSE)
+    assert len(ran(bench)) == 6
+
+
+def test_a_pass_is_as_old_as_the_attempt_and_stays_so_however_often_it_is_reused(bench: Bench) -> None:
+    first = bench.run()
+    again = bench.run("reuse: 2d\n")
+    assert {cell.reused_from.run for cell in again.cells if cell.reused_from} == {first.run.id}
+    ran(bench)
+    assert len(bench.run("reuse: 2d\n").cells) == 6
+    assert ran(bench) == []  # 40 hours: of the first run, not of the second
+    results = bench.run("reuse: 39h\n")
+    assert len(ran(bench)) == 6
+    assert results.run.totals.reused == 0
+
+
+@pytest.mark.parametrize("cause", [Cause.ASSERTION, Cause.DISK_FULL, Cause.PULL_FAILED])
+def test_neither_a_failure_nor_an_error_is_reused(cause: Cause, bench: Bench) -> None:
+    bench.behave = lambda task, cancel: cause if task.cell == "golang-arm64" else None
+    first = bench.run("max-parallel: 1\nretries: {infrastructure: 0}\n")
+    assert outcomes(first)["golang-arm64"] != "passed"
+    ran(bench)
+    bench.behave = lambda task, cancel: None
+    bench.run(REUSE)
+    assert ran(bench) == ["golang-arm64"]
+
+
+def test_a_flaky_pass_is_not_reused(bench: Bench) -> None:
+    bench.behave = lambda task, cancel: (
+        Cause.ASSERTION if (task.cell, task.attempt) == ("java-amd64", 1) else None
+    )
+    first = bench.run("retries: {product: 1}\n")
+    assert (the(first, "java-amd64").outcome, the(first, "java-amd64").flaky) == (Outcome.PASSED, True)
+    ran(bench)
+    bench.run(REUSE)
+    assert ran(bench) == ["java-amd64"]
+
+
+def test_a_cell_with_a_repetition_that_failed_is_not_reused_and_one_without_is(bench: Bench) -> None:
+    bench.behave = lambda task, cancel: (
+        Cause.ASSERTION if (task.cell, task.repetition) == ("java-amd64", 2) else None
+    )
+    bench.run("repeat: 3\n")
+    ran(bench)
+    bench.behave = lambda task, cancel: None
+    bench.run(REUSE)
+    assert ran(bench) == ["java-amd64"]
+
+
+def test_what_a_stopped_run_passed_before_is_reused_and_the_rest_is_run(bench: Bench) -> None:
+    def stopped(task: CellTask, cancel: Cancellation) -> Cause | None:
+        if task.cell == "java-amd64":
+            cancel.cancel(Cause.INTERRUPTED)
+            return Cause.INTERRUPTED
+        return None
+
+    bench.behave = stopped
+    bench.run("max-parallel: 1\n")
+    ran(bench)
+    bench.cancel, bench.behave = Cancellation(), lambda task, cancel: None
+    bench.run(REUSE)
+    assert ran(bench) == ["golang-amd64", "golang-arm64", "java-amd64", "java-arm64"]
+
+
+def test_a_run_that_was_killed_is_not_reused(bench: Bench) -> None:
+    first = bench.run()
+    folder = reports(bench) / first.run.id
+    cut = json.loads((folder / "results.json").read_text())
+    cut["run"]["finished_at"] = None
+    (folder / "results.json").write_text(json.dumps(cut))
+    (reports(bench) / "history.sqlite").unlink()
+    ran(bench)
+    bench.run(REUSE)
+    assert len(ran(bench)) == 6
+
+
+def test_repeating_runs_every_cell_and_says_so(bench: Bench) -> None:
+    bench.run()
+    ran(bench)
+    notes = Notes()
+    bench.run(REUSE + "repeat: 2\n", progress=notes)
+    assert len(ran(bench)) == 12
+    assert "nothing is reused: each cell is to run 2 times" in notes.said
+
+
+def test_recording_the_model_runs_every_cell_and_says_so(bench: Bench) -> None:
+    bench.run()
+    ran(bench)
+    notes = Notes()
+    model = "llm: {model: openai/m, base-url: 'https://model.test/v1', record: calls.jsonl}\n"
+    bench.run(REUSE + model, progress=notes)
+    assert len(ran(bench)) == 6
+    assert "nothing is reused: the calls of each cell are to be recorded" in notes.said
+
+
+def test_a_cell_that_cannot_run_is_not_passed_by_an_earlier_run(bench: Bench) -> None:
+    bench.run()
+    tag = "registry.test/server:latest-java linux/arm64"
+    bench.missing[tag] = CellFailure(Cause.PLATFORM_MISSING, "it is gone")
+    results = bench.run(REUSE)
+    assert outcomes(results)["java-arm64"] == "failed"
+    assert results.run.totals.reused == 5
+
+
+def test_a_pass_natively_does_not_stand_for_an_emulated_cell(bench: Bench) -> None:
+    bench.run(support=Support.NATIVE)
+    ran(bench)
+    bench.run(REUSE, support=Support.EMULATED)
+    assert ran(bench) == ["golang-arm64", "java-arm64", "python-arm64"]
+
+
+def test_runs_of_folders_that_the_history_has_not_seen_are_known(bench: Bench) -> None:
+    bench.run()
+    ran(bench)
+    (reports(bench) / "history.sqlite").unlink()
+    bench.run(REUSE)
+    assert ran(bench) == []
+
+
+def test_evidence_out_of_reach_is_named_and_not_linked(bench: Bench) -> None:
+    first = bench.run()
+    ran(bench)
+    shutil.rmtree(reports(bench) / first.run.id)
+    results = bench.run(REUSE)
+    assert ran(bench) == []
+    evidence = results.cells[0].reused_from
+    assert evidence is not None
+    assert (evidence.run, evidence.folder) == (first.run.id, None)
+    page = (reports(bench) / results.run.id / "report.html").read_text()
+    assert f"reused from {first.run.id}" in page
+    assert f'href="../{first.run.id}' not in page
+
+
+def test_a_run_that_says_otherwise_than_the_history_is_believed(bench: Bench) -> None:
+    """Its results were changed by hand since, to the same size and time."""
+    first = bench.run()
+    file = reports(bench) / first.run.id / "results.json"
+    results = json.loads(file.read_text())
+    told = file.stat()
+    results["cells"][0]["outcome"] = "failed"  # as long as "passed"
+    file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
+    if file.stat().st_size != told.st_size:
+        pytest.skip("json writes it otherwise")
+    ran(bench)
+    bench.run(REUSE)
+    assert ran(bench) == ["python-amd64"]
+
+
+class TestTroubleWithTheHistory:
+    """It is a note, and never keeps a run from running."""
+
+    def test_a_damaged_one_is_made_again_and_used(self, bench: Bench) -> None:
+        bench.run()
+        ran(bench)
+        history = reports(bench) / "history.sqlite"
+        history.write_bytes(b"not a database" * 1000)
+        notes = Notes()
+        bench.run(REUSE, progress=notes)
+        assert ran(bench) == []
+        assert any("is damaged" in note for note in notes.said)
+
+    def test_one_of_another_program_is_left_alone(self, bench: Bench) -> None:
+        bench.run()
+        ran(bench)
+        history = reports(bench) / "history.sqlite"
+        history.unlink()
+        with closing(sqlite3.connect(history)) as connection:
+            connection.execute("CREATE TABLE theirs (a)")
+        notes = Notes()
+        results = bench.run(REUSE, progress=notes)
+        assert len(ran(bench)) == 6
+        assert results.run.exit_code == 0
+        assert any("nothing is known of earlier runs, and every cell runs" in note for note in notes.said)
+
+    def test_one_that_somebody_holds_is_not_waited_for_for_ever(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.run()
+        ran(bench)
+        monkeypatch.setattr(reuse, "_PATIENCE", 0.2)
+        monkeypatch.setattr("e2e_matrix.history.remember._PATIENCE", 0.2)
+        shutil.copytree(next(reports(bench).glob("2*")), reports(bench) / "another")  # something to import
+        notes = Notes()
+        with closing(sqlite3.connect(reports(bench) / "history.sqlite", isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            bench.run(REUSE, progress=notes)
+        assert len(ran(bench)) == 6
+        assert any("nothing is known of earlier runs" in note for note in notes.said)
+
+
+def test_runs_side_by_side_do_not_disturb_each_other(bench: Bench) -> None:
+    first = bench.run()
+    settings = _settings(bench)
+    keys = {cell.id: cell.key for cell in first.cells if cell.key}
+
+    def look(_: int) -> dict[str, reuse.Reused]:
+        with History.open(settings.history, reports=settings.reports) as history:
+            history.import_runs([reports(bench) / first.run.id])
+            return dict(reuse.passes(_job(settings), keys, history, datetime.now(UTC)))
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(look, range(32)))
+    assert all(one == found[0] and len(one) == 6 for one in found)
+
+
+def _settings(bench: Bench) -> Settings:
+    settings = resolve(load_matrix(str(bench.tmp_path / "matrix.yaml"), {}), Overrides(), {})
+    folder = reports(bench)
+    return replace(settings, reports=folder, reuse=7 * 86400.0)
+
+
+def _job(settings: Settings, resume: Path | None = None) -> Job:
+    return Job(Plan((), {}), settings, [], resume)
+
+
+class OneRun:
+    """A history that knows one pass of every key."""
+
+    def __init__(self, finished_at: datetime, **more: Any) -> None:
+        self.evidence = Evidence(run="r", cell="c", finished_at=finished_at, **more)
+
+    def passed(self, key: str, not_before: datetime) -> Evidence | None:
+        return self.evidence
+
+
+@pytest.mark.parametrize(
+    ("ago", "stands"),
+    [
+        (timedelta(days=6, hours=23), True),
+        (timedelta(days=7), True),
+        (timedelta(days=7, seconds=1), False),
+        (timedelta(0), True),
+        (timedelta(minutes=-4), True),  # the clock of the machine that it ran on is fast
+        (timedelta(minutes=-6), False),  # nobody knows when that was
+        (timedelta(days=-400), False),
+    ],
+)
+def test_only_a_pass_of_a_known_age_within_the_limit_stands(
+    ago: timedelta, stands: bool, bench: Bench
+) -> None:
+    bench.run()
+    settings = _settings(bench)
+    found = dict(reuse.passes(_job(settings), {"c": "k"}, OneRun(NOW - ago), NOW))
+    assert bool(found) is stands
+
+
+def test_a_reused_cell_keeps_what_is_known_of_its_server(bench: Bench) -> None:
+    first = bench.run()
+    folder = reports(bench) / first.run.id
+    server = Server(version="1.58.2", build_git_sha="abc")
+    cells = [cell.model_copy(update={"server": server}) for cell in first.cells]
+    store.RunFolder(folder).write_results(first.model_copy(update={"cells": cells}))
+    results = bench.run(REUSE)
+    assert {cell.server for cell in results.cells} == {server}
+
+
+class TestWithResume:
+    """A run that goes on keeps what it did itself; for the rest other runs may stand."""
+
+    def interrupted(self, bench: Bench, matrix: str = "max-parallel: 1\n") -> Path:
+        def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+            if task.cell == "python-arm64":
+                cancel.cancel(Cause.INTERRUPTED)
+                return Cause.INTERRUPTED
+            return None
+
+        bench.behave = behave
+        results = bench.run(matrix)
+        bench.cancel, bench.behave = Cancellation(), lambda task, cancel: None
+        ran(bench)
+        return reports(bench) / results.run.id
+
+    def test_a_cell_that_it_has_not_begun_may_be_reused(self, bench: Bench) -> None:
+        first = bench.run()
+        folder = self.interrupted(bench)
+        results = bench.run("max-parallel: 1\n" + REUSE, resume=folder)
+        assert ran(bench) == ["python-arm64"]  # begun, and not finished
+        assert {cell.id: cell.reused_from.run for cell in results.cells if cell.reused_from} == dict.fromkeys(
+            ["java-amd64", "java-arm64", "golang-amd64", "golang-arm64"], first.run.id
+        )
+        assert (the(results, "python-amd64").reused, len(the(results, "python-amd64").attempts)) == (True, 1)
+        assert results.run.reason.startswith("All 6 cells passed; 4 reused from an earlier run")
+
+    def test_what_it_has_failed_is_not_passed_by_another_run(self, bench: Bench) -> None:
+        bench.run()
+        folder = self.interrupted(bench)
+        attempt = folder / "cells" / "python-amd64" / "attempt-1" / "attempt.json"
+        told = json.loads(attempt.read_text()) | {"outcome": "failed", "cause": "assertion", "message": "no"}
+        attempt.write_text(json.dumps(told))
+        results = bench.run("max-parallel: 1\n" + REUSE, resume=folder)
+        assert outcomes(results)["python-amd64"] == "failed"
+
+    def test_what_ran_under_another_key_gets_none(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = self.interrupted(bench)
+        monkeypatch.setattr("e2e_matrix.cell_key.code_digest", lambda: "changed since")
+        results = bench.run("max-parallel: 1\n", resume=folder)
+        keyless = [cell.id for cell in results.cells if cell.key is None]
+        assert keyless == ["python-amd64", "python-arm64"]  # these had attempts by the code before
+        ran(bench)
+        bench.run(REUSE)
+        assert ran(bench) == ["python-amd64", "python-arm64"]
+
+    def test_what_ran_under_the_same_key_keeps_it(self, bench: Bench) -> None:
+        folder = self.interrupted(bench)
+        before = store.load(folder)
+        results = bench.run("max-parallel: 1\n", resume=folder)
+        assert [cell.key for cell in results.cells] == [cell.key for cell in before.cells]
+        assert None not in {cell.key for cell in results.cells}
+
+
+def test_a_script_that_was_changed_while_others_ran_has_no_key(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.tmp_path / "example.py").write_text("pass\n")
+    plain = vars(runner)["run_cell"]
+
+    def run_cell(task: CellTask, *rest: Any) -> Attempt:
+        attempt: Attempt = plain(task, *rest)
+        held = "pass\n" if task.cell.startswith("java") else "changed\n"
+        script = ScriptRun(path="example.py", sha256=hashlib.sha256(held.encode()).hexdigest())
+        return attempt.model_copy(update={"script": script})
+
+    monkeypatch.setattr(runner, "run_cell", run_cell)
+    results = bench.run("scenarios:\n  example: {script: example.py}\n")
+    assert [cell.id for cell in results.cells if cell.key] == ["java-amd64", "java-arm64"]
+
+
+def test_the_stand_in_is_opened_only_where_something_runs(bench: Bench) -> None:
+    with closing(StandInSource(OnThisHost())) as llm:
+        bench.llm = llm
+        bench.run()
+    ran(bench)
+    with closing(StandInSource(Unreachable())) as llm:
+        bench.llm = llm
+        bench.run(REUSE)
+        assert ran(bench) == []
+
+
+class Unreachable(OnThisHost):
+    """An engine whose containers cannot reach this host."""
+
+    def host_gateway(self) -> str:
+        return ""
+
+
+def test_the_disk_is_asked_for_no_room_where_nothing_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def check_images(cells: Sequence[object], *_: object) -> None:
+        asked.append(len(cells))
+
+    monkeypatch.setattr("e2e_matrix.preflight.check_images", check_images)
+    bench.run()
+    bench.digests["registry.test/server:latest-java"] = "sha256:" + "b" * 64
+    bench.run(REUSE)
+    bench.run(REUSE)
+    assert asked == [6, 2]
