@@ -30,7 +30,7 @@ from e2e_matrix.templates import expected_sha, expected_version
 #: The modules and folders of this program that take part in judging a cell: a change of one of them runs
 #: every cell again, also where nobody thought of raising a scenario's VERSION.
 JUDGES = (
-    *("agent_server.py", "bounded_http.py", "cell.py", "engine", "failures.py", "limits.py", "llm"),
+    *("agent_server.py", "api", "bounded_http.py", "cell.py", "engine", "failures.py", "limits.py", "llm"),
     *("local/recipe.py", "log_file.py", "log_signs.py", "prices.py", "redaction.py", "scenarios", "script"),
     "usage.py",
 )

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from e2e_matrix.failures import Outcome
-from e2e_matrix.results import Attempt, Cell, Phases
+from e2e_matrix.results import OPENAPI_STEP, Attempt, Cell, Phases
 from e2e_matrix.script_words import own_seconds
 from e2e_matrix.text import format_bytes, format_money, format_seconds
 
 Number = float | Decimal
-OPENAPI_STEP = "openapi"
 
 
 @dataclass(frozen=True)

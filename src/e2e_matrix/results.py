@@ -29,6 +29,10 @@ Money = Annotated[Decimal, PlainSerializer(plain_decimal, return_type=str)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+# The step that only the first repetition of a cell has: its time is none that can be compared.
+OPENAPI_STEP = "openapi"
+
+
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -109,7 +109,9 @@ SETTINGS = {
     "environment": "environment_values",
     "scenarios": "scenario_settings",
     "reports": "where records go",
-    "history": "what remembers them",
+    "named_history": "what remembers them",
+    "thresholds": "what a comparison makes of it",
+    "fail_on": "the same",
     "report_formats": "how they are shown",
     "grid_rows": "the same",
     "grid_columns": "the same",
@@ -127,7 +129,15 @@ BYSTANDERS = {
         "progress.py",
         "diagnostic.py",
     ),  # words and records
-    *("text.py", "units.py", "templates.py", "matrix_fields.py", "matrix_yaml.py", "store.py"),
+    *(
+        "text.py",
+        "units.py",
+        "templates.py",
+        "matrix_fields.py",
+        "matrix_yaml.py",
+        "store.py",
+        "script_words.py",
+    ),
     *("cache.py", "cancellation.py", "owner.py", "local/__init__.py"),
 }
 

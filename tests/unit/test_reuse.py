@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from e2e_matrix import reuse, runner, store
+from e2e_matrix import execution, reuse, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Support
 from e2e_matrix.errors import CellFailure
@@ -480,7 +480,7 @@ def test_a_script_that_was_changed_while_others_ran_has_no_key(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (bench.tmp_path / "example.py").write_text("pass\n")
-    plain = vars(runner)["run_cell"]
+    plain = vars(execution)["run_cell"]
 
     def run_cell(task: CellTask, *rest: Any) -> Attempt:
         attempt: Attempt = plain(task, *rest)
@@ -488,7 +488,7 @@ def test_a_script_that_was_changed_while_others_ran_has_no_key(
         script = ScriptRun(path="example.py", sha256=hashlib.sha256(held.encode()).hexdigest())
         return attempt.model_copy(update={"script": script})
 
-    monkeypatch.setattr(runner, "run_cell", run_cell)
+    monkeypatch.setattr(execution, "run_cell", run_cell)
     results = bench.run("scenarios:\n  example: {script: example.py}\n")
     assert [cell.id for cell in results.cells if cell.key] == ["java-amd64", "java-arm64"]
 

@@ -8,8 +8,7 @@ from e2e_matrix.agent_server import OPENAPI
 from e2e_matrix.api import canonical_digest, operations, read
 from e2e_matrix.errors import BadInput, CellFailure
 from e2e_matrix.failures import Cause
-from e2e_matrix.measures import OPENAPI_STEP
-from e2e_matrix.results import Api
+from e2e_matrix.results import OPENAPI_STEP, Api
 from e2e_matrix.scenarios import container
 from e2e_matrix.scenarios.base import Session
 from e2e_matrix.store import write_atomically
