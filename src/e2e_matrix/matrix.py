@@ -34,11 +34,13 @@ from e2e_matrix.matrix_fields import (
     free,
     one_of,
 )
-from e2e_matrix.matrix_yaml import Document, Location, Scalar
+from e2e_matrix.matrix_yaml import Document, Location, Said
 from e2e_matrix.report import DEFAULT_FORMATS, FORMATS
 from e2e_matrix.script.settings import ScriptSection
 
 Combination = Annotated[dict[str, Filled], Field(min_length=1)]
+# Each is compared with the id of every cell.
+Globs = Annotated[list[Filled], Field(max_length=100)]
 
 
 class _ScenarioSchema:
@@ -167,11 +169,6 @@ class ReportsSection(Section):
     )
     columns: Filled | None = Field(None, description="Of its columns; null: the first that is left")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _folder_alone(cls, value: object) -> object:
-        return {"folder": value} if isinstance(value, Scalar | str) else value
-
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
         schema: dict[str, Any] = handler.resolve_ref_schema(handler(core_schema))
@@ -228,6 +225,8 @@ class Matrix(Section):
         json_schema_extra={"additionalProperties": False},
     )
     reports: ReportsSection = Field(default_factory=ReportsSection)
+    only: Globs = Field([], description="Ids of the cells to keep, as globs; none keeps them all")
+    skip: Globs = Field([], description="Ids of the cells to leave out, as globs")
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(""))
 
@@ -244,6 +243,11 @@ class Matrix(Section):
         return self._document.file
 
     @property
+    def profile(self) -> str | None:
+        """The profile that it was read with."""
+        return self._document.profile or None
+
+    @property
     def folder(self) -> Path:
         """Where the paths in the file begin."""
         return Path(self._document.file).parent
@@ -256,11 +260,10 @@ class Matrix(Section):
         """A Problem at the place in the file where the value (or key) at ``where`` was written."""
         return self._document.problem(where, message, hint, key=key)
 
-    def wrote(self, *where: str) -> bool:
-        """Whether the file says so itself, rather than leaving it to the default."""
-        values = self._document.values
-        if where == ("reports", "folder") and not any(
-            place[:1] == ("reports",) and place[1:] for place in values
-        ):
-            return ("reports",) in values  # the folder alone
-        return where in values
+    def inherits(self, *where: str) -> bool:
+        """Whether a profile leaves the file's own word standing, to which it may have left nothing to do."""
+        return self.profile is not None and any(said.profile == "" for said in self.said(*where)[:1])
+
+    def said(self, *where: str) -> tuple[Said, ...]:
+        """What the file says there: the profile's word first, then what it took the place of; () for none."""
+        return self._document.said(where)

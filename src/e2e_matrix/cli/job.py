@@ -14,7 +14,7 @@ from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.record import Job
-from e2e_matrix.settings import Overrides, Settings
+from e2e_matrix.settings import Overrides, Setting, Settings, Source
 
 
 def job_options(command: Command) -> Command:
@@ -91,7 +91,10 @@ def reports_folder(ctx: click.Context) -> Path:
     """Where runs lie, before anything else of the settings is known."""
     if given := ctx.params.get("reports"):
         return Path(given)
+    profile = ctx.params.get("profile")
+    chosen = Setting(profile, Source.COMMAND_LINE) if profile else None
     try:
-        return Path(load_matrix(ctx.params.get("matrix") or DEFAULT_FILE, os.environ).reports.folder)
+        file = ctx.params.get("matrix") or DEFAULT_FILE
+        return Path(load_matrix(file, os.environ, profile=chosen).reports.folder)
     except BadInput:
         return Path("reports")

@@ -132,7 +132,7 @@ def cell_views(run: Run, cells: Sequence[Cell]) -> list[CellView]:
 
 
 def command_for(run: Run, cell_id: str) -> str:
-    """The command that runs just this cell again, with the options that the run had."""
+    """The command that runs just this cell again, with the options and the profile that the run had."""
     words = words_of(run.command)
     kept: list[str] = []
     skip_value = False
@@ -143,7 +143,11 @@ def command_for(run: Run, cell_id: str) -> str:
             skip_value = True
         elif not word.startswith(("--only=", "--skip=")):
             kept.append(word)
-    return shlex.join([program_of(run), *(kept or ["run"]), "--only", glob.escape(cell_id)])
+    kept = kept or ["run"]
+    profile = run.settings.get("profile")  # which a variable may have chosen
+    if profile and profile.value and not any(word.partition("=")[0] == "--profile" for word in kept):
+        kept += ["--profile", str(profile.value)]
+    return shlex.join([program_of(run), *kept, "--only", glob.escape(cell_id)])
 
 
 def _anchors(cells: Sequence[Cell]) -> list[str]:
