@@ -14,14 +14,15 @@ from e2e_matrix.errors import Problem
 from e2e_matrix.matrix_fields import kind_of
 from e2e_matrix.matrix_yaml import Document, Location, Place, Said, Scalar, Tree
 from e2e_matrix.templates import did_you_mean
+from e2e_matrix.text import one_line
 
 PROFILES = "profiles"
 # Each is checked as the whole file that it makes.
 MAX_PROFILES = 10
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-# Mappings that mean something as a whole, as a list does: which scenarios are run, and which price is the
-# first that matches. Every other one is merged key by key.
-_WHOLE = frozenset({("scenarios",), ("llm", "prices")})
+# Mappings that mean something as a whole, as a list does: these are what is run. Every other one that stands
+# at the top of a file is merged key by key.
+_WHOLE = frozenset({"scenarios"})
 # Sections of which one key may stand alone, as `reports: FOLDER`.
 _ALONE = {"reports": "folder"}
 
@@ -66,9 +67,9 @@ class Family:
         if name in self.names:
             return  # what is wrong with it was said
         file = self.base.file
-        hint = (
-            did_you_mean(name, self.names) if self.names else "write it below `profiles:`; see docs/matrix.md"
-        )
+        hint = "write it below `profiles:`; see docs/matrix.md"
+        if self.names:
+            hint = one_line(did_you_mean(name, self.names), 1000)
         yield Problem(place or file, 0, 0, f"there is no profile {name!r} in {file}", hint)
 
 
@@ -141,25 +142,24 @@ def _part(document: Document, above: Location, profile: str) -> Document:
 
 
 def _overlaid(base: Document, own: Document) -> Overlaid:
+    assert isinstance(base.tree, dict)
+    assert isinstance(own.tree, dict)
+    tree = dict(base.tree)
+    merged: list[Location] = [()]
     replaced: set[Location] = set()
-    merged: dict[Place, Place] = {}
-
-    def lay(under: Tree, over: Tree, where: Location) -> Tree:
-        if not isinstance(under, dict) or not isinstance(over, dict) or where in _WHOLE:
-            replaced.add(where)
-            return over
-        for places in (base.keys, base.values):
-            if where in places:
-                merged[(own.keys if places is base.keys else own.values)[where]] = places[where]
-        result = dict(under)
-        for key, value in over.items():
-            result[key] = lay(under[key], value, (*where, key)) if key in under else value
-        return result
+    for key, value in own.tree.items():
+        under = tree.get(key)
+        if isinstance(under, dict) and isinstance(value, dict) and key not in _WHOLE:
+            tree[key] = {**under, **value}
+            merged.append((key,))
+            replaced.update((key, name) for name in value)
+        else:
+            tree[key] = value
+            replaced.add((key,))
 
     def stays(where: Location) -> bool:
-        return not any(where[:length] in replaced for length in range(1, len(where) + 1))
+        return where[:1] not in replaced and where[:2] not in replaced
 
-    tree = lay(base.tree, own.tree, ())
     return Overlaid(
         base.file,
         tree,
@@ -170,5 +170,10 @@ def _overlaid(base: Document, own: Document) -> Overlaid:
         profile=own.profile,
         own=own,
         base=base,
-        merged=merged,
+        merged={
+            places[where]: below[where]
+            for places, below in ((own.keys, base.keys), (own.values, base.values))
+            for where in merged
+            if where in places and where in below
+        },
     )

@@ -5,10 +5,13 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from e2e_matrix.errors import BadInput
 from e2e_matrix.matrix import Matrix
@@ -91,6 +94,56 @@ def test_sections_are_merged_key_by_key(tmp_path: Path) -> None:
     assert [(name, str(price.input), price.cached_input) for name, price in matrix.llm.prices.items()] == [
         ("*", "3", None)
     ]
+
+
+PARTS: dict[str, list[object]] = {
+    "ref": ["a", "b"],
+    "timeout": ["1m", "2m"],
+    "resources": [{"memory": "1g"}, {"cpus": 1}, {"cpus": 2, "pids": None}],
+    "llm": [{"model": "m"}, {"prices": {"*": {"input": 1, "output": 2}}}, {"prices": {}, "model": "n"}],
+    "environment": [{"A": "a"}, {"A": "b", "B": "{arch}"}, {}],
+    "reports": ["out", {"folder": "there"}, {"formats": ["md"], "rows": "arch"}],
+    "scenarios": [{"other": None}, {"deferred-init": None, "other": {"rounds": 3}}],
+    "matrix": [{"arch": ["amd64"]}, {"more": ["x"], "exclude": [{"variant": "java"}]}, {"exclude": []}],
+    "skip": [["python-amd64*"], []],
+}
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    base=st.fixed_dictionaries({}, optional={key: st.sampled_from(PARTS[key]) for key in PARTS}),
+    profile=st.fixed_dictionaries({}, optional={key: st.sampled_from(PARTS[key]) for key in PARTS}),
+)
+def test_a_file_with_a_profile_is_the_file_that_a_person_would_have_written(
+    tmp_path: Path, base: dict[str, Any], profile: dict[str, Any]
+) -> None:
+    axes = {"variant": ["python", "java"], "arch": ["amd64", "arm64"]}
+    base = {**base, "matrix": {**axes, **base.get("matrix", {})}}
+    by_hand = dict(base)
+    for key, value in profile.items():
+        under = base.get(key)
+        if key == "reports":
+            under, value = ({"folder": one} if isinstance(one, str) else one for one in (under, value))
+        if isinstance(under, dict) and isinstance(value, dict) and key != "scenarios":
+            value = {**under, **value}
+        by_hand[key] = value
+    written = Setting("p", Source.COMMAND_LINE)
+    assume(dump(tmp_path, base))
+    assert dump(tmp_path, {**base, "profiles": {"p": profile}}, written) == dump(tmp_path, by_hand)
+
+
+def dump(folder: Path, tree: object, profile: Setting[str] | None = None) -> dict[str, Any] | None:
+    """What the file comes to; None where it is refused."""
+    try:
+        return load_matrix(write(folder, json.dumps(tree)), {}, SCENARIOS, profile).model_dump()
+    except BadInput:
+        return None
 
 
 @pytest.mark.parametrize(
@@ -351,8 +404,8 @@ def test_what_planning_may_cost_is_that_of_all_profiles_together(
 def test_the_source_of_each_setting_has_the_profiles_name(tmp_path: Path) -> None:
     base = "ref: a\ntimeout: 5m\nresources: {cpus: 1}"
     profile = "{ref: b, resources: {memory: 1g}, environment: {A: b}}"
-    settings = settings_of(with_profile(tmp_path, base, profile))
-    sources = {name: setting.source for name, setting in settings.sources().items()}
+    found = settings_of(with_profile(tmp_path, base, profile))
+    sources = {name: setting.source for name, setting in found.sources().items()}
     assert {name: source for name, source in sources.items() if source != "default"} == {
         "profile": "command line",
         "ref": "profile p",
@@ -361,13 +414,13 @@ def test_the_source_of_each_setting_has_the_profiles_name(tmp_path: Path) -> Non
         "resources.cpus": "file",
         "environment": "profile p",
     }
-    assert settings.sources()["profile"].value == settings.profile == "p"
+    assert found.sources()["profile"].value == found.profile == "p"
 
 
 def test_an_option_wins_over_a_profile_and_a_variable_too(tmp_path: Path) -> None:
     matrix = with_profile(tmp_path, "ref: a", "{ref: b, llm: {model: m}}")
-    settings = resolve(matrix, Overrides(ref=Setting("c", Source.COMMAND_LINE)), {"LLM_MODEL": "n"})
-    assert (settings.ref, settings.model) == ("c", "n")
+    found = resolve(matrix, Overrides(ref=Setting("c", Source.COMMAND_LINE)), {"LLM_MODEL": "n"})
+    assert (found.ref, found.model) == ("c", "n")
 
 
 def profile_schema() -> jsonschema.Draft202012Validator:

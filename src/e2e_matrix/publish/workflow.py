@@ -112,10 +112,8 @@ def annotations_of(view: View, place: Callable[[Cell], tuple[str | None, int | N
 
 def _annotate(results: Results, environ: Mapping[str, str], out: TextIO) -> None:
     matrix_file, profile = results.run.matrix_file, results.run.settings.get("profile")
-    file, document = (
-        _relative(matrix_file, environ),
-        _document(matrix_file, profile.value if profile else None),
-    )
+    file = _relative(matrix_file, environ)
+    document = _document(matrix_file, profile.value if profile else None)
 
     def place(cell: Cell) -> tuple[str | None, int | None]:
         return file, _line_of(cell, document) if file and document else None
