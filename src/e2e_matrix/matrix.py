@@ -262,7 +262,8 @@ class Matrix(Section):
 
     def inherits(self, *where: str) -> bool:
         """Whether a profile leaves the file's own word standing, to which it may have left nothing to do."""
-        return self.profile is not None and any(said.profile == "" for said in self.said(*where)[:1])
+        said = self.said(*where)
+        return bool(self.profile and said and not said[0].profile)
 
     def said(self, *where: str) -> tuple[Said, ...]:
         """What the file says there: the profile's word first, then what it took the place of; () for none."""

@@ -170,9 +170,11 @@ def plan_cells(
 
     ``room`` None: as much as there is for one file.
     """
-    planner = _Planner(matrix, settings, broken, room or Room())
+    room = room or Room()
+    planner = _Planner(matrix, settings, broken, room)
     cells = list(planner.cells())
-    planner.problems += planner.scripts.idle()
+    if room.text >= 0:  # else nobody knows what the other cells would have used
+        planner.problems += planner.scripts.idle()
     return cells, list(dict.fromkeys(planner.problems))  # two scenarios of a cell have the same ones
 
 

@@ -198,9 +198,7 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         return [one for one in given if not (matrix.llm.replay and one.source is Source.ENVIRONMENT)]
 
     only, skip = overrides.only, overrides.skip
-    if (
-        only and matrix.skip and not skip
-    ):  # who says exactly which cells means them, whatever the file leaves out
+    if only and matrix.skip and not skip:  # whoever names cells means them, whatever the file leaves out
         skip = Setting((), only.source, only.place)
     resources, llm, reports = matrix.resources, matrix.llm, matrix.reports
     prices = {

@@ -401,6 +401,20 @@ def test_what_planning_may_cost_is_that_of_all_profiles_together(
     assert found.startswith("2:18 with the profile c: environment.A: all cells together have more than")
 
 
+def test_where_planning_was_cut_short_nothing_is_said_of_what_the_rest_would_have_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = MATRIX.replace("amd64, arm64", "amd64")
+    text += (
+        "scenarios: {s: {script: '{variant}.py', per-script: {java.py: {timeout: 1m}}}}\nprofiles: {a: , b: }"
+    )
+    for name in ("python.py", "java.py"):
+        (tmp_path / name).touch()
+    chosen(tmp_path, text, "a")
+    monkeypatch.setattr("e2e_matrix.matrix_load.Room", lambda: Room(400))  # one of these plans
+    assert "all cells together have more than" in problem(tmp_path, text)
+
+
 def test_the_source_of_each_setting_has_the_profiles_name(tmp_path: Path) -> None:
     base = "ref: a\ntimeout: 5m\nresources: {cpus: 1}"
     profile = "{ref: b, resources: {memory: 1g}, environment: {A: b}}"
