@@ -368,6 +368,8 @@ def test_a_variable_has_to_be_set_only_where_its_value_is_wanted(tmp_path: Path)
     text = text.replace(", c: {timeout: 1}", "")
     assert chosen(tmp_path, text, "a").ref == "main"
     assert chosen(tmp_path, text, "b", {"REF": "x", "TOKEN": "t"}).environment == {"T": "t"}
+    section = MATRIX + "environment: {T: '${TOKEN}', U: '${USER}'}\nprofiles: {a: {environment: {T: t}}}\n"
+    assert chosen(tmp_path, section, "a", {"USER": "u"}).environment == {"T": "t", "U": "u"}
     for name, missing in (("b", ["REF", "TOKEN"]), (None, ["REF"])):
         setting = Setting(name, Source.COMMAND_LINE) if name else None
         with pytest.raises(BadInput) as caught:
@@ -404,14 +406,12 @@ def test_what_planning_may_cost_is_that_of_all_profiles_together(
 def test_where_planning_was_cut_short_nothing_is_said_of_what_the_rest_would_have_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = MATRIX.replace("amd64, arm64", "amd64")
-    text += (
-        "scenarios: {s: {script: '{variant}.py', per-script: {java.py: {timeout: 1m}}}}\nprofiles: {a: , b: }"
-    )
+    scripts = "{s: {script: '{variant}.py', per-script: {java.py: {timeout: 1m}}}}"
+    text = f"{MATRIX}scenarios: &s {scripts}\nprofiles: {{a: , b: {{scenarios: *s}}}}"
     for name in ("python.py", "java.py"):
         (tmp_path / name).touch()
-    chosen(tmp_path, text, "a")
-    monkeypatch.setattr("e2e_matrix.matrix_load.Room", lambda: Room(400))  # one of these plans
+    chosen(tmp_path, text, "b")
+    monkeypatch.setattr("e2e_matrix.matrix_load.Room", lambda: Room(800))  # one of these plans
     assert "all cells together have more than" in problem(tmp_path, text)
 
 
