@@ -25,7 +25,7 @@ EXIT_BAD_INPUT = 2
 EXIT_INFRASTRUCTURE = 3
 EXIT_INTERRUPTED = 130
 
-_MAX_PROBLEMS = 100
+MAX_PROBLEMS = 100
 
 
 class E2EMatrixError(Exception):
@@ -64,9 +64,9 @@ class BadInput(E2EMatrixError):
 
 def _first(problems: Sequence[Problem]) -> Sequence[Problem]:
     """As many as a person may read; the last one counts the rest."""
-    if len(problems) <= _MAX_PROBLEMS:
+    if len(problems) <= MAX_PROBLEMS:
         return problems
-    first, rest = problems[: _MAX_PROBLEMS - 1], problems[_MAX_PROBLEMS - 1 :]
+    first, rest = problems[: MAX_PROBLEMS - 1], problems[MAX_PROBLEMS - 1 :]
     more = replace(rest[0], message=f"and {len(rest)} more problems from here on", hint="mend these first")
     return [*first, more]
 

@@ -36,7 +36,7 @@ from e2e_matrix.matrix_fields import (
     free,
     one_of,
 )
-from e2e_matrix.matrix_yaml import Document, Location, Scalar
+from e2e_matrix.matrix_yaml import Document, Location, Said
 from e2e_matrix.measures import MEASURES
 from e2e_matrix.regression import DEFAULT_FAIL_ON, FAILS
 from e2e_matrix.report import DEFAULT_FORMATS, FORMATS
@@ -44,6 +44,8 @@ from e2e_matrix.script.settings import ScriptSection
 from e2e_matrix.units import format_share
 
 Combination = Annotated[dict[str, Filled], Field(min_length=1)]
+# Each is compared with the id of every cell.
+Globs = Annotated[list[Filled], Field(max_length=100)]
 
 
 class _ScenarioSchema:
@@ -175,11 +177,6 @@ class ReportsSection(Section):
         None, description="The file that remembers runs; null: history.sqlite in the folder"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _folder_alone(cls, value: object) -> object:
-        return {"folder": value} if isinstance(value, Scalar | str) else value
-
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
         schema: dict[str, Any] = handler.resolve_ref_schema(handler(core_schema))
@@ -269,6 +266,8 @@ class Matrix(Section):
     fail_on: list[FailOn] = Field(
         list(DEFAULT_FAIL_ON), description="What of a comparison with a baseline ends a run with 1"
     )
+    only: Globs = Field([], description="Ids of the cells to keep, as globs; none keeps them all")
+    skip: Globs = Field([], description="Ids of the cells to leave out, as globs")
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(""))
 
@@ -285,6 +284,11 @@ class Matrix(Section):
         return self._document.file
 
     @property
+    def profile(self) -> str | None:
+        """The profile that it was read with."""
+        return self._document.profile or None
+
+    @property
     def folder(self) -> Path:
         """Where the paths in the file begin."""
         return Path(self._document.file).parent
@@ -297,11 +301,11 @@ class Matrix(Section):
         """A Problem at the place in the file where the value (or key) at ``where`` was written."""
         return self._document.problem(where, message, hint, key=key)
 
-    def wrote(self, *where: str) -> bool:
-        """Whether the file says so itself, rather than leaving it to the default."""
-        values = self._document.values
-        if where == ("reports", "folder") and not any(
-            place[:1] == ("reports",) and place[1:] for place in values
-        ):
-            return ("reports",) in values  # the folder alone
-        return where in values
+    def inherits(self, *where: str) -> bool:
+        """Whether a profile leaves the file's own word standing, to which it may have left nothing to do."""
+        said = self.said(*where)
+        return bool(self.profile and said and not said[0].profile)
+
+    def said(self, *where: str) -> tuple[Said, ...]:
+        """What the file says there: the profile's word first, then what it took the place of; () for none."""
+        return self._document.said(where)

@@ -10,10 +10,18 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from e2e_matrix.errors import Problem
+from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix import Matrix
 from e2e_matrix.matrix_scripts import Scenarios, Script, scenarios_of
-from e2e_matrix.plan import MAX_CELLS, expand, idle_excludes, plan_cells, template_problems
+from e2e_matrix.plan import (
+    MAX_CELLS,
+    Room,
+    expand,
+    idle_excludes,
+    plan_cells,
+    selection_problems,
+    template_problems,
+)
 from e2e_matrix.script.settings import RUN_TIME_FIELDS, ScriptSection
 from e2e_matrix.settings import Overrides, Settings, resolve
 from e2e_matrix.templates import FIELD_NAME, Template, did_you_mean
@@ -25,10 +33,13 @@ _SCRIPT_KEYS = frozenset(str(one.alias) for one in ScriptSection.model_fields.va
 _FEWER = "use fewer values, or several files"
 
 
-def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -> Iterator[Problem]:
+def check_matrix(
+    matrix: Matrix, scenarios: Collection[str], broken: Set[str], room: Room
+) -> Iterator[Problem]:
     """Everything wrong with a file of the right shape.
 
     Keys in ``broken`` hold defaults in the place of what was reported already: nothing is said about them.
+    ``room`` is what planning it may still cost.
     """
     yield from _scenarios(matrix, scenarios)
     # Of a glob as many as it finds; what is wrong with it, the plan says.
@@ -38,7 +49,11 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
         yield from _step_timeouts(matrix, scenarios)
     if not {"reports", "matrix"} & broken:
         yield from _grid(matrix)
-    settings = resolve(matrix, Overrides(), {})
+    try:
+        settings = resolve(matrix, Overrides(), {})
+    except BadInput as error:  # a ref that is none: there are no cells without one
+        yield from error.problems
+        return
     if "llm" not in broken:
         yield from _recordings(matrix, settings)
     if slips := [*_axes(matrix, len(names)), *_entries(matrix, broken)]:
@@ -49,6 +64,7 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
     idle = [
         matrix.problem(("matrix", "exclude", index), "exclude: this matches no cell", _values_hint(matrix))
         for index in idle_excludes(axes, exclude)
+        if not matrix.inherits("matrix", "exclude")
     ]
     yield from idle
     combinations = expand(axes, include, exclude)
@@ -62,8 +78,10 @@ def check_matrix(matrix: Matrix, scenarios: Collection[str], broken: Set[str]) -
     if cells > MAX_CELLS:
         yield matrix.problem(("matrix", "include"), _too_many("include makes", cells), _FEWER, key=True)
         return
-    _, problems = plan_cells(matrix, settings, broken)
+    planned, problems = plan_cells(matrix, settings, broken, room)
     yield from problems
+    if planned and not problems and not {"scenarios", "only", "skip"} & broken:
+        yield from selection_problems(matrix, settings, [cell.id for cell in planned])
 
 
 def _scenarios(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
@@ -113,7 +131,7 @@ def _step_timeouts(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
     if any(isinstance(settings, ScriptSection) for settings in matrix.scenarios.values()):
         steps.update(_script_steps())
     for name in matrix.step_timeouts:
-        if name not in steps:
+        if name not in steps and not matrix.inherits("step-timeouts", name):
             hint = did_you_mean(name, sorted(steps))
             yield matrix.problem(("step-timeouts", name), f"there is no step {name!r}", hint, key=True)
 
@@ -197,6 +215,8 @@ def _entries(matrix: Matrix, broken: Container[str]) -> Iterator[Problem]:
                     where, f"exclude: unknown axis {name!r}", did_you_mean(name, axes), key=True
                 )
     if any(key in broken for key in ("image", "arch-image", "platform", "llm", "environment", "scenarios")):
+        return
+    if matrix.inherits("matrix", "include"):
         return
     known = list(dict.fromkeys([*axes, *_template_fields(matrix)]))
     for index, entry in enumerate(matrix.matrix.include):

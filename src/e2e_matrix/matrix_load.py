@@ -1,7 +1,8 @@
 """matrix.yaml -> Matrix, or every problem of the file at once.
 
 Read in three passes, each working on what the one before could make sense of: YAML (matrix_yaml.py), the
-shape (matrix.py), what the parts mean together (matrix_checks.py).
+shape (matrix.py), what the parts mean together (matrix_checks.py). The last two see the file as it is without
+a profile, and as each of its profiles makes it (matrix_profiles.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.errors import MAX_PROBLEMS, BadInput, Problem
 from e2e_matrix.matrix import (
     CostLimits,
     LlmSection,
@@ -27,8 +28,11 @@ from e2e_matrix.matrix import (
 )
 from e2e_matrix.matrix_checks import check_matrix
 from e2e_matrix.matrix_fields import kind_of
+from e2e_matrix.matrix_profiles import PROFILES, split
 from e2e_matrix.matrix_yaml import Document, Location, read_document
+from e2e_matrix.plan import Room
 from e2e_matrix.script.settings import Expect, PerScript, ScriptSection
+from e2e_matrix.settings import Setting
 from e2e_matrix.templates import did_you_mean
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -46,30 +50,71 @@ _SECRET_KEYS = frozenset({"api-key", "api_key", "apikey", "apiKey", "key", "toke
 
 
 def load_matrix(
-    path: Path | str, environ: Mapping[str, str], scenarios: Collection[str] | None = None
+    path: Path | str,
+    environ: Mapping[str, str],
+    scenarios: Collection[str] | None = None,
+    profile: Setting[str] | None = None,
 ) -> Matrix:
     """Read and check a file; ``scenarios`` are the names that exist (None: those of this program).
 
-    Raises BadInput with every problem, in the order of the file; those of a file that it names, too.
+    Raises BadInput with every problem, in the order of the file: also those of a file that it names, and of
+    the profiles that were not chosen.
     """
     document = read_document(Path(path), environ)
     if not isinstance(document.tree, dict):
         message = f"must be a mapping, not {kind_of(document.tree)}"
         raise BadInput([document.problem((), message, "begin with `matrix:` and the axes below it")])
-    problems = list(document.problems)
-    matrix, errors = _shape(document, document.tree)
-    slips = [where for where in (*document.broken, *map(_place_of, errors)) if where]
-    broken = {str(where[0]) for where in slips}
-    problems += [_explain(document, error) for error in errors if not _reported(document, error)]
-    if broken:  # what is left may be wrong in itself
-        matrix, _ = _shape(document, _without(document.tree, slips))
-    if matrix is not None:
-        problems += check_matrix(matrix, _known_scenarios() if scenarios is None else scenarios, broken)
-    if matrix is not None and matrix.llm.replies:
-        problems += _problems_of_replies(matrix.beside(matrix.llm.replies))
+    family = split(document)
+    check = _Check(_known_scenarios() if scenarios is None else scenarios)
+    matrix, problems = check(family.base)
+    problems = [*document.problems, *family.problems, *problems]
+    chosen = family.base
+    for name, overlaid in family.profiles.items():
+        is_chosen = profile is not None and name == profile.value
+        if len(problems) > MAX_PROBLEMS and not is_chosen:
+            continue  # nobody reads more of them at once
+        made, found = check(overlaid)
+        problems += overlaid.told(found, problems)
+        if is_chosen:
+            matrix, chosen = made, overlaid
+    if profile is not None and chosen is family.base:
+        problems += family.unknown(profile.value, profile.place)
+    problems += [problem for _, problem in chosen.unset]
     if problems or matrix is None:
         raise BadInput(list(dict.fromkeys(problems)))
     return matrix
+
+
+class _Check:
+    """``check(document)``: what it means, None where that is not to be told, and everything wrong with it.
+
+    A file and its profiles go through one of these: what planning them may cost is theirs together.
+    """
+
+    def __init__(self, scenarios: Collection[str]) -> None:
+        self._scenarios = scenarios
+        self._room = Room()
+        self._replies: dict[Path, Sequence[Problem]] = {}
+
+    def __call__(self, document: Document) -> tuple[Matrix | None, list[Problem]]:
+        assert isinstance(document.tree, dict)
+        matrix, errors = _shape(document, document.tree)
+        slips = [where for where in (*document.broken, *map(_place_of, errors)) if where]
+        broken = {str(where[0]) for where in slips}
+        problems = [_explain(document, error) for error in errors if not _reported(document, error)]
+        if broken:  # what is left may be wrong in itself
+            matrix, _ = _shape(document, _without(document.tree, slips))
+        if matrix is None:
+            return None, problems
+        problems += check_matrix(matrix, self._scenarios, broken, self._room)
+        if matrix.llm.replies:
+            problems += self._problems_of_replies(matrix.beside(matrix.llm.replies))
+        return matrix, problems
+
+    def _problems_of_replies(self, path: Path) -> Sequence[Problem]:
+        if path not in self._replies:
+            self._replies[path] = _problems_of_replies(path)
+        return self._replies[path]
 
 
 def _shape(document: Document, tree: Mapping[str, Any]) -> tuple[Matrix | None, list[ErrorDetails]]:
@@ -142,6 +187,8 @@ def _explain(document: Document, error: ErrorDetails) -> Problem:
 def _unknown_key(document: Document, where: Location) -> Problem:
     section = ModelPrice if where[:2] == ("llm", "prices") else _section_of(where)
     known = [str(field.alias) for field in section.model_fields.values()]
+    if section is Matrix and not document.profile:
+        known.append(PROFILES)
     key = str(where[-1])
     if section is LlmSection and key in _SECRET_KEYS:
         hint = "name the variable that holds it: `api-key-env: LLM_API_KEY`, and take the key out of the file"

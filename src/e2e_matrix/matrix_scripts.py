@@ -213,6 +213,8 @@ class Scripts:
         """After every cell: a per-script pattern that matches nothing is a slip."""
         for origin, parsed in self._sections.items():
             for glob in parsed.idle:
+                if self._matrix.inherits("scenarios", origin, "per-script", glob):
+                    continue
                 where = ("scenarios", origin, "per-script", glob)
                 hint = "it is matched against the scripts' file names"
                 yield self._matrix.problem(where, f"per-script: no script matches {glob!r}", hint, key=True)

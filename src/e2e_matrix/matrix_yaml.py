@@ -59,9 +59,21 @@ class Scalar:
 Tree = dict[str, "Tree"] | list["Tree"] | Scalar | None
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a file says somewhere, as it is written there. ``profile`` is the one that says it; "": none."""
+
+    profile: str
+    line: int
+    tree: Tree
+
+
 @dataclass
 class Document:
-    """A file's tree, the place of every key and value in it, and the problems that left a tree to read."""
+    """A file's tree, the place of every key and value in it, and the problems that left a tree to read.
+
+    Beside them ``unset``: the variables that are not set, each wrong only where its value is wanted.
+    """
 
     file: str
     tree: Tree = None
@@ -69,6 +81,17 @@ class Document:
     values: dict[Location, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     broken: set[Location] = field(default_factory=set)
+    unset: list[tuple[Location, Problem]] = field(default_factory=list)
+    profile: str = ""
+
+    def said(self, where: Location) -> tuple[Said, ...]:
+        """What is written at ``where``: what counts first, then what it took the place of."""
+        if where not in self.values:
+            return ()
+        tree = self.tree
+        for key in where:
+            tree = tree[key]  # type: ignore[index]
+        return (Said(self.profile, self.keys.get(where, self.values[where])[0], tree),)
 
     def problem(self, where: Location, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """A Problem at the value (or the key) at ``where``, or at the nearest thing above that exists."""
@@ -315,11 +338,10 @@ class _Reader:
             if default is not None:
                 return default
             if name not in environ:
-                self.found.report(
-                    where,
-                    f"the variable {name} is not set",
-                    f"export {name}=..., or give a default: ${{{name}:-...}}",
-                )
+                message = f"the variable {name} is not set"
+                hint = f"export {name}=..., or give a default: ${{{name}:-...}}"
+                self.found.unset.append((where, self.found.problem(where, message, hint)))
+                self.found.broken.add(where)
             return ""
 
         return _VARIABLE.sub(replace, text)

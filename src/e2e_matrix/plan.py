@@ -57,6 +57,13 @@ class Plan:
     left_out: int = 0  # by --only and --skip
 
 
+@dataclass
+class Room:
+    """What planning may still cost: characters, as MAX_TEXT counts them. Below 0 there is none left."""
+
+    text: int = MAX_TEXT
+
+
 @dataclass(frozen=True)
 class Selector:
     """``selector(cell_id)``: whether --only and --skip leave the cell in. Globs; no --only is all of them."""
@@ -67,18 +74,12 @@ class Selector:
     def __call__(self, cell_id: str) -> bool:
         return (not self.only or _matches(cell_id, self.only)) and not _matches(cell_id, self.skip)
 
-    def problems(self, cell_ids: Sequence[str]) -> Iterator[Problem]:
-        """A glob that matches nothing is a slip, and a selection of nothing tests nothing."""
-        hint = f"the cells are {', '.join(cell_ids)}"
-        slips = [
-            Problem(option, 0, 0, f"{glob!r} matches no cell", hint)
-            for option, globs in (("--only", self.only), ("--skip", self.skip))
-            for glob in globs
-            if not any(_matches(cell_id, [glob]) for cell_id in cell_ids)
-        ]
-        yield from slips
-        if not slips and not any(map(self, cell_ids)):
-            yield Problem("", 0, 0, "--only and --skip leave no cell", hint)
+    def idle(self, cell_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+        """``only`` or ``skip``, and the index in it of each glob that matches no cell."""
+        for key, globs in (("only", self.only), ("skip", self.skip)):
+            for index, glob in enumerate(globs):
+                if not any(_matches(cell_id, [glob]) for cell_id in cell_ids):
+                    yield key, index
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,36 @@ def make_plan(matrix: Matrix, settings: Settings) -> Plan:
     cells, problems = plan_cells(matrix, settings)
     if problems:
         raise BadInput(problems)
-    selector = Selector(settings.only, settings.skip)
-    if slips := list(selector.problems([cell.id for cell in cells])):
+    if slips := list(selection_problems(matrix, settings, [cell.id for cell in cells])):
         raise BadInput(slips)
+    selector = Selector(settings.only, settings.skip)
     kept = tuple(cell for cell in cells if selector(cell.id))
     return Plan(kept, _axes_of(matrix, cells), left_out=len(cells) - len(kept))
+
+
+def selection_problems(matrix: Matrix, settings: Settings, cell_ids: Sequence[str]) -> Iterator[Problem]:
+    """A glob that matches nothing is a slip, and a selection of nothing tests nothing."""
+    chosen = {"only": settings.only, "skip": settings.skip}
+    written = {key for key in chosen if settings.origins[key].in_file}
+    selector = Selector(**chosen)
+    hint = f"the cells are {', '.join(cell_ids)}"
+    slips = [
+        (key, index)
+        for key, index in selector.idle(cell_ids)
+        if not (key in written and matrix.inherits(key))
+    ]
+    for key, index in slips:
+        message = f"{chosen[key][index]!r} matches no cell"
+        if key in written:
+            yield matrix.problem((key, index), f"{key}: {message}", hint)
+        else:
+            yield Problem(f"--{key}", 0, 0, message, hint)
+    if not slips and not any(map(selector, cell_ids)):
+        key = "only" if selector.only else "skip"
+        if key in written:
+            yield matrix.problem((key,), "only and skip leave no cell", hint, key=True)
+        else:
+            yield Problem("", 0, 0, "--only and --skip leave no cell", hint)
 
 
 def expand(
@@ -117,11 +143,8 @@ def expand(
     grown = [dict(values) for values in kept]
     appended = []
     for index, entry in enumerate(include):
-        fits = [
-            cell
-            for cell, values in zip(grown, kept, strict=True)
-            if all(values.get(name, value) == value for name, value in entry.items())
-        ]
+        unchanged = {name: value for name, value in entry.items() if name in axes}
+        fits = [cell for cell, values in zip(grown, kept, strict=True) if _covers(unchanged, values)]
         for cell in fits:
             cell.update(entry)
         if not fits:
@@ -137,26 +160,31 @@ def idle_excludes(axes: Mapping[str, Sequence[str]], exclude: Sequence[Mapping[s
 
 
 def _covers(entry: Mapping[str, str], values: Mapping[str, str]) -> bool:
-    return all(values.get(name) == value for name, value in entry.items())
+    return entry.items() <= values.items()
 
 
 def plan_cells(
-    matrix: Matrix, settings: Settings, broken: Container[str] = frozenset()
+    matrix: Matrix, settings: Settings, broken: Container[str] = frozenset(), room: Room | None = None
 ) -> tuple[list[PlannedCell], list[Problem]]:
-    """Every cell, and everything wrong with them; templates under a key in ``broken`` are left out."""
-    planner = _Planner(matrix, settings, broken)
+    """Every cell, and everything wrong with them; templates under a key in ``broken`` are left out.
+
+    ``room`` None: as much as there is for one file.
+    """
+    room = room or Room()
+    planner = _Planner(matrix, settings, broken, room)
     cells = list(planner.cells())
-    planner.problems += planner.scripts.idle()
+    if room.text >= 0:  # else nobody knows what the other cells would have used
+        planner.problems += planner.scripts.idle()
     return cells, list(dict.fromkeys(planner.problems))  # two scenarios of a cell have the same ones
 
 
 def template_problems(matrix: Matrix, settings: Settings, broken: Container[str]) -> list[Problem]:
     """What is wrong with the templates whatever the cells are."""
-    return _Planner(matrix, settings, broken).problems
+    return _Planner(matrix, settings, broken, Room()).problems
 
 
 class _Planner:
-    def __init__(self, matrix: Matrix, settings: Settings, broken: Container[str]) -> None:
+    def __init__(self, matrix: Matrix, settings: Settings, broken: Container[str], room: Room) -> None:
         self.matrix = matrix
         self.settings = settings
         self.scenarios, self.problems = scenarios_of(matrix)
@@ -175,13 +203,15 @@ class _Planner:
             if text is not None and name.split(".")[0] not in broken and (template := self._parse(name, text))
         }
         self.scripts = Scripts(matrix, self.scenarios, self.fields, self.problems)
-        self.room = MAX_TEXT
+        self.room = room
 
     def cells(self) -> Iterator[PlannedCell]:
         axes = self.matrix.matrix
         combinations = expand(axes.axes, axes.include, axes.exclude)
         ids: dict[str, Mapping[str, str]] = {}
         for combination, scenario in itertools.product(combinations, self.scenarios):
+            if self.room.text < 0:
+                return  # there is a problem already, and each further cell costs
             where = _written_at(combination)
             cell_id = self._id(combination.values, scenario)
             if not cell_id or len(cell_id) > MAX_ID:
@@ -250,8 +280,6 @@ class _Planner:
         chosen = self.scenarios[scenario]
         if not isinstance(chosen, Script):
             return dict(chosen)
-        if self.room < 0:
-            return {}
         known = {**values, **{name: f"{{{name}}}" for name in RUN_TIME_FIELDS}}
 
         def render(name: str, template: Template) -> str | None:
@@ -288,14 +316,14 @@ class _Planner:
 
     def _has_room(self, name: str, length: int) -> bool:
         """Whether a text of this length is still within MAX_TEXT; says so once."""
-        if self.room < 0:
+        if self.room.text < 0:
             return False
-        self.room -= max(64, length)
-        if self.room < 0:
+        self.room.text -= max(64, length)
+        if self.room.text < 0:
             self._report(
                 name, f"all cells together have more than {MAX_TEXT >> 20} MiB of text", "shorten it"
             )
-        return self.room >= 0
+        return self.room.text >= 0
 
     def _check(self, name: str, text: str, values: Mapping[str, str]) -> None:
         if name in ("image", "arch-image") and not is_image_reference(text):
@@ -311,7 +339,7 @@ class _Planner:
         origin = self.settings.origins.get(name)
         if origin and origin.place:
             self.problems.append(Problem(origin.place, 0, 0, message, hint))
-        elif self.matrix.wrote(*path):
+        elif self.matrix.said(*path):
             self.problems.append(self.matrix.problem(tuple(path), f"{name}: {message}", hint))
         else:  # the default does not suit the axes
             problem = self.matrix.problem(("matrix",), f"the default {name}: {message}", hint, key=True)

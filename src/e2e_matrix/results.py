@@ -300,7 +300,7 @@ class Cell(Model):
 
 class SettingValue(Model):
     value: Any
-    source: str = Field(description="default, file, environment, command line or resumed run")
+    source: str = Field(description="default, file, profile NAME, environment, command line or resumed run")
 
 
 class EngineFacts(Model):

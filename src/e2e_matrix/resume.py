@@ -52,6 +52,7 @@ _CHOSEN = (Source.COMMAND_LINE, Source.ENVIRONMENT, Source.RESUMED)
 
 # What a person chose beside the file: the setting's name -> the field of Overrides.
 _OPTIONS = {
+    "profile": "profile",
     "ref": "ref",
     "image": "image",
     "arch-image": "arch_image",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from e2e_matrix import failures
 from e2e_matrix.matrix import Matrix
+from e2e_matrix.matrix_profiles import MAX_PROFILES, NAME_PATTERN, PROFILES
 from e2e_matrix.results import Results
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,7 +26,7 @@ is `internal`: an error of its own cell, with a diagnostic.txt for a bug report.
 def schemas() -> dict[str, str]:
     """File name -> text, as committed in docs/."""
     documents = {
-        "matrix.schema.json": Matrix.model_json_schema(),
+        "matrix.schema.json": _with_profiles(Matrix.model_json_schema()),
         # As written, not as read: money is always a string, and every key is there.
         "results.schema.json": Results.model_json_schema(mode="serialization"),
     }
@@ -32,6 +34,25 @@ def schemas() -> dict[str, str]:
         name: json.dumps({"$schema": _DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n"
         for name, schema in documents.items()
     }
+
+
+def _with_profiles(schema: dict[str, Any]) -> dict[str, Any]:
+    """Every key of the file may stand in a profile, and means there what it means in the file."""
+    keys = schema["properties"]
+    schema["$defs"]["Profile"] = {
+        "description": "What is different with this profile.",
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {key: {"$ref": f"#/properties/{key}"} for key in keys},
+    }
+    keys[PROFILES] = {
+        "description": "By name: what --profile NAME lays over this file",
+        "type": "object",
+        "maxProperties": MAX_PROFILES,
+        "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
+        "additionalProperties": {"$ref": "#/$defs/Profile"},
+    }
+    return schema
 
 
 def documents() -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The effective settings of a run, and where each came from: command line > environment > file > default."""
+"""The effective settings of a run, and where each came from.
+
+Command line > environment > profile > file > default.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ class Source(StrEnum):
 
     DEFAULT = "default"
     FILE = "file"
+    PROFILE = "profile"  # of the file; shown with its name
     ENVIRONMENT = "environment"
     COMMAND_LINE = "command line"
     RESUMED = "resumed run"
@@ -38,6 +42,11 @@ class Setting(Generic[T]):
     value: T
     source: Source
     place: str = ""
+
+    @property
+    def in_file(self) -> bool:
+        """Whether it is the file's word, or that of a profile in it."""
+        return self.source in (Source.FILE, Source.PROFILE)
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ class Overrides:
     fail_on: Setting[tuple[str, ...]] | None = None
     only: Setting[tuple[str, ...]] | None = None
     skip: Setting[tuple[str, ...]] | None = None
+    profile: Setting[str] | None = None
 
     def over(self, other: Overrides) -> Overrides:
         """These where they are given, else the other's."""
@@ -77,6 +87,7 @@ class Settings:
     templates here; each planned cell has them filled in."""
 
     matrix_file: str
+    profile: str | None  # of the file, laid over it
     ref: str  # as upstream's tags write it: no v, branches slugged
     image: str
     arch_image: str | None
@@ -135,6 +146,7 @@ class Settings:
         """Every setting for the record, by its name in the file, without what could be a secret: of the
         environment and of scenarios only the names, and a URL without user, password and query."""
         shown: dict[str, Any] = {
+            "profile": self.profile,
             "ref": self.ref,
             "image": self.image,
             "arch-image": self.arch_image,
@@ -176,9 +188,11 @@ class Settings:
             "only": list(self.only),
             "skip": list(self.skip),
         }
-        return {
-            name: SettingValue(value=value, source=self.origins[name].source) for name, value in shown.items()
-        }
+        return {name: SettingValue(value=value, source=self._said_by(name)) for name, value in shown.items()}
+
+    def _said_by(self, name: str) -> str:
+        source = self.origins[name].source
+        return f"{source} {self.profile}" if source is Source.PROFILE else source
 
 
 def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) -> Settings:
@@ -186,12 +200,11 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
 
     Raises BadInput for a base URL that is none.
     """
-    origins: dict[str, Setting[Any]] = {}
+    origins: dict[str, Setting[Any]] = {"profile": overrides.profile or Setting(None, Source.DEFAULT)}
 
     def pick(name: str, value: T, *overriding: Setting[T] | None) -> T:
-        written = matrix.wrote(*name.split("."))
-        in_file = Setting(value, Source.FILE if written else Source.DEFAULT)
-        origins[name] = next((setting for setting in overriding if setting), in_file)
+        written = Setting(value, _said_in_file(matrix, name))
+        origins[name] = next((setting for setting in overriding if setting), written)
         chosen: T = origins[name].value
         return chosen
 
@@ -204,12 +217,16 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         given = [setting for setting in overriding if setting]
         return [one for one in given if not (matrix.llm.replay and one.source is Source.ENVIRONMENT)]
 
+    only, skip = overrides.only, overrides.skip
+    if only and matrix.skip and not skip:  # whoever names cells means them, whatever the file leaves out
+        skip = Setting((), only.source, only.place)
     resources, llm, reports = matrix.resources, matrix.llm, matrix.reports
     prices = {
         model: Price(price.input, price.output, price.cached_input) for model, price in llm.prices.items()
     }
     settings = Settings(
         matrix_file=matrix.file,
+        profile=matrix.profile,
         ref=tag_of_ref(pick("ref", matrix.ref, overrides.ref)),
         image=pick("image", matrix.image, overrides.image),
         arch_image=pick("arch-image", matrix.arch_image, overrides.arch_image),
@@ -254,8 +271,8 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         grid_columns=pick("reports.columns", reports.columns),
         thresholds=pick("regression", dict(matrix.regression)),
         fail_on=pick("fail-on", tuple(dict.fromkeys(matrix.fail_on)), overrides.fail_on),
-        only=pick("only", (), overrides.only),
-        skip=pick("skip", (), overrides.skip),
+        only=pick("only", tuple(matrix.only), only),
+        skip=pick("skip", tuple(matrix.skip), skip),
         origins=origins,
     )
     if not is_tag(settings.ref):
@@ -300,6 +317,13 @@ def provider_to_record(settings: Settings) -> str:
         message = "llm.record is for a real model, and the stand-in answers"
         hint = "name one: LLM_MODEL, LLM_BASE_URL, LLM_API_KEY; or leave record out"
     raise BadInput([Problem(settings.matrix_file, 0, 0, message, hint)])
+
+
+def _said_in_file(matrix: Matrix, name: str) -> Source:
+    said = matrix.said(*name.split("."))
+    if not said:
+        return Source.DEFAULT
+    return Source.PROFILE if said[0].profile else Source.FILE
 
 
 def _variable(environ: Mapping[str, str], name: str) -> Setting[str | None] | None:

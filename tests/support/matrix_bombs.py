@@ -47,6 +47,16 @@ def _spaces(size: int) -> str:
     return _cells(size, "amd64" + " " * size, "platform: linux/amd64\nimage: 'a:{variant}'\n")
 
 
+def _profiles(text: str, profile: str = "{repeat: 2}") -> str:
+    """The same once for the file and once for each of as many profiles as there may be."""
+    return text + "profiles:\n" + _many(f"  p#: {profile}\n", 10)
+
+
+def _entries(key: str, size: int) -> str:
+    entry = {"exclude": "{variant: v1, arch: b}, ", "include": "{variant: v1, ref: b}, "}[key]
+    return _cells(size).replace("]}\n", f"], {key}: [{entry * min(size, 1000)}]}}\n")
+
+
 BOMBS: Mapping[str, Callable[[int], str]] = {
     # YAML
     "billion laughs": _laughs,
@@ -99,4 +109,20 @@ BOMBS: Mapping[str, Callable[[int], str]] = {
     ),
     "excludes": lambda n: _cells(n).replace("]}\n", f"], exclude: [{'{variant: v1}, ' * n}]}}\n"),
     "idle excludes": lambda n: _AXES + f"  exclude: [{'{variant: v1}, ' * n}]\n",
+    # profiles
+    "profiles": lambda n: _CELL + "profiles:\n" + _many("  p#: {repeat: 2}\n", n),
+    "empty profiles": lambda n: _CELL + "profiles:\n" + _many("  p#:\n", n),
+    "profiles in profiles": lambda n: _CELL + "profiles: {p: {" * n,
+    "profiles of cells": lambda n: _profiles(_cells(n)),
+    "profiles of cells of their own": lambda n: _profiles(_cells(n), "{matrix: {x: [p#]}}"),
+    "profiles of aliases": lambda n: (
+        _CELL + f"profiles: {{p: &p {{only: &o [{'a*, ' * (n % 1000)}]}}, {_many('q#: *p', 9, ', ')}}}\n"
+    ),
+    "profiles of an environment": lambda n: _profiles(_cells(n) + "environment:\n" + _many("  A#: b\n", n)),
+    "profiles of long templates": lambda n: _profiles(_cells(n) + _environment("{variant}" * n)),
+    "profiles of excludes": lambda n: _profiles(_entries("exclude", n), "{matrix: {x: [p#]}}"),
+    "profiles of includes": lambda n: _profiles(_entries("include", n), "{matrix: {x: [p#]}}"),
+    "profiles of unknown keys": lambda n: _profiles(_CELL, f"{{{_many('max-paralel_#: 1', n // 10, ', ')}}}"),
+    "profiles of globs": lambda n: _profiles(_cells(n) + f"only: [{'v*, ' * min(n, 100)}]\n"),
+    "profiles of a broken file": lambda n: _profiles(_CELL + _many("max-paralel#: 1\n", n)),
 }

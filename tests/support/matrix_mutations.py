@@ -74,6 +74,23 @@ llm:
 environment:
   A: "{variant} {{x}} $${HOME} ${HOME}"
 reports: out/${N}
+only: ["*slim*", "java-*"]
+skip: [nothing-else*]
+profiles:
+  pr: &pr
+    matrix: {variant: [python], exclude: [], include: []}
+    scenarios: {deferred-init: }
+    only: [python-*]
+    skip: []
+  nightly:
+    ref: ${NIGHTLY}
+    matrix: {team: [openhands, other]}
+    resources: {cpus: 4}
+    llm: {prices: {"*": {input: 1, output: 2}}}
+    environment: {B: "{arch}"}
+    reports: {formats: [junit], rows: arch}
+  weekly: *pr
+  empty:
 """
 
 

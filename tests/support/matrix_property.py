@@ -15,9 +15,11 @@ from click.testing import CliRunner
 from e2e_matrix.cli import program
 from e2e_matrix.errors import EXIT_BAD_INPUT, BadInput, Problem
 from e2e_matrix.matrix_load import load_matrix
+from e2e_matrix.matrix_profiles import split
+from e2e_matrix.matrix_yaml import read_document
 from e2e_matrix.plan import MAX_CELLS, Plan, make_plan
 from e2e_matrix.script.settings import ScriptSettings
-from e2e_matrix.settings import Overrides, resolve
+from e2e_matrix.settings import Overrides, Setting, Source, resolve
 from support.matrix_mutations import ENVIRON, Hostile
 
 #: CPU seconds for reading and planning one file; the worst takes about 2.5.
@@ -56,6 +58,8 @@ def outcome(hostile: Hostile, folder: Path) -> Outcome:
     assert took < MAX_SECONDS, f"took {took:.1f} s of CPU"
     if isinstance(found, Plan):
         check_plan(found)
+        if hostile.level != "size":  # it takes the time of all profiles for each of them
+            check_profiles(path)
     else:
         check_problems(found, hostile.data, str(path))
     if hostile.in_sample:
@@ -63,8 +67,8 @@ def outcome(hostile: Hostile, folder: Path) -> Outcome:
     return Outcome(found, took)
 
 
-def _planned(path: Path) -> Plan:
-    matrix = load_matrix(path, ENVIRON)
+def _planned(path: Path, profile: Setting[str] | None = None) -> Plan:
+    matrix = load_matrix(path, ENVIRON, profile=profile)
     return make_plan(matrix, resolve(matrix, Overrides(), ENVIRON))
 
 
@@ -83,6 +87,18 @@ def check_plan(plan: Plan) -> None:
             settings = ScriptSettings.model_validate(cell.scenario_settings)
             assert Path(settings.script).is_absolute()
             assert "\0" not in settings.model_dump_json()
+
+
+def check_profiles(path: Path) -> None:
+    """A file that is accepted is right with each of its profiles, which may only want variables to be set."""
+    for name in split(read_document(path, ENVIRON)).profiles:
+        problems: tuple[Problem, ...] = ()
+        try:
+            check_plan(_planned(path, Setting(name, Source.COMMAND_LINE)))
+        except BadInput as error:
+            problems = error.problems
+            check_problems(problems, path.read_bytes(), str(path))
+        assert [one for one in problems if "is not set" not in one.message] == []
 
 
 def check_problems(problems: Iterable[Problem], data: bytes, file: str) -> None:
@@ -131,7 +147,8 @@ def check_command(path: Path, found: Plan | tuple[Problem, ...]) -> None:
 def _plan_command(path: Path) -> tuple[int, str]:
     """Exit code and output of the command, as cli.main() would end; any other exception goes through."""
     with mock.patch.dict(os.environ, ENVIRON):
-        result = CliRunner().invoke(program, ["plan", "--matrix", str(path)])
+        arguments = ["--explain"] * (len(path.read_bytes()) % 2)
+        result = CliRunner().invoke(program, ["plan", "--matrix", str(path), *arguments])
     error = result.exception
     if isinstance(error, BadInput):
         return error.exit_code, f"e2e-matrix: {error}\n"

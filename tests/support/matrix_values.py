@@ -69,6 +69,7 @@ NAMES = (
 variant   arch   ref   image   include   exclude   axes   matrix   platform   scenarios   deferred-init
 gate   llm   record   replay   prices   input   output   cached-input   replies
 model   base-url   api-key   api-key-env   environment   resources   memory   cpus   pids
+profiles   nightly   only   skip   formats
 script   sdk   at   expect   exit   cost   arguments   cwd   stdin   per-script
 timeout   timout   max_parallel   reports   [key]   <<   ""   "\0"   "\ud800"   "\e[31m"   a b   Ä   {a}
 1   null   ~   true   =   !!int a   &a b

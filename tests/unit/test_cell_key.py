@@ -115,6 +115,7 @@ SETTINGS = {
     "report_formats": "how they are shown",
     "grid_rows": "the same",
     "grid_columns": "the same",
+    "profile": "what it changes is a setting of its own",
     "only": "which cells are run",
     "skip": "the same",
     "origins": "who said so",

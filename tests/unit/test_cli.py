@@ -76,7 +76,7 @@ def test_the_unforeseen_is_a_message_and_a_file_with_the_traceback(
     def surprise(*_: object) -> None:
         raise ZeroDivisionError("a surprise")
 
-    monkeypatch.setattr(plan, "load", surprise)
+    monkeypatch.setattr(plan, "load_all", surprise)
     assert run(monkeypatch, "plan") == 3
     error = capfd.readouterr().err
     assert "unexpected ZeroDivisionError: a surprise" in error

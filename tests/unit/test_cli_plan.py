@@ -1,6 +1,7 @@
 """``e2e-matrix plan`` as a person runs it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ MATRIX = "matrix: {variant: [python, java], arch: [amd64, arm64]}\n"
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("LLM_MODEL", "LLM_BASE_URL", "E2E_MATRIX_REF", "E2E_MATRIX_ONLY"):
+    for name in ("LLM_MODEL", "LLM_BASE_URL", "E2E_MATRIX_REF", "E2E_MATRIX_ONLY", "E2E_MATRIX_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -159,6 +160,157 @@ def test_the_program_plans_without_dockers_sdk_and_refuses_with_exit_code_2(tmp_
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
     assert f"{path}:1:9: matrix: must be a mapping" in refused.stderr
+
+
+PROFILES = (
+    MATRIX
+    + """\
+ref: v1.0.0
+environment: {TOKEN: sk-file, OTHER: '${HOME}'}
+max-cost: {cell: 0.5}
+llm: {base-url: 'https://user:pw@host/v1?key=sk-query'}
+skip: ['java-*']
+profiles:
+  nightly:
+    ref: main
+    max-cost: {run: 5}
+    environment: {TOKEN: sk-profile}
+    matrix: {arch: [amd64]}
+    scenarios: {tools: {user: null}}
+    skip: []
+  pr: {llm: {base-url: 'https://user:pw@host/v2'}}
+"""
+)
+
+
+def explained(*arguments: str) -> dict[str, tuple[object, str, list[tuple[object, str]]]]:
+    """By setting: its value, where it comes from, and what it was said over."""
+    result = plan("--explain", "--format", "json", *arguments)
+    assert result.exit_code == 0, result.output
+    return {
+        one["setting"]: (
+            one["value"],
+            f"{one['source']} {one['at']}".strip(),
+            [(over["value"], f"{over['source']} {over['at']}") for over in one["over"]],
+        )
+        for one in json.loads(result.stdout)["explained"]
+    }
+
+
+def test_every_setting_is_explained_by_what_it_was_said_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, PROFILES)
+    monkeypatch.setenv("E2E_MATRIX_REF", "v2.0.0")
+    monkeypatch.setenv("E2E_MATRIX_PLAN_PROFILE", "pr")
+    monkeypatch.setenv("LLM_MODEL", "openai/gpt-5.5")
+    said = explained("--profile", "nightly", "--ref", "v3.0.0")
+    assert said["profile"] == (
+        "nightly",
+        "command line --profile",
+        [("pr", "environment E2E_MATRIX_PLAN_PROFILE")],
+    )
+    assert said["ref"] == (
+        "3.0.0",
+        "command line --ref",
+        [
+            ("v2.0.0", "environment E2E_MATRIX_REF"),
+            ("main", "profile nightly matrix.yaml:9"),
+            ("v1.0.0", "file matrix.yaml:2"),
+        ],
+    )
+    assert said["max-cost.cell"] == ("0.5", "file matrix.yaml:4", [])
+    assert said["max-cost.run"] == ("5", "profile nightly matrix.yaml:10", [])
+    assert said["matrix.variant"] == (["python", "java"], "file matrix.yaml:1", [])
+    assert said["matrix.arch"] == (
+        ["amd64"],
+        "profile nightly matrix.yaml:12",
+        [(["amd64", "arm64"], "file matrix.yaml:1")],
+    )
+    assert said["scenarios"] == (["tools"], "profile nightly matrix.yaml:13", [])
+    assert said["skip"] == ([], "profile nightly matrix.yaml:14", [(["java-*"], "file matrix.yaml:6")])
+    assert said["llm.model"] == ("openai/gpt-5.5", "environment LLM_MODEL", [])
+    assert said["timeout"] == ("10m", "default", [])
+
+
+def test_every_setting_of_the_plan_is_explained(tmp_path: Path) -> None:
+    write(tmp_path, PROFILES)
+    settings = set(as_json()["settings"]) - {"environment"}
+    assert settings | {"environment.TOKEN", "environment.OTHER"} < set(explained())
+
+
+def test_a_skip_that_only_has_put_aside_is_explained(tmp_path: Path) -> None:
+    write(tmp_path, PROFILES)
+    assert explained("--only", "java-amd64")["skip"] == (
+        [],
+        "command line --only",
+        [(["java-*"], "file matrix.yaml:6")],
+    )
+
+
+def test_nothing_secret_is_explained(tmp_path: Path) -> None:
+    write(tmp_path, PROFILES)
+    for arguments in ((), ("--profile", "nightly"), ("--profile", "pr")):
+        for form in ("text", "json"):
+            output = plan("--explain", "--format", form, *arguments).output
+            assert "environment.TOKEN" in output
+            assert not {word for word in ("sk-", "pw", "user:") if word in output}
+    assert explained("--profile", "pr")["llm.base-url"] == (
+        "https://host/v2",
+        "profile pr matrix.yaml:15",
+        [("https://host/v1", "file matrix.yaml:5")],
+    )
+
+
+def test_what_is_explained_cannot_write_to_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E2E_MATRIX_REF", "\x1b[31m")
+    file = tmp_path / "\x1b[32mmatrix.yaml"
+    lines = r'only: ["[!\e]*"]' + "\nprofiles:\n  p: {only: ['*']}\n"
+    file.write_text(MATRIX + lines, encoding="utf-8")
+    for explain in ([], ["--explain"]):
+        result = plan("--matrix", str(file), "--ref", "x", *explain)
+        assert result.exit_code == 0, result.output
+        assert "\x1b" not in result.stdout.replace(f"from {file}", "")
+
+
+def test_the_docs_show_what_the_program_says(tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "matrix.md").read_text(encoding="utf-8")
+    section = docs[docs.index("## Profiles") :]
+    file, shown = (re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)[0] for kind in ("yaml", "text"))
+    (tmp_path / "matrix.yaml").write_text(file, encoding="utf-8")
+    command, *lines = shown.splitlines()
+    said = iter(plan(*command.split()[3:]).stdout.splitlines())
+    for line in lines:
+        assert line == "..." or line in said, line  # in their order
+    assert next(said, None) is None
+
+
+def test_a_profile_is_chosen_by_option_or_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, PROFILES)
+    assert as_json()["settings"]["profile"] == {"value": None, "source": "default"}
+    monkeypatch.setenv("E2E_MATRIX_PROFILE", "pr")
+    settings = as_json()["settings"]
+    assert settings["profile"] == {"value": "pr", "source": "environment"}
+    assert (settings["ref"]["source"], settings["llm.base-url"]["source"]) == ("file", "profile pr")
+    settings = as_json("--profile", "nightly")["settings"]
+    assert settings["ref"] == {"value": "main", "source": "profile nightly"}
+    [shown] = re.findall(r"^profile +(.*)$", plan("--profile", "nightly").stdout, re.MULTILINE)
+    assert shown.split() == ["nightly", "command", "line"]
+
+
+def test_a_profile_that_is_not_there_comes_with_the_problems_of_file_and_options(tmp_path: Path) -> None:
+    write(tmp_path, PROFILES + "timeout: 5\n")
+    assert refusal("--profile", "nightl", "--image", " ").splitlines()[:6] == [
+        "--image: must not be empty",
+        "    give it a value, or leave it out",
+        "--profile: there is no profile 'nightl' in matrix.yaml",
+        "    did you mean 'nightly'?",
+        "matrix.yaml:16:10: timeout: cannot be '5'",
+        "    the unit is missing: write a duration such as 90s, 10m or 1h30m",
+    ]
+    assert refusal("--profile", "").startswith("--profile: must not be empty")
 
 
 @click.command()

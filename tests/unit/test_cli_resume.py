@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from e2e_matrix.cli import run as run_command
 from e2e_matrix.errors import BadInput
 from e2e_matrix.progress import Progress
 from e2e_matrix.record import Job
-from e2e_matrix.results import Results
+from e2e_matrix.results import Llm, Results
+from e2e_matrix.resume import plan_of
 
 MATRIX = "image: r.test/server:{ref}-{variant}\nmatrix:\n  variant: [python, java]\n  arch: [amd64]\n"
 
@@ -107,3 +109,50 @@ def test_a_plan_that_was_cut_is_named(jobs: list[Job]) -> None:
     folder = saved("20261122T100000Z-abc")
     (folder / "plan.json").write_text('{"schema_version": 1, "star')
     assert "plan.json: the file: Invalid JSON" in invoke("--resume", folder.name)
+
+
+PROFILES = "profiles:\n  a: {ref: 1.0.0, only: [python-*]}\n  b: {ref: 2.0.0, reports: elsewhere}\n"
+
+
+def test_a_run_keeps_the_profile_that_it_was_started_with(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("matrix.yaml").write_text(MATRIX + PROFILES)
+    folder = saved("20261122T100000Z-abc", profile="a")
+    invoke("--resume")
+    invoke("--resume", folder.name, "--ref", "3.0.0")
+    invoke("--resume", str(folder), "--profile", "b")
+    monkeypatch.setenv("E2E_MATRIX_PROFILE", "b")
+    invoke("--resume", str(folder))
+    assert [(job.settings.profile, job.settings.ref) for job in jobs] == [
+        ("a", "1.0.0"),
+        ("a", "3.0.0"),
+        ("b", "2.0.0"),
+        ("b", "2.0.0"),
+    ]
+    assert [cell.id for cell in jobs[0].plan.cells] == ["python-amd64"]
+    assert jobs[0].settings.sources()["profile"].source == "resumed run"
+    assert jobs[0].settings.sources()["ref"].source == "profile a"
+
+
+def test_a_run_is_looked_for_where_the_profile_that_is_given_keeps_its_reports(jobs: list[Job]) -> None:
+    Path("matrix.yaml").write_text(MATRIX + PROFILES)
+    folder = saved("20261122T100000Z-abc", profile="b").rename("run")
+    Path("elsewhere").mkdir()
+    folder = folder.rename("elsewhere/20261122T100000Z-abc")
+    invoke("--resume", "--profile", "b")
+    assert [job.resume for job in jobs] == [folder]
+
+
+def test_a_profile_that_the_file_lost_meanwhile_is_named(jobs: list[Job]) -> None:
+    saved("20261122T100000Z-abc", profile="gone")
+    assert "matrix.yaml: there is no profile 'gone' in matrix.yaml" in invoke("--resume")
+    assert jobs == []
+
+
+def test_what_is_kept_of_a_run_has_its_profile_and_not_what_the_profile_says(jobs: list[Job]) -> None:
+    Path("matrix.yaml").write_text(MATRIX + PROFILES)
+    invoke("--profile", "a", "--max-parallel", "2")
+    llm = Llm(kind="stand-in", model="m", base_url=None)
+    plan = plan_of(jobs[0], [], llm, datetime.now(UTC))
+    assert plan.options == {"profile": "a", "max_parallel": 2}

@@ -6,10 +6,10 @@ from typing import TypeVar
 import pytest
 
 from e2e_matrix.errors import BadInput
-from e2e_matrix.plan import Plan, Selector, expand, make_plan
+from e2e_matrix.plan import Plan, expand, make_plan
 from e2e_matrix.settings import Overrides, Setting, Source, resolve
 from e2e_matrix.templates import is_image_reference
-from support.matrix_files import load
+from support.matrix_files import load, problem
 
 T = TypeVar("T")
 
@@ -219,14 +219,54 @@ def test_only_and_skip_are_globs_on_the_id(
 
 
 @pytest.mark.parametrize(
-    ("selector", "expected"),
+    ("only", "skip", "expected"),
     [
-        (Selector(only=("rust-*", "java-*")), "--only: 'rust-*' matches no cell"),
-        (Selector(skip=("rust-*",)), "--skip: 'rust-*' matches no cell"),
-        (Selector(only=("java-a",), skip=("java-*",)), "--only and --skip leave no cell"),
-        (Selector(only=("JAVA-A",)), "--only: 'JAVA-A' matches no cell"),
+        (("rust-*", "java-*"), (), "--only: 'rust-*' matches no cell"),
+        ((), ("rust-*",), "--skip: 'rust-*' matches no cell"),
+        (("java-*",), ("java-*",), "--only and --skip leave no cell"),
+        (("JAVA-amd64",), (), "--only: 'JAVA-amd64' matches no cell"),
     ],
 )
-def test_a_selection_of_nothing_lists_what_there_is(selector: Selector, expected: str) -> None:
-    problem = str(next(selector.problems(["java-a", "python-a"])))
-    assert problem == f"{expected}\n    the cells are java-a, python-a"
+def test_a_selection_of_nothing_lists_what_there_is(
+    tmp_path: Path, only: tuple[str, ...], skip: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        plan_of(tmp_path, MATRIX, Overrides(only=given(only), skip=given(skip)))
+    hint = "the cells are python-amd64, python-arm64, java-amd64, java-arm64"
+    assert str(caught.value) == f"{expected}\n    {hint}"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("only: ['java-*', rust-*]", "2:18 only: 'rust-*' matches no cell | the cells are python-amd64,"),
+        ("skip: [rust-*]", "2:8 skip: 'rust-*' matches no cell"),
+        ("skip: ['*']", "2:1 only and skip leave no cell | the cells are"),
+        ("only: java-*", "2:7 only: must be a list, not 'java-*'"),
+        ("skip: ['']", "2:8 entry 1: must not be empty"),
+        (f"skip: [{'java-*, ' * 101}]", "2:7 skip: has more than 100 entries"),
+    ],
+)
+def test_what_is_wrong_with_the_files_own_selection_is_told_at_its_line(
+    tmp_path: Path, line: str, expected: str
+) -> None:
+    assert problem(tmp_path, MATRIX + line).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("only", "skip", "selected"),
+    [
+        ((), (), "python-amd64"),
+        ((), ("java-amd64",), "python-amd64 python-arm64"),
+        # Who names cells means them, also those that the file leaves out.
+        (("*-arm64",), (), "python-arm64 java-arm64"),
+        (("*-arm64",), ("java-*",), "python-arm64"),
+    ],
+)
+def test_options_take_the_place_of_the_files_selection(
+    tmp_path: Path, only: tuple[str, ...], skip: tuple[str, ...], selected: str
+) -> None:
+    chosen = Overrides(only=given(only) if only else None, skip=given(skip) if skip else None)
+    assert (
+        ids(plan_of(tmp_path, MATRIX + "only: [python-*]\nskip: ['*-arm64']\n", chosen)) == selected.split()
+    )

@@ -106,6 +106,17 @@ def test_each_cell_that_broke_is_an_error_at_the_line_that_asks_for_it(step: Ste
     assert step.complained == ""
 
 
+def test_a_cell_that_a_profile_asks_for_is_shown_at_the_profiles_line(step: Step) -> None:
+    profiles = "profiles:\n  p:\n    matrix:\n      variant:\n        - golang\n        - java\n"
+    results = asked_by(samples.broken(), step.workspace / "matrix.yaml", MATRIX + profiles)
+    line = MATRIX.count("\n") + 5
+    settings = {**results.run.settings, "profile": SettingValue(value="p", source="command line")}
+    run = results.run.model_copy(update={"settings": settings})
+    step.tell(results.model_copy(update={"run": run}))
+    errors = [one.properties["line"] for one in step.commands if one.name == "error"]
+    assert errors == [str(line + 1), str(line + 1), str(line)]
+
+
 def test_what_else_is_to_be_known_is_a_warning(step: Step) -> None:
     step.tell(samples.broken())
     warnings = {one.properties["title"]: one.data for one in step.commands if one.name == "warning"}

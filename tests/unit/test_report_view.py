@@ -126,6 +126,23 @@ def test_the_command_runs_one_cell_with_the_options_of_the_run(command: list[str
     assert command_for(run, "python-amd64") == again
 
 
+@pytest.mark.parametrize(
+    ("command", "profile", "again"),
+    [
+        ("run --profile pr", "pr", "run --profile pr --only a"),
+        ("run --profile=pr --only b", "pr", "run --profile=pr --only a"),
+        # A variable had chosen it, or the run that this one went on with.
+        ("run --ref x", "pr", "run --ref x --profile pr --only a"),
+        ("", "pr", "run --profile pr --only a"),
+        ("run --ref x", None, "run --ref x --only a"),
+    ],
+)
+def test_the_command_has_the_profile_that_the_run_had(command: str, profile: str | None, again: str) -> None:
+    run = samples.run(samples.six_passed().cells, command=["e2e-matrix", *command.split()]).run
+    settings = {**run.settings, "profile": SettingValue(value=profile, source="environment")}
+    assert command_for(run.model_copy(update={"settings": settings}), "a") == f"e2e-matrix {again}"
+
+
 def test_an_id_that_looks_like_a_pattern_names_only_itself() -> None:
     assert command_for(samples.six_passed().run, "a[1]*").endswith("--only 'a[[]1][*]'")
 

@@ -131,7 +131,10 @@ def reports_folder(ctx: click.Context) -> Path:
     """Where runs lie, before anything else of the settings is known."""
     if given := ctx.params.get("reports"):
         return Path(given)
+    profile = ctx.params.get("profile")
+    chosen = Setting(profile, Source.COMMAND_LINE) if profile else None
     try:
-        return Path(load_matrix(ctx.params.get("matrix") or DEFAULT_FILE, os.environ).reports.folder)
+        file = ctx.params.get("matrix") or DEFAULT_FILE
+        return Path(load_matrix(file, os.environ, profile=chosen).reports.folder)
     except BadInput:
         return Path("reports")

@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.matrix import Matrix
 from e2e_matrix.matrix_fields import KEEPING
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan, make_plan
@@ -39,6 +40,7 @@ def _option(name: str, help: str, **attributes: Any) -> Callable[[Command], Comm
 
 _MATRIX_OPTIONS = (
     _option("--matrix", f"What to test.  [default: {DEFAULT_FILE}]", metavar="FILE"),
+    _option("--profile", "A profile of that file, laid over it.", metavar="NAME"),
     _option("--ref", "Release, commit, branch or latest.", metavar="REF"),
     _option("--image", "Image, with {ref} and the axes as fields.", metavar="TEMPLATE"),
     _option("--only", "Cells to keep, such as 'python-*'; repeatable.", metavar="GLOB", multiple=True),
@@ -68,7 +70,7 @@ _RUN_OPTIONS = (
 
 
 def matrix_options(command: Command) -> Command:
-    """--matrix, --ref, --image, --only, --skip."""
+    """--matrix, --profile, --ref, --image, --only, --skip."""
     return with_options(_MATRIX_OPTIONS, command)
 
 
@@ -107,7 +109,19 @@ def load(
     ours: frozenset[str] = frozenset(),
     instead: Overrides | None = None,
 ) -> tuple[Settings, Plan]:
-    """The effective settings and the plan of a command with ``matrix_options`` and perhaps ``run_options``.
+    """The effective settings and the plan of a command with ``matrix_options`` and perhaps ``run_options``:
+    what ``load_all`` says, without the matrix."""
+    _, settings, plan = load_all(ctx, defaults, ours, instead)
+    return settings, plan
+
+
+def load_all(
+    ctx: click.Context,
+    defaults: Overrides | None = None,
+    ours: frozenset[str] = frozenset(),
+    instead: Overrides | None = None,
+) -> tuple[Matrix, Settings, Plan]:
+    """The matrix with its profile, what it and the options come to, and the plan.
 
     ``defaults`` override the file and the command line overrides them: what `demo` needs; ``instead``
     overrides the command line. No variable sets an option in ``ours``, and with any of them none sets the
@@ -116,18 +130,18 @@ def load(
     """
     given = _Given(ctx, ours)
     environ = {name: value for name, value in os.environ.items() if not (ours and name.startswith("LLM_"))}
-    overrides = given.overrides()
+    overrides = (instead or Overrides()).over(given.overrides()).over(defaults or Overrides())
     problems = list(given.problems)
     try:
-        matrix = load_matrix(given.text("matrix") or DEFAULT_FILE, os.environ)
-        overrides = (instead or Overrides()).over(overrides).over(defaults or Overrides())
+        file = given.text("matrix") or DEFAULT_FILE
+        matrix = load_matrix(file, os.environ, profile=overrides.profile)
         settings = resolve(matrix, overrides, environ)
         plan = make_plan(matrix, settings)
     except BadInput as error:
         raise BadInput([*problems, *error.problems]) from None
     if problems:
         raise BadInput(problems)
-    return settings, plan
+    return matrix, settings, plan
 
 
 class _Given:
@@ -158,6 +172,7 @@ class _Given:
             fail_on=self._fail_on(),
             only=self._listed("only"),
             skip=self._listed("skip"),
+            profile=self._filled("profile"),
         )
 
     def text(self, name: str) -> str | None:
@@ -171,7 +186,7 @@ class _Given:
         if self.ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
             if name in self.ours:
                 return None
-            return Setting(value, Source.ENVIRONMENT, f"E2E_MATRIX_{name.upper()}")
+            return Setting(value, Source.ENVIRONMENT, _variable_of(self.ctx, name))
         return Setting(value, Source.COMMAND_LINE, option)
 
     def _filled(self, name: str) -> Setting[Any] | None:
@@ -226,3 +241,19 @@ class _Given:
         parts = ",".join(setting.value).split(",") if setting else []
         words = tuple(dict.fromkeys(word for part in parts if (word := part.strip())))
         return Setting(words, setting.source, setting.place) if setting and words else None
+
+
+def hidden_variables(ctx: click.Context) -> dict[str, tuple[str, str]]:
+    """By parameter: the variable, and what it holds, in whose place an option was given."""
+    return {
+        str(param.name): (_variable_of(ctx, str(param.name)), text)
+        for param in ctx.command.params
+        if ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        and (text := param.resolve_envvar_value(ctx))
+    }
+
+
+def _variable_of(ctx: click.Context, name: str) -> str:
+    """The variable that an option has its value from: that of all commands, or of this one alone."""
+    common = f"E2E_MATRIX_{name.upper()}"
+    return common if os.environ.get(common) else f"{ctx.auto_envvar_prefix}_{name.upper()}"

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from e2e_matrix.cli.options import load, matrix_options
+from e2e_matrix.cli.options import hidden_variables, load_all, matrix_options
+from e2e_matrix.explain import Explained, explain
 from e2e_matrix.plan import Plan
 from e2e_matrix.settings import Settings, Source
 from e2e_matrix.text import one_line
@@ -17,18 +18,26 @@ from e2e_matrix.text import one_line
 @click.command(name="plan")
 @matrix_options
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--explain",
+    "is_explained",
+    is_flag=True,
+    help="Every setting, where it comes from, and what it takes the place of.",
+)
 @click.pass_context
-def command(ctx: click.Context, /, form: str, **_options: Any) -> None:
+def command(ctx: click.Context, /, form: str, is_explained: bool, **_options: Any) -> None:
     """Show the cells that a run would have; nothing is started or downloaded."""
-    settings, plan = load(ctx)
+    matrix, settings, plan = load_all(ctx)
+    explained = list(explain(matrix, settings, hidden_variables(ctx))) if is_explained else None
     if form == "json":
-        click.echo(json.dumps(_as_json(settings, plan), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_as_json(settings, plan, explained), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_as_text(settings, plan)))
+        click.echo("\n".join(_as_text(settings, plan, explained)))
 
 
-def _as_json(settings: Settings, plan: Plan) -> dict[str, Any]:
+def _as_json(settings: Settings, plan: Plan, explained: Sequence[Explained] | None) -> dict[str, Any]:
     return {
+        **({} if explained is None else {"explained": [one.as_data() for one in explained]}),
         "matrix_file": settings.matrix_file,
         "axes": plan.axes,
         "settings": {name: value.model_dump(mode="json") for name, value in settings.sources().items()},
@@ -49,7 +58,7 @@ def _as_json(settings: Settings, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _as_text(settings: Settings, plan: Plan) -> Iterator[str]:
+def _as_text(settings: Settings, plan: Plan, explained: Sequence[Explained] | None) -> Iterator[str]:
     columns = ["cell", "platform", "image"]
     rows = [[cell.id, cell.platform, cell.image] for cell in plan.cells]
     if len({cell.model for cell in plan.cells}) > 1:
@@ -61,7 +70,10 @@ def _as_text(settings: Settings, plan: Plan) -> Iterator[str]:
     yield from _table([columns, *rows])
     yield ""
     yield f"{len(plan.cells)} cell{'s' if len(plan.cells) != 1 else ''} from {settings.matrix_file}"
-    if chosen := [
+    if explained is not None:
+        yield ""
+        yield from _table([["setting", "value", "from"], *(row for one in explained for row in one.rows())])
+    elif chosen := [
         [name, _shown(setting.value), setting.source]
         for name, setting in settings.sources().items()
         if setting.source != Source.DEFAULT
@@ -71,7 +83,7 @@ def _as_text(settings: Settings, plan: Plan) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value).strip('"')
+    return one_line(", ".join(map(str, value))) if isinstance(value, list) else json.dumps(value).strip('"')
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

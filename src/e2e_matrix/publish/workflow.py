@@ -15,6 +15,7 @@ from typing import TextIO
 
 from e2e_matrix.errors import BadInput, E2EMatrixError, InfrastructureError, Problem
 from e2e_matrix.failures import Outcome
+from e2e_matrix.matrix_profiles import split
 from e2e_matrix.matrix_yaml import Document, Scalar, Tree, read_document
 from e2e_matrix.report import FORMATS, formats_of
 from e2e_matrix.report.cell_view import CellView
@@ -110,8 +111,9 @@ def annotations_of(view: View, place: Callable[[Cell], tuple[str | None, int | N
 
 
 def _annotate(results: Results, environ: Mapping[str, str], out: TextIO) -> None:
-    matrix_file = results.run.matrix_file
-    file, document = _relative(matrix_file, environ), _document(matrix_file)
+    matrix_file, profile = results.run.matrix_file, results.run.settings.get("profile")
+    file = _relative(matrix_file, environ)
+    document = _document(matrix_file, profile.value if profile else None)
 
     def place(cell: Cell) -> tuple[str | None, int | None]:
         return file, _line_of(cell, document) if file and document else None
@@ -177,12 +179,16 @@ def _relative(matrix_file: str, environ: Mapping[str, str]) -> str | None:
         return None
 
 
-def _document(matrix_file: str) -> Document | None:
-    """The file as it is now; None where it cannot be read any more."""
+def _document(matrix_file: str, profile: str | None) -> Document | None:
+    """The file as it is now, with the run's profile; None where it cannot be read any more."""
     try:
-        return read_document(Path(matrix_file), None)
+        document = read_document(Path(matrix_file), None)
     except BadInput:
         return None
+    if not isinstance(document.tree, dict):
+        return None
+    family = split(document)
+    return family.profiles.get(profile or "", family.base)
 
 
 def _line_of(cell: Cell, document: Document) -> int | None:

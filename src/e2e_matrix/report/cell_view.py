@@ -167,7 +167,7 @@ def evidence_link(cell: Cell, folder: Path | None) -> str | None:
 
 
 def command_for(run: Run, cell_id: str) -> str:
-    """The command that runs just this cell again, with the options that the run had."""
+    """The command that runs just this cell again, with the options and the profile that the run had."""
     words = words_of(run.command)
     kept: list[str] = []
     skip_value = False
@@ -178,9 +178,13 @@ def command_for(run: Run, cell_id: str) -> str:
             skip_value = True
         elif not word.startswith(tuple(f"{option}=" for option in _REPLACED)):
             kept.append(word)
+    kept = kept or ["run"]
+    profile = run.settings.get("profile")  # which a variable may have chosen
+    if profile and profile.value and not any(word.partition("=")[0] == "--profile" for word in kept):
+        kept += ["--profile", str(profile.value)]
     reuse = run.settings.get("reuse")
     fresh = ["--no-reuse"] if reuse and reuse.value else []
-    return shlex.join([program_of(run), *(kept or ["run"]), *fresh, "--only", glob.escape(cell_id)])
+    return shlex.join([program_of(run), *kept, *fresh, "--only", glob.escape(cell_id)])
 
 
 def _slug(cell_id: str) -> str:
