@@ -37,6 +37,7 @@ class Sample(Model):
     seconds: Seconds | None = None  # of the attempt that counts, without its pull; None: not comparable
     apart: str | None = None  # why its time cannot be compared, as in "it was emulated"
     same_image: bool | None = None  # None: nobody knows
+    other: bool = False  # of another kind: its verdict says nothing of this run's, either
 
 
 class Trend(Model):
@@ -101,7 +102,14 @@ def _sample(run: Run, cell: Cell, point: Point) -> Sample:
         seconds=None if apart else point.duration_seconds,
         apart=apart,
         same_image=point.digest == digest if point.digest and digest else None,
+        other=point.reused or _other(run, cell, point),
     )
+
+
+def _other(run: Run, cell: Cell, point: Point) -> bool:
+    """Another version of the same scenario is none of it: that may be what changed."""
+    model = f"{run.llm.model} ({run.llm.kind})"
+    return (point.emulated, point.scenario, point.model) != (cell.emulated, cell.scenario, model)
 
 
 def _apart(run: Run, cell: Cell, point: Point) -> str | None:

@@ -197,7 +197,7 @@ def test_a_cell_s_past_can_be_read_and_is_there_without_a_script(
         *history.nightly(12, history.noise()),
         *(history.failed(number, "java", "amd64") for number in (12, 13)),
     ]
-    keep_trend(reader.folder, history.trend(results, points))
+    keep_trend(reader.folder, history.trend(results, history.like(results, points)))
     page = reader.read(results, width=390, colors=colors, scripts=False).page
     line = page.locator("#cell-java-amd64").get_by_role("img", name="14 runs before: 12 passed, 2 failed")
     box = line.bounding_box()

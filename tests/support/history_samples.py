@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -100,6 +101,12 @@ def by_cell(points: Iterable[Point]) -> dict[str, list[Point]]:
 
 def trend(results: Results, points: Iterable[Point]) -> Trend:
     return trend_of(results, by_cell(points))
+
+
+def like(results: Results, points: Iterable[Point]) -> list[Point]:
+    """The points, as if the model of these results had answered."""
+    llm = results.run.llm
+    return [replace(point, model=f"{llm.model} ({llm.kind})") for point in points]
 
 
 def lines(points: Iterable[Point]) -> list[RunLine]:

@@ -154,6 +154,12 @@ def test_native_and_emulated_and_models_and_scenarios_have_panels_of_their_own()
     assert {row.platform for panel in found if panel.emulated for row in panel.rows} == {"linux/arm64"}
 
 
+def test_of_very_many_models_the_newest_are_drawn_and_the_others_counted() -> None:
+    points = [history.point(number, "python", "amd64", model=f"model-{number}") for number in range(11)]
+    assert {panel.model for panel in panels(points)} == {f"model-{number}" for number in range(3, 11)}
+    assert "3 more kinds of runs" in text_of(render(points))
+
+
 def chart(points: Sequence[Point], phase: str = "boot") -> Chart:
     (panel,) = panels([point for point in points if point.cell == "python-amd64"])
     (row,) = panel.rows

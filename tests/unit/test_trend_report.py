@@ -77,6 +77,19 @@ def test_a_pass_is_put_beside_the_last_comparable_one(points: list[Point], says:
             f"fails since {RUN(1)}; it passed last in {RUN(0)}",
         ),
         ([passed(0, outcome=Outcome.ERROR)], "no verdict in the runs before"),
+        # Nor does the verdict on another kind of engine, of another model, or one that was only reused.
+        (
+            [
+                failed(0),
+                passed(1, emulated=True),
+                passed(2, model="another"),
+                passed(3, scenario="boot"),
+                passed(4, reused=True),
+            ],
+            f"fails since {RUN(0)}, at the latest",
+        ),
+        # A new version of the scenario may be what it fails for.
+        ([passed(0, scenario_version="1")], f"newly failing: it passed in {RUN(0)}"),
     ],
 )
 def test_a_failure_is_dated(points: list[Point], says: str) -> None:
@@ -214,7 +227,7 @@ def test_a_large_page_grows_by_less_than_fifteen_per_cent(tmp_path: Path) -> Non
 def test_what_fails_is_dated_where_it_is_told_in_html_and_in_markdown(tmp_path: Path) -> None:
     results = samples.broken()
     points = [history.point(0, "java", "amd64"), history.failed(1, "java", "amd64")]
-    keep_trend(tmp_path, history.trend(results, points))
+    keep_trend(tmp_path, history.trend(results, history.like(results, points)))
     said = f"Fails since {RUN(1)}; it passed last in {RUN(0)}."
     assert said in html.render(results, tmp_path)
     assert said in markdown.render(results, tmp_path).replace("\\-", "-").replace("&#8203;", "")

@@ -12,7 +12,7 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.history.flakiness import Flakiness, flakiness
 from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.since import Since, since_when
-from e2e_matrix.report.trends import PHASES, Panel, Timed, panels, timed
+from e2e_matrix.report.trends import PHASES, Panel, Timed, kind_of, panels, timed
 from e2e_matrix.script_words import counted
 from e2e_matrix.shifts import Shift
 
@@ -193,6 +193,10 @@ class HistoryView:
     @cached_property
     def panels(self) -> list[Panel]:
         return panels(self.timed)
+
+    @property
+    def panels_left_out(self) -> int:
+        return len({kind_of(series) for series in self.timed}) - len(self.panels)
 
     @property
     def cost(self) -> Decimal:

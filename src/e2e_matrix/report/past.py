@@ -60,12 +60,12 @@ class Past:
                 return self.failing or "no verdict in the runs before"
             case Outcome.PASSED:
                 return "; ".join(filter(None, (self._fixed, self._time)))
-        return f"{last.outcome} in {last.run}" if (last := self._last_decided) else ""
+        return f"{self._decided[-1].outcome} in {self._decided[-1].run}" if self._decided else ""
 
     @property
     def failing(self) -> str:
         """Of a cell that failed, since when; "" where the history does not know."""
-        decided = [one for one in self.samples if one.outcome in _DECIDED]
+        decided = self._decided
         if self.cell.outcome is not Outcome.FAILED or not decided:
             return ""
         passed = [number for number, one in enumerate(decided) if one.outcome is Outcome.PASSED]
@@ -134,14 +134,15 @@ class Past:
     def _now(self) -> float | None:
         return seconds_of(self.cell)
 
-    @property
-    def _last_decided(self) -> Sample | None:
-        return next((one for one in reversed(self.samples) if one.outcome in _DECIDED), None)
+    @cached_property
+    def _decided(self) -> list[Sample]:
+        """Those with a verdict that says something of this run's."""
+        return [one for one in self.samples if one.outcome in _DECIDED and not one.other]
 
     @property
     def _fixed(self) -> str:
-        last = self._last_decided
-        return f"fixed: it failed in {last.run}" if last and last.outcome is Outcome.FAILED else ""
+        failed = self._decided and self._decided[-1].outcome is Outcome.FAILED
+        return f"fixed: it failed in {self._decided[-1].run}" if failed else ""
 
     @cached_property
     def _alike(self) -> list[tuple[float, Sample]]:

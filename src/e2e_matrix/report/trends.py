@@ -146,12 +146,17 @@ def timed(points: Iterable[Point]) -> list[Timed]:
     return [replace(one, shifts=shifts(one.seconds, places)) for one in found]
 
 
+def kind_of(series: Timed) -> tuple[bool, str, str]:
+    """What has a panel of its own."""
+    newest = series.newest
+    return newest.emulated, newest.model, newest.scenario
+
+
 def panels(series: Sequence[Timed]) -> list[Panel]:
     """Of many panels those of the newest runs; native ones first."""
     groups: dict[tuple[bool, str, str], list[Timed]] = {}
     for one in series:
-        newest = one.newest
-        groups.setdefault((newest.emulated, newest.model, newest.scenario), []).append(one)
+        groups.setdefault(kind_of(one), []).append(one)
     by_age = sorted(groups.values(), key=lambda group: max(one.newest.started_at for one in group))
     shown = by_age[::-1][:MOST_PANELS]
     charts = sum(min(len({_row(one) for one in group}), MOST_ROWS) * len(PHASES) for group in shown)
