@@ -138,7 +138,7 @@ def test_operations_of_what_is_none_are_none() -> None:
 def test_wrong_types_are_nothing_to_compare_and_nothing_to_fall_over(wrong: Any) -> None:
     """Wherever a value is expected to be of a type: there with anything else, against what is right."""
     right = rich()
-    places = [[]]
+    places: list[list[Any]] = [[]]
     while places:
         place = places.pop()
         held = at(right, place)
