@@ -353,6 +353,19 @@ SAME = {
         {"oneOf": [{"enum": [None]}, TEXT, NUMBER]},
     ),
     "what was deprecated already": (TEXT | {"deprecated": True}, TEXT | {"deprecated": True, "title": "A"}),
+    "a value that may be null in a union of 3.0": (
+        {"anyOf": [TEXT | {"nullable": True}, NUMBER]},
+        {"anyOf": [{"type": ["string", "null"]}, NUMBER]},
+    ),
+    "a closed part of a conjunction": (
+        {
+            "allOf": [
+                an_object() | {"additionalProperties": False},
+                an_object() | {"additionalProperties": TEXT},
+            ]
+        },
+        an_object() | {"additionalProperties": False},
+    ),
     "a member said twice": (
         {"anyOf": [an_object(a=TEXT), an_object(b=TEXT), an_object(a=TEXT)]},
         {"anyOf": [an_object(a=TEXT), an_object(b=TEXT)]},
@@ -489,3 +502,10 @@ def test_a_whole_number_beside_any_number_is_a_number() -> None:
     (change,) = difference(received({"type": ["integer", "number"]}), received(TEXT)).breaking
 
     assert (change.before, change.after) == ("number", "string")
+
+
+def test_the_names_of_components_mean_nothing_where_schemas_are_not_looked_into() -> None:
+    before = sent(TEXT | {"not": ref("One")}, {"One": TEXT})
+
+    assert not difference(before, sent(TEXT | {"not": ref("Other")}, {"Other": TEXT}))
+    assert difference(before, sent(TEXT | {"not": {"anyOf": [ref("One")]}}, {"One": TEXT}))

@@ -42,7 +42,7 @@ class Kind(StrEnum):
     CREDENTIALS_RELAXED = "accepts other credentials too, or none"
     STATUS_REMOVED = "status no longer described"
     MEDIA_TYPE_REMOVED = "media type removed"
-    BODY_REMOVED = "request body no longer read"
+    BODY_REMOVED = "body removed"
     PARAMETER_REMOVED = "parameter removed"
     FIELD_REMOVED = "field removed"
     NEWLY_REQUIRED = "newly required"
@@ -66,8 +66,8 @@ class Kind(StrEnum):
     METHOD_ADDED = "method added"
     STATUS_ADDED = "status added"
     MEDIA_TYPE_ADDED = "media type added"
-    BODY_ADDED = "optional request body added"
-    PARAMETER_ADDED = "optional parameter added"
+    BODY_ADDED = "body added"
+    PARAMETER_ADDED = "parameter added"
     FIELD_ADDED = "field added"
 
 
