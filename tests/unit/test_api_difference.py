@@ -363,3 +363,13 @@ def test_a_field_of_a_path_is_required_whether_that_is_said_or_not() -> None:
     assert told(asked(path=path), asked(parameter("id", "path", TEXT), path=path)) == [
         "breaking: path parameter id: parameter added: required (GET /a/{id})"
     ]
+
+
+def test_what_is_sent_and_what_is_received_are_told_apart() -> None:
+    def both(schema: object) -> Json:
+        return a_document({"/a": {"put": asking(schema) | answering(schema)}})
+
+    assert told(both(an_object()), both(an_object(size=NUMBER))) == [
+        "compatible: request body: size: field added (PUT /a)",
+        "compatible: response 200: size: field added (PUT /a)",
+    ]
