@@ -92,11 +92,11 @@ def test_an_operation_that_is_deprecated_still_works() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "there", "back"),
     [
-        ([], [parameter()], "compatible: {}: optional parameter added", "breaking: {}: parameter removed"),
+        ([], [parameter()], "compatible: {}: parameter added: optional", "breaking: {}: parameter removed"),
         (
             [],
             [parameter(required=True)],
-            "breaking: {}: newly required",
+            "breaking: {}: parameter added: required",
             "breaking: {}: parameter removed",
         ),
         (
@@ -160,11 +160,11 @@ def test_request_bodies() -> None:
     required = posting(requestBody=json_of(TEXT) | {"required": True})
     end = " (POST /things)"
 
-    assert told(none, optional) == [f"compatible: request body: optional request body added{end}"]
-    assert told(none, required) == [f"breaking: request body: newly required{end}"]
+    assert told(none, optional) == [f"compatible: request body: body added: optional{end}"]
+    assert told(none, required) == [f"breaking: request body: body added: required{end}"]
     assert told(optional, required) == [f"breaking: request body: newly required{end}"]
     assert told(required, optional) == [f"compatible: request body: no longer required{end}"]
-    assert told(optional, none) == [f"breaking: request body: request body no longer read{end}"]
+    assert told(optional, none) == [f"breaking: request body: body removed{end}"]
 
 
 def test_media_types_of_requests_and_responses() -> None:
@@ -355,3 +355,21 @@ def test_text_from_outside_is_one_safe_line() -> None:
         assert "\x1b" not in change.words
         assert "\u202e" not in change.words
         assert len(change.words) < 1000
+
+
+def test_a_field_of_a_path_is_required_whether_that_is_said_or_not() -> None:
+    path = "/a/{id}"
+
+    assert told(asked(path=path), asked(parameter("id", "path", TEXT), path=path)) == [
+        "breaking: path parameter id: parameter added: required (GET /a/{id})"
+    ]
+
+
+def test_what_is_sent_and_what_is_received_are_told_apart() -> None:
+    def both(schema: object) -> Json:
+        return a_document({"/a": {"put": asking(schema) | answering(schema)}})
+
+    assert told(both(an_object()), both(an_object(size=NUMBER))) == [
+        "compatible: request body: size: field added (PUT /a)",
+        "compatible: response 200: size: field added (PUT /a)",
+    ]

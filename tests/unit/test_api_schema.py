@@ -168,6 +168,20 @@ RULES = [
         back=(["breaking: may no longer be null"], ["compatible: may no longer be null"]),
     ),
     Rule(
+        "anything, null among it",
+        {"anyOf": [TEXT, NULL]},
+        {},
+        there=(["compatible: type changed"], ["breaking: type changed"]),
+        back=(["breaking: type changed"], ["compatible: type changed"]),
+    ),
+    Rule(
+        "null where the type says no",
+        TEXT,
+        {"type": "string", "anyOf": [{"maxLength": 9}, NULL]},
+        there=(["breaking: limit changed"], ["compatible: limit changed"]),
+        back=(["compatible: limit changed"], ["may break: limit changed"]),
+    ),
+    Rule(
         "a listed value",
         COLOURS,
         MORE_COLOURS,
@@ -198,15 +212,15 @@ RULES = [
         "a kind of object that says its kind",
         union(cat("a"), cat("b")),
         union(cat("a"), cat("b"), cat("c")),
-        there=(["compatible: kind added"], ["may break: kind added"]),
-        back=(["breaking: kind removed"], ["compatible: kind removed"]),
+        there=(["compatible: alternative added"], ["may break: alternative added"]),
+        back=(["breaking: alternative removed"], ["compatible: alternative removed"]),
     ),
     Rule(
         "a kind of object that does not say its kind",
         {"anyOf": [an_object(a=TEXT), an_object(b=TEXT)]},
         {"anyOf": [an_object(a=TEXT), an_object(b=TEXT), an_object(c=TEXT)]},
-        there=(["compatible: kind added"], ["breaking: kind added"]),
-        back=(["breaking: kind removed"], ["compatible: kind removed"]),
+        there=(["compatible: alternative added"], ["breaking: alternative added"]),
+        back=(["breaking: alternative removed"], ["compatible: alternative removed"]),
     ),
     Rule(
         "a field of one kind of object",
@@ -333,6 +347,31 @@ SAME = {
     ),
     "ways to say that it may be null, 3.0": (TEXT | {"nullable": True}, {"oneOf": [NULL, TEXT]}),
     "ways to list values": ({"const": "a"}, {"type": "string", "enum": ["a"]}),
+    "ways to say null": ({"anyOf": [TEXT, NULL]}, {"anyOf": [{"const": None}, TEXT]}),
+    "ways to say null in a union": (
+        {"anyOf": [TEXT, NUMBER, NULL]},
+        {"oneOf": [{"enum": [None]}, TEXT, NUMBER]},
+    ),
+    "what was deprecated already": (TEXT | {"deprecated": True}, TEXT | {"deprecated": True, "title": "A"}),
+    "a value that may be null in a union of 3.0": (
+        {"anyOf": [TEXT | {"nullable": True}, NUMBER]},
+        {"anyOf": [{"type": ["string", "null"]}, NUMBER]},
+    ),
+    "a closed part of a conjunction": (
+        {
+            "allOf": [
+                an_object() | {"additionalProperties": False},
+                an_object() | {"additionalProperties": TEXT},
+            ]
+        },
+        an_object() | {"additionalProperties": False},
+    ),
+    "a member said twice": (
+        {"anyOf": [an_object(a=TEXT), an_object(b=TEXT), an_object(a=TEXT)]},
+        {"anyOf": [an_object(a=TEXT), an_object(b=TEXT)]},
+    ),
+    "a kind said twice": (union(cat("a"), cat("a"), cat("b")), union(cat("a"), cat("b"))),
+    "a text said twice": ({"anyOf": [TEXT, NUMBER, TEXT]}, {"anyOf": [TEXT, NUMBER]}),
     "the order of values": ({"enum": ["a", "b"]}, {"anyOf": [{"const": "b"}, {"const": "a"}]}),
     "a union of one": ({"anyOf": [TEXT]}, TEXT),
     "a conjunction of one": ({"allOf": [an_object(a=TEXT)], "description": "x"}, an_object(a=TEXT)),
@@ -439,3 +478,34 @@ def test_a_reference_and_what_it_refers_to_are_the_same() -> None:
 
     assert not difference(before, after)
     assert not difference(after, before)
+
+
+def test_members_with_nothing_in_common_are_not_the_same_one_changed() -> None:
+    before = received({"anyOf": [an_object(a=TEXT), an_object(b=TEXT, c=TEXT)]})
+    after = received({"anyOf": [an_object(a=TEXT), an_object(x=TEXT, y=TEXT)]})
+
+    found = difference(before, after)
+
+    assert kinds(found) == ["breaking: alternative added", "compatible: alternative removed"]
+    assert found.breaking[0].after == "object of x, y"
+
+
+def test_what_the_union_tells_its_members_apart_by_is_what_counts() -> None:
+    def told(version: int) -> Json:
+        member = cat("a") | {"properties": {"kind": {"const": "a"}, "version": {"const": version}}}
+        return received(union(member, cat("b")))
+
+    assert kinds(difference(told(1), told(2))) == ["may break: value added", "compatible: value removed"]
+
+
+def test_a_whole_number_beside_any_number_is_a_number() -> None:
+    (change,) = difference(received({"type": ["integer", "number"]}), received(TEXT)).breaking
+
+    assert (change.before, change.after) == ("number", "string")
+
+
+def test_the_names_of_components_mean_nothing_where_schemas_are_not_looked_into() -> None:
+    before = sent(TEXT | {"not": ref("One")}, {"One": TEXT})
+
+    assert not difference(before, sent(TEXT | {"not": ref("Other")}, {"Other": TEXT}))
+    assert difference(before, sent(TEXT | {"not": {"anyOf": [ref("One")]}}, {"One": TEXT}))

@@ -92,8 +92,7 @@ class _Comparison:
                 self._told(Found(Kind.PARAMETER_REMOVED, narrowed=True), Side.REQUEST, one.label)
         for key, other in after.parameters.items():
             if key not in before.parameters:
-                kind = Kind.NEWLY_REQUIRED if other.required else Kind.PARAMETER_ADDED
-                self._told(Found(kind, narrowed=other.required), Side.REQUEST, other.label)
+                self._told(_added(Kind.PARAMETER_ADDED, other.required), Side.REQUEST, other.label)
 
     def _parameter(self, before: Parameter, after: Parameter) -> None:
         self._need(before.required, after.required, before.label)
@@ -107,9 +106,7 @@ class _Comparison:
     def _body(self, before: Json | None, after: Json | None) -> None:
         label = "request body"
         if before is None and after is not None:
-            required = after.get("required") is True
-            kind = Kind.NEWLY_REQUIRED if required else Kind.BODY_ADDED
-            self._told(Found(kind, narrowed=required), Side.REQUEST, label)
+            self._told(_added(Kind.BODY_ADDED, after.get("required") is True), Side.REQUEST, label)
         elif before is not None and after is None:
             self._told(Found(Kind.BODY_REMOVED, narrowed=True), Side.REQUEST, label)
         elif before is not None and after is not None:
@@ -165,6 +162,10 @@ class _Comparison:
 
 
 _REMOVED = (Kind.PATH_REMOVED, Kind.METHOD_REMOVED)
+
+
+def _added(kind: Kind, required: bool) -> Found:
+    return Found(kind, after="required" if required else "optional", narrowed=required)
 
 
 def _let_in(has: list[Credential], ways: list[list[Credential]]) -> bool:

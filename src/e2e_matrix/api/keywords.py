@@ -132,12 +132,11 @@ def without_null(schema: Json) -> tuple[bool, object]:
         return True, schema | {"type": rest[0] if len(rest) == 1 else rest}
     for key in ("anyOf", "oneOf"):
         members = items(schema.get(key))
-        rest = [one for one in members if mapping(one).get("type") != NULL]
+        rest = [one for one in members if not isinstance(one, dict) or types_of(one) != {NULL}]
         alone = not any(other in CONSTRAINTS or other in _COMBINED for other in schema if other != key)
-        if len(rest) == 1 and alone:
-            return len(rest) < len(members), rest[0]
-        if rest and len(rest) < len(members):
-            return True, schema | {key: rest}
+        if rest and alone:
+            null = len(rest) < len(members)
+            return null, rest[0] if len(rest) == 1 else schema | {key: rest} if null else schema
     return False, schema
 
 
