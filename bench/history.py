@@ -19,11 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -35,12 +37,21 @@ from e2e_matrix.history.writing import run_folders
 from e2e_matrix.results import Attempt, Cell, Phases, Results
 from support import report_samples as samples
 
+
+@dataclass(frozen=True)
+class Taken:
+    """By the clock, and of this process: the difference is what other work on the machine took."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 FIRST = datetime(2024, 1, 1, 2, 0, tzinfo=UTC)
 CELLS = [(variant, arch) for variant in samples.VARIANTS for arch in samples.ARCHES]
 
 
 def main() -> None:
-    """Print what each thing took: the median over the rounds, and the slowest."""
+    """Print what each thing took: the median over the rounds, the fastest, the slowest, and the CPU time."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--runs", type=int, default=10_000)
     arguments.add_argument("--rounds", type=int, default=9)
@@ -84,14 +95,22 @@ def nightly(number: int, dice: random.Random) -> Results:
 
 def _cell(variant: str, arch: str, number: int, started: datetime, dice: random.Random) -> Cell:
     name, slow = f"{variant}-{arch}", arch == "arm64"
-    failing = {"fail_at": "gate", "cause": Cause.ASSERTION, "message": "a gated route answered 200"}
+    failing: dict[str, Any] = {
+        "fail_at": "gate",
+        "cause": Cause.ASSERTION,
+        "message": "a gated route answered 200",
+    }
     luck = dice.random()
     if (number // 7 + len(name)) % 13 == 0:
         attempts = [samples.attempt(name, slow, 0, 0.2, **failing)]
     elif luck < 0.02:
         attempts = [samples.attempt(name, slow, 0, 0.2, **failing), samples.attempt(name, slow, 0, 9.0, 2)]
     elif luck < 0.03:
-        lost = {"fail_at": "pull", "outcome": Outcome.ERROR, "cause": Cause.REGISTRY_UNREACHABLE}
+        lost: dict[str, Any] = {
+            "fail_at": "pull",
+            "outcome": Outcome.ERROR,
+            "cause": Cause.REGISTRY_UNREACHABLE,
+        }
         attempts = [samples.attempt(name, slow, 0, 0.2, **lost)]
     else:
         attempts = [samples.attempt(name, slow, 0, 0.2)]
@@ -137,7 +156,7 @@ def measure(folder: Path, runs: int, rounds: int) -> None:
     _say("merge of what is there, s", [_merged(merged, file) for _ in range(3)])
 
 
-def _added(folder: Path, number: int) -> float:
+def _added(folder: Path, number: int) -> Taken:
     results = nightly(100_000 + number, random.Random(number))
     run = folder / "more" / results.run.id
     run.mkdir(parents=True, exist_ok=True)
@@ -147,7 +166,7 @@ def _added(folder: Path, number: int) -> float:
         with History.open(folder / "history.sqlite") as history:
             assert history.add(run)
 
-    return 1000 * _timed(remember)
+    return _timed(remember)
 
 
 def _queries(file: Path, ids: list[str], rounds: int) -> None:
@@ -171,13 +190,13 @@ def _queries(file: Path, ids: list[str], rounds: int) -> None:
             "typical_seconds(six cells)": lambda: history.typical_seconds(names),
         }
         for name, query in queries.items():
-            _say(f"{name}, ms", [1000 * _timed(query) for _ in range(rounds)])
+            _say(f"{name}, ms", [_timed(query) for _ in range(rounds)])
 
 
 def _commands(file: Path, reports: Path, rounds: int) -> None:
     for line in ("list", "cell java-arm64", "cell java-arm64 --limit 10000", "flaky"):
         arguments = [*line.split(), "--history", str(file), "--reports", str(reports)]
-        _say(f"history {line}, ms", [1000 * _timed(partial(_typed, arguments)) for _ in range(rounds)])
+        _say(f"history {line}, ms", [_timed(partial(_typed, arguments)) for _ in range(rounds)])
 
 
 def _typed(arguments: list[str]) -> None:
@@ -186,7 +205,7 @@ def _typed(arguments: list[str]) -> None:
         command.main(arguments, standalone_mode=False)
 
 
-def _merged(target: Path, source: Path) -> float:
+def _merged(target: Path, source: Path) -> Taken:
     def merge() -> None:
         with History.open(target) as history:
             history.merge(source)
@@ -194,14 +213,18 @@ def _merged(target: Path, source: Path) -> float:
     return _timed(merge)
 
 
-def _timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _timed(action: Callable[[], object]) -> Taken:
+    start, used = time.perf_counter(), time.process_time()
     action()
-    return time.perf_counter() - start
+    return Taken(time.perf_counter() - start, time.process_time() - used)
 
 
-def _say(name: str, taken: list[float]) -> None:
-    print(f"  {name:<44} {median(taken):8.3f}  (at the most {max(taken):.3f})", flush=True)
+def _say(name: str, rounds: list[Taken]) -> None:
+    scale = 1000 if name.endswith(" ms") else 1
+    taken = [scale * one.seconds for one in rounds]
+    used = median(scale * one.cpu_seconds for one in rounds)
+    spread = f"({min(taken):.2f} to {max(taken):.2f})"
+    print(f"  {name:<44} {median(taken):8.2f}  {spread:<20} CPU {used:.2f}", flush=True)
 
 
 if __name__ == "__main__":

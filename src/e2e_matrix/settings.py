@@ -106,7 +106,7 @@ class Settings:
     environment: Mapping[str, str] = field(repr=False)  # values may come from secret variables
     scenarios: Mapping[str, Scenario] = field(repr=False)
     reports: Path
-    history: Path  # the file that remembers runs
+    named_history: str | None  # None: beside the runs
     report_formats: tuple[str, ...]
     grid_rows: str | None  # an axis, or scenario; None: the first
     grid_columns: str | None
@@ -122,6 +122,11 @@ class Settings:
     def slowness(self, emulated: bool) -> float:
         """By how much a cell's limits are stretched."""
         return self.emulated_timeout_factor if emulated else 1.0
+
+    @property
+    def history(self) -> Path:
+        """The file that remembers runs."""
+        return history_file(self.reports, self.named_history)
 
     def sources(self) -> dict[str, SettingValue]:
         """Every setting for the record, by its name in the file, without what could be a secret: of the
@@ -198,7 +203,6 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
     prices = {
         model: Price(price.input, price.output, price.cached_input) for model, price in llm.prices.items()
     }
-    folder = Path(pick("reports.folder", reports.folder, overrides.reports))
     settings = Settings(
         matrix_file=matrix.file,
         ref=tag_of_ref(pick("ref", matrix.ref, overrides.ref)),
@@ -236,8 +240,8 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         replies=beside_file("llm.replies", llm.replies),
         environment=pick("environment", matrix.environment),
         scenarios=pick("scenarios", matrix.scenarios),
-        reports=folder,
-        history=history_file(folder, pick("reports.history", reports.history, overrides.history)),
+        reports=Path(pick("reports.folder", reports.folder, overrides.reports)),
+        named_history=pick("reports.history", reports.history, overrides.history),
         report_formats=pick(
             "reports.formats", tuple(dict.fromkeys(reports.formats)), overrides.report_formats
         ),

@@ -22,22 +22,26 @@ LOST: Mapping[str, Any] = {
     "message": "no answer",
 }
 
+TRIES: Mapping[str, list[Mapping[str, Any]]] = {
+    "passed": [{}],
+    "failed": [FAILED],
+    "error": [LOST],
+    "flaky": [FAILED, {}],
+}
+
 
 def cell(outcome: str = "passed", name: str = "python-amd64", image: str = "one", **changed: Any) -> Cell:
     """A cell that passed, failed, met an error or was flaky, on the image of that name."""
     variant, arch = name.split("-")
     slow = arch == "arm64"
-    tries = {
-        "passed": [{}],
-        "failed": [FAILED],
-        "error": [LOST],
-        "flaky": [FAILED, {}],
-    }[outcome]
+    tries = TRIES[outcome]
     attempts = [
         samples.attempt(name, slow, 0, 10.0 * number, number, **said) for number, said in enumerate(tries, 1)
     ]
     found = samples.image(variant, arch).model_copy(update={"digest": samples.digest(image)})
-    attempts = changed.pop("attempts", attempts)
+    if "attempts" in changed:  # what it came to does not follow from them
+        attempts = changed.pop("attempts")
+        changed["outcome"] = Outcome.PASSED if outcome == "flaky" else Outcome(outcome)
     return samples.cell(variant, arch, attempts, image=found, **changed)
 
 

@@ -176,6 +176,7 @@ def test_points_are_asked_for_by_cell_time_and_number(history: History, reports:
     assert [point.started_at for point in java] == [START + timedelta(days=day) for day in range(6)]
     assert history.points("java-arm64", limit=2) == java[-2:]
     assert history.points("java-arm64", since=START + timedelta(days=4)) == java[-2:]
+    assert history.points(since=START + timedelta(days=4)) == history.points()[-4:]
     assert history.points("rust-amd64") == history.points("\udcff") == []
 
 
@@ -262,6 +263,17 @@ def test_a_pass_that_is_too_old_is_none(history: History, reports: Path) -> None
     history.add(put(reports, 0, told.model_copy(update={"attempts": [attempt]})))
     assert history.passed("k", START + timedelta(seconds=60)) is not None
     assert history.passed("k", START + timedelta(seconds=61)) is None
+
+
+def test_a_run_lies_in_its_own_folder_and_not_at_the_link_to_it(history: History, reports: Path) -> None:
+    folder = put(reports, 0, cell(key="k"))
+    (reports / "latest").symlink_to(folder.name)
+    assert history.add(reports / "latest")
+    assert not history.add(folder)
+    assert history.import_runs(run_folders(reports / "latest")).unchanged == 1
+    found = _evidence(history)
+    assert found is not None
+    assert found.folder == str(folder)
 
 
 @pytest.mark.parametrize("gone", ["removed", "changed"])

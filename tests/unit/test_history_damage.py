@@ -1,8 +1,9 @@
-"""A history's file that cannot be used is set aside and made again, by whoever meets it; others are left alone."""
+"""A history's file that cannot be used is set aside and made again; what is not ours is left alone."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -26,11 +27,18 @@ RUNS = 12
 NAMES = ["python-amd64", "python-arm64", "java-amd64", "java-arm64", "golang-amd64"]
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A whole history of a dozen runs that lie beside it."""
+@pytest.fixture(scope="module")
+def dozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    reports = tmp_path_factory.mktemp("dozen")
     for number in range(RUNS):
-        put(tmp_path, number, *(cell(name=name) for name in NAMES))
+        put(reports, number, *(cell(name=name) for name in NAMES))
+    return reports
+
+
+@pytest.fixture
+def file(tmp_path: Path, dozen: Path) -> Path:
+    """A whole history of a dozen runs that lie beside it."""
+    shutil.copytree(dozen, tmp_path, dirs_exist_ok=True)
     with History.open(tmp_path / "history.sqlite") as history:
         assert history.import_runs(run_folders(tmp_path)).new == RUNS
     return tmp_path / "history.sqlite"
@@ -187,7 +195,7 @@ def test_runs_that_cannot_be_read_do_not_keep_a_damaged_file_from_being_made_aga
 def test_a_log_of_another_database_is_not_applied_to_a_new_one(file: Path) -> None:
     """Somebody removed the file, and not what SQLite keeps beside it."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("DELETE FROM runs")
+        connection.execute("UPDATE runs SET subject = 'of the file that is gone'")
         log = file.with_name(f"{file.name}-wal").read_bytes()
     file.unlink()
     file.with_name(f"{file.name}-wal").write_bytes(log)
@@ -355,7 +363,7 @@ def test_a_rebuild_has_the_folders_runs_and_keeps_what_only_the_old_file_knew(fi
     assert made.aside is not None
     assert _aside(file) == [made.aside]
     with History.open(file) as history:
-        assert history.merge(made.aside) == 1
+        assert history.merge(made.aside) == [1]
         assert len(history.runs()) == RUNS + 1
     made.aside.unlink()
 
@@ -366,6 +374,13 @@ def test_a_rebuild_that_loses_nothing_leaves_nothing_behind(file: Path) -> None:
     assert (made.imported.new, made.aside, made.lost) == (RUNS, None, 0)
     assert content(file) == whole
     assert _aside(file) == []
+
+
+def test_what_a_rebuild_that_was_killed_left_is_removed_by_the_next(file: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        (file.parent / f".{file.name}.abcd.part{end}").write_text("half")
+    rebuild(file, run_folders(file.parent))
+    assert [path.name for path in file.parent.iterdir() if ".part" in path.name] == []
 
 
 def test_a_rebuild_that_the_disk_refuses_leaves_the_old_file(

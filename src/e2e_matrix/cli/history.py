@@ -6,7 +6,7 @@ import fnmatch
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ def command() -> None:
     """
 
 
+_REPORTS = click.option(
+    "--reports", envvar="E2E_MATRIX_REPORTS", metavar="FOLDER", help="Where the runs lie."
+)
+
+
 def _files(command: Command) -> Command:
     return with_options(
         (
@@ -60,9 +65,7 @@ def _files(command: Command) -> Command:
                 metavar="FILE",
                 help="The file  [default: history.sqlite beside the runs, or what matrix.yaml says].",
             ),
-            click.option(
-                "--reports", envvar="E2E_MATRIX_REPORTS", metavar="FOLDER", help="Where the runs lie."
-            ),
+            _REPORTS,
         ),
         command,
     )
@@ -83,14 +86,14 @@ def _since(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 _SINCE = click.option("--since", callback=_since, metavar="AGE", help="Only runs no older, such as 30d.")
 
 
-def _limit(default: int) -> Callable[[Command], Command]:
-    help = "The newest so many runs."
-    return click.option("--limit", type=click.IntRange(min=1), default=default, show_default=True, help=help)
+_LIMIT = click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many runs."
+)
 
 
 @command.command("list")
 @_files
-@_limit(20)
+@_LIMIT
 @_SINCE
 @_format
 @click.pass_context
@@ -107,7 +110,7 @@ def list_runs(ctx: click.Context, /, limit: int, since: datetime | None, form: s
 @command.command("cell")
 @_files
 @click.argument("cell")
-@_limit(20)
+@_LIMIT
 @_SINCE
 @_format
 @click.pass_context
@@ -119,7 +122,7 @@ def show_cell(
     Native and emulated times, and those of different models, have medians of their own.
     """
     with _open(ctx) as history:
-        _check_cells(history, [cell])
+        _check_cells(history.cells(), [cell], exactly=True)
         points = history.points(cell, since, limit)
         failing = history.failing_since(cell)
     if form == "json":
@@ -155,7 +158,7 @@ def show_flaky(ctx: click.Context, /, cells: tuple[str, ...], last: int, form: s
     interval is Wilson's, at 95 %.
     """
     with _open(ctx) as history:
-        names = _check_cells(history, cells)
+        names = _check_cells(history.cells(), cells)
         rates = [found for name in names if (found := flakiness(history.samples(name, last)))]
         rates.sort(key=lambda one: (-one.interval[0], -one.rate, one.newest.cell))
         told = [(one, history.failing_since(one.newest.cell)) for one in rates]
@@ -201,7 +204,7 @@ def rebuild_history(ctx: click.Context, /, folders: tuple[str, ...], **_: Any) -
 
 
 @command.command("merge")
-@_files
+@_REPORTS
 @click.argument("files", nargs=-1, required=True, metavar="FILE [OTHER]...", type=click.Path(path_type=Path))
 @click.option(
     "--into", type=click.Path(path_type=Path), metavar="FILE", help="Take all of them in here instead."
@@ -211,15 +214,14 @@ def merge_files(ctx: click.Context, /, files: tuple[Path, ...], into: Path | Non
     """Take everything of the OTHER histories into the first one, which is made where there is none.
 
     Nothing is lost and nothing doubled: of a run that several have, the results that ended last count.
-    The others are only read.
+    The others are only read, and where one of them cannot be, none is taken in.
     """
     target, sources = (into, files) if into else (files[0], files[1:])
     if not sources:
         raise click.UsageError("Name the history to add, too: `history merge INTO OTHER`.")
     reports = reports_folder(ctx)
     with History.open(target, _note, reports) as history:
-        for source in sources:
-            changed = history.merge(source)
+        for source, changed in zip(sources, history.merge(*sources), strict=True):
             click.echo(f"{counted(changed, 'run')} of {source} taken into {target}")
 
 
@@ -264,7 +266,7 @@ def _rebuild(ctx: click.Context, folders: Sequence[str]) -> int:
     path, reports = _places(ctx)
     made = rebuild(path, _run_folders(folders, reports))
     if made.aside:
-        lost = "it cannot be read" if made.lost is None else f"{counted(made.lost, 'run')} are in that alone"
+        lost = "it cannot be read" if made.lost is None else f"it alone has {counted(made.lost, 'run')}"
         _note(f"what was there is kept as {made.aside}: {lost}")
     if made.lost:
         _note(f"`e2e-matrix history merge {path} {made.aside}` brings them back")
@@ -283,19 +285,17 @@ def _tell(path: Path, done: Imported) -> int:
     return EXIT_INFRASTRUCTURE if done.unreadable else EXIT_PASSED
 
 
-def _check_cells(history: History, wanted: Sequence[str]) -> list[str]:
-    """The cells that are meant, all of them where none is named. Raises BadInput for what matches none."""
-    known = history.cells()
-    found = {pattern: [name for name in known if fnmatch.fnmatchcase(name, pattern)] for pattern in wanted}
+def _check_cells(known: Sequence[str], wanted: Sequence[str], *, exactly: bool = False) -> Sequence[str]:
+    """The cells that ids or globs name, all where there are none. Raises BadInput for what names no cell."""
+    found = {
+        word: [name for name in known if name == word or (not exactly and fnmatch.fnmatchcase(name, word))]
+        for word in wanted
+    }
     problems = [
         Problem(
-            "",
-            0,
-            0,
-            f"no run had a cell {one_line(pattern, 100)!r}",
-            one_line(did_you_mean(pattern, known), 300),
+            "", 0, 0, f"no run had a cell {one_line(word, 100)!r}", one_line(did_you_mean(word, known), 300)
         )
-        for pattern, names in found.items()
+        for word, names in found.items()
         if not names
     ]
     if problems:
@@ -308,7 +308,7 @@ def _note(message: str) -> None:
 
 
 def _print_json(told: Any) -> None:
-    click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(told, indent=2))  # all in ASCII: some of it is hostile, and this a terminal
 
 
 def _screen() -> Screen:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -21,7 +22,7 @@ from e2e_matrix.history import files, merging
 from e2e_matrix.history.connection import Damaged, connect, telling_damage, trouble
 from e2e_matrix.history.making import make
 from e2e_matrix.history.points import Point, RunLine
-from e2e_matrix.history.reading import Stamp, Unreadable, read, stamp_of, written
+from e2e_matrix.history.reading import Stamp, Unreadable, place_of, read, stamp_of, written
 from e2e_matrix.history.rows import POINT_COLUMNS, RUN_COLUMNS, as_written, points_of, run_lines_of
 from e2e_matrix.history.since import Since, since_when
 from e2e_matrix.history.writing import READER, Imported, import_runs, run_folders, write
@@ -154,7 +155,7 @@ class History:
         """Take in one run; False where it is there already, unchanged. Raises Unreadable, or Unfinished."""
         stamp = stamp_of(folder)
         query = "SELECT size, mtime_ns FROM places JOIN runs ON id = run WHERE folder = ? AND read_by >= ?"
-        if (stamp.size, stamp.mtime_ns) in self._rows(query, (str(folder.absolute()), READER)):
+        if (stamp.size, stamp.mtime_ns) in self._rows(query, (str(place_of(folder)), READER)):
             return False
         reading = read(folder)
         return self._safely(lambda connection: write(connection, [reading])) > 0
@@ -164,13 +165,14 @@ class History:
         found = list(folders)
         return self._safely(lambda connection: import_runs(connection, found))
 
-    def merge(self, source: Path) -> int:
-        """Take in everything of another history's file, which stays as it is; how many runs that changed.
+    def merge(self, *sources: Path) -> list[int]:
+        """Take in everything of other histories' files, which stay as they are; of each, how many runs were
+        new or newer.
 
-        Raises BadInput where it is none, or damaged.
+        Raises BadInput, before anything is taken in, where one is none or damaged.
         """
-        with merging.copied(source) as copy:
-            return self._safely(lambda connection: merging.merge(connection, copy))
+        with merging.copied(sources) as copies:
+            return [self._safely(partial(merging.merge, copy=copy)) for copy in copies]
 
     def runs(self, since: datetime | None = None, limit: int | None = None) -> list[RunLine]:
         """The newest ``limit`` runs, newest last, that began at ``since`` or later."""

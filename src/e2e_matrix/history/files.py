@@ -8,6 +8,7 @@ holds a lock file, shared, for as long as it is open; whoever replaces it holds 
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import secrets
 import time
@@ -68,7 +69,12 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def place_beside(path: Path) -> Iterator[Path]:
-    """Where a database may be made that is to take the place of ``path``; what is left there is removed."""
+    """Where a database may be made that is to take the place of ``path``; what is left there is removed.
+
+    The caller holds ``path`` alone: what lies there already is of one who was killed.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}*"):
+        left.unlink(missing_ok=True)
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
     try:
         yield made

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -21,24 +21,35 @@ _RANK = "({0}.finished_at, {0}.sha256, {0}.read_by)"
 
 
 @contextmanager
-def copied(source: Path) -> Iterator[Path]:
-    """A copy of the history ``source``, checked and brought up to date; the source is only read.
+def copied(sources: Sequence[Path]) -> Iterator[list[Path]]:
+    """Copies of histories, checked and brought up to date; the sources are only read.
 
-    Raises BadInput where it is none, or one that this program cannot read.
+    Raises BadInput for all that are none, or that this program cannot read.
     """
     with tempfile.TemporaryDirectory(prefix="e2e-matrix-") as folder:
-        copy = Path(folder) / "copy.sqlite"
-        try:
-            with telling_damage():
-                _copy(source, copy)
-            with closing(connect(copy, _PATIENCE, shown=source)) as connection:
-                _check(connection)
-        except Damaged as error:
-            hint = f"Make it again from its run folders: `e2e-matrix history rebuild --history {source}`."
-            raise _refused(source, f"is no whole history: {error}", hint) from error
-        except sqlite3.Error as error:
-            raise _refused(source, f"cannot be read: {error}") from error
-        yield copy
+        copies = [Path(folder) / f"{number}.sqlite" for number in range(len(sources))]
+        problems: list[Problem] = []
+        for source, copy in zip(sources, copies, strict=True):
+            try:
+                _copy_whole(source, copy)
+            except BadInput as error:
+                problems += error.problems
+        if problems:
+            raise BadInput(problems)
+        yield copies
+
+
+def _copy_whole(source: Path, copy: Path) -> None:
+    try:
+        with telling_damage():
+            _copy(source, copy)
+        with closing(connect(copy, _PATIENCE, shown=source)) as connection:
+            _check(connection)
+    except Damaged as error:
+        hint = f"Make it again from its run folders: `e2e-matrix history rebuild --history {source}`."
+        raise _refused(source, f"is no whole history: {error}", hint) from error
+    except sqlite3.Error as error:
+        raise _refused(source, f"cannot be read: {error}") from error
 
 
 def _copy(source: Path, copy: Path) -> None:

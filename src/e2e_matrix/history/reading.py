@@ -62,6 +62,11 @@ def written(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
+def place_of(folder: Path) -> Path:
+    """The run folder's own path: `latest` is another run's tomorrow."""
+    return folder.resolve() if folder.is_symlink() else folder.absolute()
+
+
 def stamp_of(folder: Path) -> Stamp:
     """Of the results.json in ``folder``. Raises Unreadable where there is none."""
     try:
@@ -75,7 +80,8 @@ def stamp_of(folder: Path) -> Stamp:
 
 def read(folder: Path) -> Reading:
     """Read the run in ``folder``. Raises Unreadable, or Unfinished where the run has no end yet."""
-    if not str(folder.absolute()).isprintable():  # bytes that are no UTF-8, or an escape sequence
+    place = place_of(folder)
+    if not str(place).isprintable():  # bytes that are no UTF-8, or an escape sequence
         raise Unreadable("its folder's name cannot be written down")
     stamp = stamp_of(folder)
     if stamp.size > _LARGEST_FILE:
@@ -92,7 +98,7 @@ def read(folder: Path) -> Reading:
         raise Unfinished("the run has not ended")
     digest = hashlib.sha256(text).hexdigest()
     cells = [_cell(results, cell, number) for number, cell in enumerate(results.cells)]
-    return Reading(folder.absolute(), stamp, _run(results, digest), cells)
+    return Reading(place, stamp, _run(results, digest), cells)
 
 
 def _why(text: bytes, error: ValidationError) -> str:

@@ -57,7 +57,7 @@ def _point(row: Sequence[Any]) -> Point:
         scenario=row[9],
         scenario_version=row[10],
         model=row[11],
-        axes=dict(_axes(row[12])),
+        axes=_axes(row[12]),  # one for all points that have the same
         digest=row[13],
         server_version=row[14],
         message=row[15],
@@ -104,7 +104,7 @@ def _run_line(row: Sequence[Any]) -> RunLine:
         subject=subject,
         verdict=_OUTCOMES[verdict],
         model=model,
-        counts=dict(zip(Outcome, counts, strict=True)),
+        counts=dict(zip(_OUTCOMES.values(), counts, strict=True)),
         flaky=flaky,
         reused=reused,
         cost_usd=amount_of(cost),

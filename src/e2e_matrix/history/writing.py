@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from e2e_matrix.history.connection import in_transaction, telling_damage
-from e2e_matrix.history.reading import Reading, Stamp, Unfinished, Unreadable, read, stamp_of
+from e2e_matrix.history.reading import Reading, Stamp, Unfinished, Unreadable, place_of, read, stamp_of
 from e2e_matrix.history.schema import MIGRATIONS
 from e2e_matrix.store import RESULTS
 
@@ -61,7 +61,7 @@ def import_runs(connection: sqlite3.Connection, folders: Iterable[Path]) -> Impo
 def _readings(folders: Iterable[Path], known: dict[str, Stamp], done: Imported) -> Iterator[Reading]:
     for folder in folders:
         try:
-            if known.get(str(folder.absolute())) == stamp_of(folder):
+            if known.get(str(place_of(folder))) == stamp_of(folder):
                 done.unchanged += 1
             else:
                 yield read(folder)
