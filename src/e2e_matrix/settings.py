@@ -133,14 +133,14 @@ class Settings:
         """What is tested, for a headline: the image with its ref, the axes left open."""
         return self.image.replace("{ref}", self.ref)
 
+    def slowness(self, emulated: bool) -> float:
+        """By how much a cell's limits are stretched."""
+        return self.emulated_timeout_factor if emulated else 1.0
+
     @property
     def history(self) -> Path:
         """The file that remembers runs."""
         return history_file(self.reports, self.named_history)
-
-    def slowness(self, emulated: bool) -> float:
-        """By how much a cell's limits are stretched."""
-        return self.emulated_timeout_factor if emulated else 1.0
 
     def sources(self) -> dict[str, SettingValue]:
         """Every setting for the record, by its name in the file, without what could be a secret: of the

@@ -117,8 +117,7 @@ class Bench:
         )
         loaded = load_matrix(str(file), {})
         settings = resolve(loaded, Overrides(), {})
-        reports = self.tmp_path / "reports"
-        settings = replace(settings, reports=reports)
+        settings = replace(settings, reports=self.tmp_path / "reports")
         self.engine = engine = FakeEngine(support={"linux/arm64": support} if support else None)
         with RegistryClient() as registry, closing(engine):
             watcher = progress or Silent()

@@ -274,9 +274,9 @@ class Keys:
         self.failure: CellFailure | None = None
         self.lost: Path | None = None  # a file that goes once the matrix was read
 
-    def __call__(self, more: str = "") -> str | None:
+    def __call__(self, more: str = "", include: str = "") -> str | None:
         file = self.folder / "matrix.yaml"
-        file.write_text(f"matrix: {{variant: [python], arch: [amd64]}}\n{more}")
+        file.write_text(f"matrix: {{variant: [python], arch: [amd64], include: [{include}]}}\n{more}")
         loaded = load_matrix(str(file), {})
         settings = resolve(loaded, Overrides(), {})
         [cell] = make_plan(loaded, settings).cells
@@ -339,6 +339,12 @@ def test_what_the_matrix_says_and_decides_a_cell_makes_another_key(more: str, ke
 )
 def test_what_cannot_change_how_a_cell_ends_makes_none(more: str, key: Keys) -> None:
     assert key(more) == key()
+
+
+def test_a_value_that_include_adds_makes_another_key(key: Keys) -> None:
+    image = "image: 'r.test/server:{ref}-{flavour}'\n"  # the same digest
+    keys = {key(image, include=f"{{variant: python, flavour: {value}}}") for value in "ab"}
+    assert len(keys - {None}) == 2
 
 
 def test_emulation_and_how_much_longer_it_may_take_make_another_key(key: Keys) -> None:

@@ -371,8 +371,7 @@ def test_runs_side_by_side_do_not_disturb_each_other(bench: Bench) -> None:
 
 def _settings(bench: Bench) -> Settings:
     settings = resolve(load_matrix(str(bench.tmp_path / "matrix.yaml"), {}), Overrides(), {})
-    folder = reports(bench)
-    return replace(settings, reports=folder, reuse=7 * 86400.0)
+    return replace(settings, reports=reports(bench), reuse=7 * 86400.0)
 
 
 def _job(settings: Settings, resume: Path | None = None) -> Job:
@@ -408,6 +407,15 @@ def test_only_a_pass_of_a_known_age_within_the_limit_stands(
     settings = _settings(bench)
     found = dict(reuse.passes(_job(settings), {"c": "k"}, OneRun(NOW - ago), NOW))
     assert bool(found) is stands
+
+
+def test_evidence_whose_folder_cannot_be_read_any_more_is_named_only(bench: Bench) -> None:
+    first = bench.run()
+    folder = reports(bench) / first.run.id
+    (folder / "results.json").write_text("{cut")
+    history = OneRun(NOW, folder=str(folder))
+    found = dict(reuse.passes(_job(_settings(bench)), {"c": "k"}, history, NOW))
+    assert found == {"c": reuse.Reused(history.evidence.model_copy(update={"folder": None}))}
 
 
 def test_a_reused_cell_keeps_what_is_known_of_its_server(bench: Bench) -> None:
