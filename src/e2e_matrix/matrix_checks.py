@@ -78,7 +78,7 @@ def check_matrix(
     if cells > MAX_CELLS:
         yield matrix.problem(("matrix", "include"), _too_many("include makes", cells), _FEWER, key=True)
         return
-    planned, problems = plan_cells(matrix, settings, broken, room)
+    planned, problems = plan_cells(matrix, settings, broken, room, combinations)
     yield from problems
     if planned and not problems and not {"scenarios", "only", "skip"} & broken:
         yield from selection_problems(matrix, settings, [cell.id for cell in planned])

@@ -164,15 +164,20 @@ def _covers(entry: Mapping[str, str], values: Mapping[str, str]) -> bool:
 
 
 def plan_cells(
-    matrix: Matrix, settings: Settings, broken: Container[str] = frozenset(), room: Room | None = None
+    matrix: Matrix,
+    settings: Settings,
+    broken: Container[str] = frozenset(),
+    room: Room | None = None,
+    combinations: Sequence[Combination] | None = None,
 ) -> tuple[list[PlannedCell], list[Problem]]:
     """Every cell, and everything wrong with them; templates under a key in ``broken`` are left out.
 
-    ``room`` None: as much as there is for one file.
+    ``room`` None: as much as there is for one file. ``combinations``: what the matrix expands to, if known.
     """
     room = room or Room()
     planner = _Planner(matrix, settings, broken, room)
-    cells = list(planner.cells())
+    axes = matrix.matrix
+    cells = list(planner.cells(combinations or expand(axes.axes, axes.include, axes.exclude)))
     if room.text >= 0:  # else nobody knows what the other cells would have used
         planner.problems += planner.scripts.idle()
     return cells, list(dict.fromkeys(planner.problems))  # two scenarios of a cell have the same ones
@@ -205,9 +210,7 @@ class _Planner:
         self.scripts = Scripts(matrix, self.scenarios, self.fields, self.problems)
         self.room = room
 
-    def cells(self) -> Iterator[PlannedCell]:
-        axes = self.matrix.matrix
-        combinations = expand(axes.axes, axes.include, axes.exclude)
+    def cells(self, combinations: Sequence[Combination]) -> Iterator[PlannedCell]:
         ids: dict[str, Mapping[str, str]] = {}
         for combination, scenario in itertools.product(combinations, self.scenarios):
             if self.room.text < 0:

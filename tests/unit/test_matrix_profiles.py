@@ -387,7 +387,8 @@ def test_profiles_are_bounded(tmp_path: Path) -> None:
         return MATRIX + f"profiles: {{{', '.join(f'p{n}: {{repeat: 2}}' for n in range(count))}}}"
 
     assert chosen(tmp_path, text(MAX_PROFILES), f"p{MAX_PROFILES - 1}").repeat == 2
-    assert problem(tmp_path, text(MAX_PROFILES + 1)).startswith("2:1 11 profiles; 10 is the limit")
+    more = text(MAX_PROFILES + 1).replace("p10: {repeat: 2}", "p10: {repeat: 0}")  # is not looked at
+    assert problem(tmp_path, more).startswith("2:1 11 profiles; 10 is the limit")
 
 
 def test_what_planning_may_cost_is_that_of_all_profiles_together(
@@ -476,3 +477,40 @@ def test_an_editor_sees_what_the_program_would_refuse_in_a_profile(profiles: str
 def test_every_key_of_the_file_may_stand_in_a_profile() -> None:
     schema = json.loads(schemas()["matrix.schema.json"])
     assert {*schema["$defs"]["Profile"]["properties"], "profiles"} == set(schema["properties"])
+
+
+def test_a_ref_that_is_none_hides_no_other_problem(tmp_path: Path) -> None:
+    text = MATRIX + "ref: ';rm'\nprofiles: {a: {ref: '|'}, b: {ref: x, timeout: 1}}\n"
+    assert [found.split(" |")[0] for found in problems(tmp_path, text)] == [
+        "2:6 ref: ';rm' is no release, commit or branch",
+        "3:21 ref: '|' is no release, commit or branch",
+        "3:48 timeout: cannot be '1'",
+    ]
+
+
+def test_what_cells_there_are_is_not_asked_where_the_scenarios_are_broken(tmp_path: Path) -> None:
+    lines = "scenarios: {deferred-init: , x: {script: 'a{'}}\nonly: ['*-deferred-init']\n"
+    assert problem(tmp_path, MATRIX + lines).startswith("2:42 script: braces do not pair")
+
+
+def test_profiles_wait_where_there_is_more_to_mend_than_anybody_reads(tmp_path: Path) -> None:
+    text = MATRIX + "".join(f"x{n}: 1\n" for n in range(150)) + "profiles: {a: {timeout: 1}}\n"
+    assert problems(tmp_path, text)[-1].startswith("101:1 and 51 more problems from here on")
+
+
+def test_a_name_that_no_profile_can_have_does_not_write_to_the_terminal(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        chosen(tmp_path, MATRIX + 'profiles: {"\\e[31mx\\u202e": , b: }\n', "nothing-like-it")
+    assert "known here: " in str(caught.value)
+    assert not {"\x1b", "\u202e"} & set(str(caught.value))
+
+
+def test_a_pattern_of_scripts_that_a_profile_leaves_out_is_no_slip(tmp_path: Path) -> None:
+    text = """\
+        matrix: {variant: [python], arch: [amd64], example: [one, two]}
+        scenarios: {s: {script: "{example}.py", per-script: {two.py: {timeout: 1m}}}}
+        profiles: {p: {matrix: {example: [one]}}}
+        """
+    for name in ("one.py", "two.py"):
+        (tmp_path / name).touch()
+    assert ids(chosen(tmp_path, text)) == ["python-amd64-one"]
