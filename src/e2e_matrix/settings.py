@@ -156,7 +156,10 @@ class Settings:
             "reports.formats": list(self.report_formats),
             "reports.rows": self.grid_rows,
             "reports.columns": self.grid_columns,
-            "regression": {name: share and format_share(share) for name, share in self.thresholds.items()},
+            "regression": {
+                name: None if share is None else format_share(share)
+                for name, share in self.thresholds.items()
+            },
             "fail-on": list(self.fail_on),
             "only": list(self.only),
             "skip": list(self.skip),
@@ -241,6 +244,8 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         skip=pick("skip", (), overrides.skip),
         origins=origins,
     )
+    if (place := origins["fail-on"].place) and (problems := _not_judged(settings, place)):
+        raise BadInput(problems)
     if not is_tag(settings.ref):
         place = origins["ref"].place
         problem = f"{origins['ref'].value!r} is no release, commit or branch"
@@ -254,6 +259,15 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
             [Problem(place, 0, 0, "must be an http:// or https:// URL", "such as https://host/v1")]
         )
     return settings
+
+
+def _not_judged(settings: Settings, place: str) -> list[Problem]:
+    """What an option fails on though nothing judges it; what the file does, matrix_checks.py says."""
+    return [
+        Problem(place, 0, 0, f"{word} is not judged: regression.{word} is null", "give it a threshold there")
+        for word in settings.fail_on
+        if settings.thresholds.get(word, 0) is None
+    ]
 
 
 def api_key(settings: Settings, environ: Mapping[str, str]) -> str | None:
