@@ -212,8 +212,7 @@ def _why_not(compared: Comparison, pair: Pair, measure: Measure, before: int, af
         return ""
     if not pair.alike:
         return "native once and emulated once"
-    models = [(run.llm.kind, run.llm.model) for run in (compared.baseline_run, compared.candidate_run)]
-    if models[0] != models[1]:
+    if not compared.same_model:
         return "not the same model"
     versions = [cell.scenario_version for cell in (pair.baseline, pair.candidate)]
     if pair.same_scenario is False or versions[0] != versions[1]:
