@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -15,6 +17,8 @@ from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.record import Job
 from e2e_matrix.settings import Overrides, Setting, Settings, Source
+
+T = TypeVar("T")
 
 
 def job_options(command: Command) -> Command:
@@ -70,22 +74,37 @@ def load_run(
     What is given now takes their place; where it changes the plan, ``--force`` has to allow it.
     Raises BadInput, also where there is no such run.
     """
+    _check_alone(ctx)
     baseline = find_baseline(ctx)
     name, force = ctx.params.get("resume"), ctx.params.get("force")
-    _check_alone(ctx)
     if name is None:
         if force:
             raise BadInput([Problem("--force", 0, 0, "goes with --resume", "leave it out, or say --resume")])
-        beside = None
-        if ref := ctx.params.get("baseline_ref"):
-            beside = _beside(ctx, defaults, ours, ref)
-        return Loaded(*load(ctx, defaults, ours), None, baseline, beside)
+        loads = [lambda: load(ctx, defaults, ours)]
+        if (ref := ctx.params.get("baseline_ref")) is not None:
+            loads.append(lambda: _beside(ctx, defaults, ours, ref))
+        (settings, plan), *others = _all(loads)
+        return Loaded(settings, plan, None, baseline, *others)
     folder = resume.find(name, reports_folder(ctx))
     before = resume.read_plan(folder)
     if not ctx.params.get("matrix"):
         ctx.params["matrix"] = before.matrix_file
     settings, plan = load(ctx, (defaults or Overrides()).over(resume.overrides(before)), ours)
     return Loaded(settings, plan, folder, baseline)
+
+
+def _all(loads: Sequence[Callable[[], T]]) -> list[T]:
+    """What each gives. Raises BadInput with the problems of all, each once."""
+    given: list[T] = []
+    problems: list[Problem] = []
+    for load_one in loads:
+        try:
+            given.append(load_one())
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
+    return given
 
 
 def _check_alone(ctx: click.Context) -> None:
@@ -107,6 +126,8 @@ def _beside(
 ) -> tuple[Settings, Plan]:
     """The same matrix on another ref. Raises BadInput, also where the images do not depend on it."""
     place = "--baseline-ref"
+    if not ref.strip():
+        raise BadInput([Problem(place, 0, 0, "must not be empty", "give it a value, or leave it out")])
     chosen = Overrides(ref=Setting(ref, Source.COMMAND_LINE, place))
     settings, plan = load(ctx, defaults, ours, chosen)
     if not any(cell.ref for cell in plan.cells):
