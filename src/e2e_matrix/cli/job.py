@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+from click.core import ParameterSource
 
 from e2e_matrix import resume, store
 from e2e_matrix.cli.options import DEFAULT_FILE, Command, command_line, load, with_options
@@ -74,14 +75,14 @@ def load_run(
     What is given now takes their place; where it changes the plan, ``--force`` has to allow it.
     Raises BadInput, also where there is no such run.
     """
-    _check_alone(ctx)
+    ref = _baseline_ref(ctx, ours)
     baseline = find_baseline(ctx)
     name, force = ctx.params.get("resume"), ctx.params.get("force")
     if name is None:
         if force:
             raise BadInput([Problem("--force", 0, 0, "goes with --resume", "leave it out, or say --resume")])
         loads = [lambda: load(ctx, defaults, ours)]
-        if (ref := ctx.params.get("baseline_ref")) is not None:
+        if ref is not None:
             loads.append(lambda: _beside(ctx, defaults, ours, ref))
         (settings, plan), *others = _all(loads)
         return Loaded(settings, plan, None, baseline, *others)
@@ -107,10 +108,16 @@ def _all(loads: Sequence[Callable[[], T]]) -> list[T]:
     return given
 
 
-def _check_alone(ctx: click.Context) -> None:
-    """Raises BadInput where what is compared with is said twice."""
-    if ctx.params.get("baseline_ref") is None:
-        return
+def _baseline_ref(ctx: click.Context, ours: frozenset[str]) -> str | None:
+    """Raises BadInput where what is compared with is said twice, or the ref is not the caller's to choose."""
+    ref: str | None = ctx.params.get("baseline_ref")
+    if ref is None:
+        return None
+    if "ref" in ours:
+        if ctx.get_parameter_source("baseline_ref") is ParameterSource.ENVIRONMENT:
+            return None
+        hint = "use `run`, on images that are published under both"
+        raise BadInput([Problem("--baseline-ref", 0, 0, "the demo builds images of one ref", hint)])
     others = [("--baseline", ctx.params.get("baseline")), ("--resume", ctx.params.get("resume"))]
     if wrong := [option for option, value in others if value is not None]:
         hint = (
@@ -119,6 +126,7 @@ def _check_alone(ctx: click.Context) -> None:
             else "leave one out"
         )
         raise BadInput([Problem("--baseline-ref", 0, 0, f"does not go with {' and '.join(wrong)}", hint)])
+    return ref
 
 
 def _beside(
