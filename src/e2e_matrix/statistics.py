@@ -169,7 +169,7 @@ def _normal(distance: float, variance: float) -> float:
     """The two-sided p of a sum of ranks so far from its middle."""
     if variance <= 0:
         return 1.0
-    return min(1.0, 2 * _NORMAL.cdf(-max(0.0, distance - _HALF) / math.sqrt(variance)))
+    return math.erfc(max(0.0, distance - _HALF) / math.sqrt(2 * variance))
 
 
 @cache
