@@ -15,7 +15,9 @@ from e2e_matrix.api import ApiComparison, Finding, of_cells, same_api
 from e2e_matrix.compare import Change, Comparison, Pair, some
 from e2e_matrix.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Problem
 from e2e_matrix.failures import Outcome
+from e2e_matrix.measures import MEASURES
 from e2e_matrix.regression import Difference, Judgement, Policy, judge
+from e2e_matrix.results import Cell
 from e2e_matrix.script_words import counted
 from e2e_matrix.templates import did_you_mean
 
@@ -145,15 +147,8 @@ class Assessment:
     @property
     def not_judged(self) -> list[str]:
         """What nobody can say of the measures, and why; alike ones together."""
-        alike: dict[tuple[str, str], list[Difference]] = {}
-        for one in self.differences:
-            if one.judgement in (Judgement.NOT_ENOUGH, Judgement.NOT_COMPARABLE):
-                alike.setdefault((one.judgement.value, one.why), []).append(one)
-        return [
-            f"{measures} of {some(_once(one.pair.name for one in many))}: {judgement} ({why})"
-            for (judgement, why), many in alike.items()
-            if (measures := ", ".join(_once(one.measure.name for one in many)))
-        ]
+        unknown = (Judgement.NOT_ENOUGH, Judgement.NOT_COMPARABLE)
+        return _together(one for one in self.differences if one.judgement in unknown)
 
     def _measures(self) -> Iterator[str]:
         for judgement in (Judgement.WORSE, Judgement.BETTER):
@@ -214,14 +209,30 @@ class Assessment:
             yield Reason(Standing.INCONCLUSIVE, f"no verdict in the candidate: {some(told)}")
         if "breaking-api" in self.policy.fail_on:
             yield from self._unknown_api()
-        for one in self.differences:
-            if one.measure.name in self.policy.fail_on and _leaves_open(one):
-                told_of = f"{one.measure.name} of {one.pair.name}"
-                yield Reason(Standing.INCONCLUSIVE, f"{told_of}: {one.judgement} ({one.why})")
+        asked = [one for one in self.differences if one.measure.name in self.policy.fail_on]
+        for words in _together(one for one in asked if _leaves_open(one)):
+            yield Reason(Standing.INCONCLUSIVE, words)
+        measured = {one.measure.name for one in asked}
+        if any(_passed(pair.baseline) and _passed(pair.candidate) for pair in compared.both):
+            for word in self.policy.fail_on:
+                if word in MEASURES and word not in measured:
+                    yield Reason(Standing.INCONCLUSIVE, f"{word} was judged in no cell")
 
 
-def _once(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def _passed(cell: Cell | None) -> bool:
+    return cell is not None and cell.outcome is Outcome.PASSED
+
+
+def _together(differences: Iterable[Difference]) -> list[str]:
+    """Measures of cells and why nobody can judge them; those of the same cells for the same reason in one."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    for one in differences:
+        why = f"{one.judgement} ({one.why})"
+        cells.setdefault((one.measure.name, why), []).append(one.pair.name)
+    measures: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (measure, why), names in cells.items():
+        measures.setdefault((why, tuple(names)), []).append(measure)
+    return [f"{', '.join(alike)} of {some(names)}: {why}" for (why, names), alike in measures.items()]
 
 
 def _newly_flaky(pair: Pair) -> bool:

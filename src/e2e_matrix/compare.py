@@ -199,7 +199,17 @@ class Comparison:
         models = [f"{run.llm.model} ({run.llm.kind})" for run in (self.baseline_run, self.candidate_run)]
         if models[0] != models[1]:
             found.append(f"not the same model: {models[0]}, then {models[1]}")
+        elif not self.same_model:
+            found.append(f"not the same model: the axis {self.axis} chooses it")
         return found
+
+    @property
+    def same_model(self) -> bool:
+        """Whether the same model answered both, by its name and its kind."""
+        before, after = self.baseline_run.llm, self.candidate_run.llm
+        template = self.candidate_run.settings.get("llm.model")
+        chosen = template is not None and self.axis is not None and f"{{{self.axis}}}" in str(template.value)
+        return (before.kind, before.model) == (after.kind, after.model) and not chosen
 
     @property
     def both(self) -> list[Pair]:

@@ -49,6 +49,8 @@ def check_matrix(
         yield from _step_timeouts(matrix, scenarios)
     if not {"reports", "matrix"} & broken:
         yield from _grid(matrix)
+    if not {"regression", "fail-on"} & broken:
+        yield from _fail_on(matrix)
     try:
         settings = resolve(matrix, Overrides(), {})
     except BadInput as error:  # a ref that is none: there are no cells without one
@@ -147,6 +149,15 @@ def _grid(matrix: Matrix) -> Iterator[Problem]:
     if reports.rows is not None and reports.rows == reports.columns:
         message = f"columns: {reports.rows!r} is already the axis of the rows"
         yield matrix.problem(("reports", "columns"), message, "name another, or leave one of them out")
+
+
+def _fail_on(matrix: Matrix) -> Iterator[Problem]:
+    """What is not judged never fails."""
+    thresholds = dict(matrix.regression)
+    for index, word in enumerate(matrix.fail_on):
+        if thresholds.get(word, 0) is None:
+            message = f"fail-on: {word} is not judged: regression.{word} is null"
+            yield matrix.problem(("fail-on", index), message, "give it a threshold there, or remove it here")
 
 
 def _script_steps() -> Collection[str]:

@@ -144,6 +144,11 @@ class Beside(Silent):
         """What a cell is called."""
         return f"{name} {cell}"
 
+    @staticmethod
+    def is_named(cell: str) -> bool:
+        """Whether it is called so: no cell's own id has a blank."""
+        return " " in cell
+
     def note(self, message: str) -> None:
         self._watcher.note(f"{self._name}: {message}")
 

@@ -7,16 +7,19 @@ compared is said to be so, never left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from e2e_matrix import statistics
 from e2e_matrix.compare import Comparison, Pair
+from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.measures import MEASURES, Measure, Number, is_noisy, middle, samples
 from e2e_matrix.results import SettingValue
 from e2e_matrix.script_words import counted
 from e2e_matrix.statistics import Shift
+from e2e_matrix.templates import did_you_mean
+from e2e_matrix.text import one_line
 from e2e_matrix.units import parse_share
 
 #: What `fail-on:` may name beside the measures: what it fails on.
@@ -30,6 +33,7 @@ EVENTS = {
     "different-api": "images of one ref do not serve the same REST API",
 }
 FAILS = (*EVENTS, *MEASURES)
+_SHARE_DIGITS = 9
 DEFAULT_FAIL_ON = ("newly-failing", "breaking-api", "different-api")
 
 
@@ -44,20 +48,51 @@ class Policy:
 
     @classmethod
     def recorded(cls, settings: Mapping[str, SettingValue]) -> Policy:
-        """What the settings of a run say; of a run that knew of none, the default."""
+        """What the settings of a run say; of a run that knew of none, the default.
+
+        Raises BadInput for settings that no run wrote: by another policy the verdict would be another.
+        """
         policy = cls()
+        problems: list[Problem] = []
         thresholds, fail_on = settings.get("regression"), settings.get("fail-on")
-        if thresholds and isinstance(thresholds.value, dict):
-            known = {name: _share(value) for name, value in thresholds.value.items() if name in MEASURES}
-            policy = replace(policy, thresholds={**policy.thresholds, **known})
-        if fail_on and isinstance(fail_on.value, list):
-            words = tuple(word for word in fail_on.value if word in FAILS)
-            policy = replace(policy, fail_on=words)
+        if thresholds:
+            shares, problems = _recorded_shares(thresholds.value)
+            policy = replace(policy, thresholds={**policy.thresholds, **shares})
+        if fail_on:
+            words = fail_on.value if isinstance(fail_on.value, list) else [fail_on.value]
+            problems += [
+                _not_ours(f"fail-on: there is no {_told(word)} to fail on", did_you_mean(_told(word), FAILS))
+                for word in words
+                if word not in FAILS
+            ]
+            policy = replace(policy, fail_on=tuple(words))
+        if problems:
+            raise BadInput(problems)
         return policy
 
 
-def _share(recorded: object) -> float | None:
-    return None if recorded is None else parse_share(str(recorded))
+def _recorded_shares(recorded: object) -> tuple[dict[str, float | None], list[Problem]]:
+    """Of the measures that this version knows; and what is wrong with them."""
+    if not isinstance(recorded, dict):
+        hint = "write a share for each measure, such as boot: 20%"
+        return {}, [_not_ours(f"regression: cannot be {_told(recorded)}", hint)]
+    shares: dict[str, float | None] = {}
+    problems = []
+    for name, share in recorded.items():
+        try:
+            if name in MEASURES:
+                shares[name] = None if share is None else parse_share(str(share))
+        except ValueError as error:
+            problems.append(_not_ours(f"regression.{name}: cannot be {_told(share)}", str(error)))
+    return shares, problems
+
+
+def _told(value: object) -> str:
+    return one_line(repr(value), 80)
+
+
+def _not_ours(what: str, hint: str) -> Problem:
+    return Problem("results.json", 0, 0, f"settings: {what}", hint)
 
 
 class Judgement(StrEnum):
@@ -98,9 +133,9 @@ class Difference:
 
     @property
     def change(self) -> str:
-        """Such as ``+30% (+26% to +39%)``."""
+        """Such as ``+30% (+26% to +39%)``; "" where a side has nothing to change, or both are nothing."""
         if self.share is None:
-            return "" if self.before == self.after else "from nothing"
+            return "" if self.before is None or self.after is None or not self.after else "from nothing"
         told = _percent(self.share)
         if self.shift and min(self.runs) > 1:
             told += f" ({_percent(self.shift.low - 1)} to {_percent(self.shift.high - 1)})"
@@ -108,28 +143,38 @@ class Difference:
 
 
 def _percent(share: float) -> str:
-    return f"{share:+.1%}" if abs(share) < 0.1 else f"{share:+.0%}"
+    return f"{share:+z.1%}" if abs(share) < 0.1 else f"{share:+.0%}"
 
 
 def judge(compared: Comparison, policy: Policy) -> list[Difference]:
     """Every measure of every cell that both have, in the order of the cells and of MEASURES."""
-    found: list[Difference] = []
-    for pair in compared.pairs:
-        if pair.baseline and pair.candidate:
-            found += [
-                difference
-                for name, measure in MEASURES.items()
-                if policy.thresholds.get(name) is not None
-                and (difference := _difference(compared, pair, measure))
-            ]
-    return _decided(found, policy)
+    columns = [
+        _answered(compared, measure, threshold)
+        for name, measure in MEASURES.items()
+        if (threshold := policy.thresholds.get(name)) is not None
+    ]
+    cells = range(len(compared.both))
+    return [column[cell] for cell in cells for column in columns if cell in column]
+
+
+def _answered(compared: Comparison, measure: Measure, threshold: float) -> dict[int, Difference]:
+    """One measure of the cells that both have, by their places: one question that is asked of many cells."""
+    found = {
+        place: difference
+        for place, pair in enumerate(compared.both)
+        if (difference := _difference(compared, pair, measure))
+    }
+    asked = {place: one for place, one in found.items() if one.judgement is Judgement.NO_DIFFERENCE}
+    if is_noisy(measure, compared.candidate_run.llm.kind):
+        # Where all is zero, nothing is more than something else.
+        known = {place: one for place, one in asked.items() if one.before}
+        return found | _tested(known, compared, threshold)
+    return found | {place: _judged(one, threshold) for place, one in asked.items()}
 
 
 def _difference(compared: Comparison, pair: Pair, measure: Measure) -> Difference | None:
     """Before it is judged; None where neither side has anything of it."""
-    assert pair.baseline is not None
-    assert pair.candidate is not None
-    before, after = samples(pair.baseline, measure), samples(pair.candidate, measure)
+    before, after = _samples(pair, measure)
     if not before and not after:
         return None
     difference = Difference(
@@ -140,24 +185,17 @@ def _difference(compared: Comparison, pair: Pair, measure: Measure) -> Differenc
         middle(list(after.values())) if after else None,
         (len(before), len(after)),
     )
-    if why := _why_not(compared, pair, measure, len(before), len(after)):
-        return replace(difference, judgement=Judgement.NOT_COMPARABLE, why=why)
-    if is_noisy(measure, compared.candidate_run.llm.kind):
-        shift = _shift(before, after, paired=compared.took_turns)
-        if shift is None:
-            return replace(
-                difference, judgement=Judgement.NOT_COMPARABLE, why="nothing above zero was measured"
-            )
-        return replace(difference, shift=shift)
-    return difference
+    why = _why_not(compared, pair, measure, len(before), len(after))
+    if not why and is_noisy(measure, compared.candidate_run.llm.kind):
+        values = {*before.values(), *after.values()}
+        why = "a zero was measured, and nothing is a share of it" if min(values) <= 0 < max(values) else ""
+    return replace(difference, judgement=Judgement.NOT_COMPARABLE, why=why) if why else difference
 
 
-def _shift(before: Mapping[int, Number], after: Mapping[int, Number], *, paired: bool) -> Shift | None:
-    """By pairs where there are enough of them to answer: fewer values show something without."""
-    pairs = [(float(before[number]), float(after[number])) for number in before if number in after]
-    if paired and statistics.smallest_paired_p(len(pairs)) <= statistics.LEVEL:
-        return statistics.paired_shift(pairs)
-    return statistics.shift(list(map(float, before.values())), list(map(float, after.values())))
+def _samples(pair: Pair, measure: Measure) -> tuple[dict[int, Number], dict[int, Number]]:
+    assert pair.baseline is not None
+    assert pair.candidate is not None
+    return samples(pair.baseline, measure), samples(pair.candidate, measure)
 
 
 def _why_not(compared: Comparison, pair: Pair, measure: Measure, before: int, after: int) -> str:
@@ -174,8 +212,7 @@ def _why_not(compared: Comparison, pair: Pair, measure: Measure, before: int, af
         return ""
     if not pair.alike:
         return "native once and emulated once"
-    models = [(run.llm.kind, run.llm.model) for run in (compared.baseline_run, compared.candidate_run)]
-    if models[0] != models[1]:
+    if not compared.same_model:
         return "not the same model"
     versions = [cell.scenario_version for cell in (pair.baseline, pair.candidate)]
     if pair.same_scenario is False or versions[0] != versions[1]:
@@ -192,40 +229,48 @@ def _why_not(compared: Comparison, pair: Pair, measure: Measure, before: int, af
     return ""
 
 
-def _decided(found: Sequence[Difference], policy: Policy) -> list[Difference]:
-    """With the judgement: each measure is one question that is asked of many cells."""
-    decided = list(found)
-    for name in MEASURES:
-        asked = [index for index, one in enumerate(found) if one.measure.name == name and one.shift]
-        able = [index for index in asked if _least_p(found[index]) <= statistics.LEVEL]
-        corrected = dict(zip(able, statistics.holm([_p(found[index]) for index in able]), strict=True))
-        for index in asked:
-            if index not in corrected or _least_p(found[index]) * len(able) > statistics.LEVEL:
-                decided[index] = _not_enough(found[index], max(1, len(able)))
-            elif corrected[index] <= statistics.LEVEL:
-                decided[index] = _judged(found[index], policy)
-    return [one if one.shift else _judged(one, policy) for one in decided]
+def _tested(asked: Mapping[int, Difference], compared: Comparison, threshold: float) -> dict[int, Difference]:
+    """The judgements, by tests that are corrected for how many they are.
+
+    One that could find nothing, however clear it were, is not counted among them.
+    """
+    tests = sum(statistics.smallest_p(*one.runs) <= statistics.LEVEL for one in asked.values())
+    shifts = {place: _shift(one, tests, paired=compared.took_turns) for place, one in asked.items()}
+    values = {place: shift.p for place, shift in shifts.items() if shift.least_p <= statistics.LEVEL}
+    corrected = dict(zip(values, statistics.holm(list(values.values())), strict=True))
+    told: dict[int, Difference] = {}
+    for place, one in asked.items():
+        shift = shifts[place]
+        answer = replace(one, shift=shift)
+        if corrected.get(place, 1.0) <= statistics.LEVEL:
+            answer = _judged(answer, threshold)
+        elif shift.least_p * max(1, tests) > statistics.LEVEL:
+            answer = _not_enough(answer, len(asked))
+        told[place] = answer
+    return told
 
 
-def _p(difference: Difference) -> float:
-    return difference.shift.p if difference.shift else 1.0
-
-
-def _least_p(difference: Difference) -> float:
-    if difference.shift and difference.shift.is_paired:
-        return statistics.smallest_paired_p(min(difference.runs))
-    return statistics.smallest_p(*difference.runs)
+def _shift(difference: Difference, tests: int, *, paired: bool) -> Shift:
+    """By pairs where there are enough of them for so many tests: fewer values show something without."""
+    before, after = _samples(difference.pair, difference.measure)
+    pairs = [(float(before[number]), float(after[number])) for number in before if number in after]
+    if paired and statistics.smallest_paired_p(len(pairs)) * max(1, tests) <= statistics.LEVEL:
+        shift = statistics.paired_shift(pairs)
+    else:
+        shift = statistics.shift(list(map(float, before.values())), list(map(float, after.values())))
+    assert shift is not None, "only what has values above zero is asked of"
+    return shift
 
 
 def _not_enough(difference: Difference, cells: int) -> Difference:
     runs, needed = min(difference.runs), statistics.runs_needed(cells)
-    why = f"{counted(runs, 'run')} a side; {counted(cells, 'cell')} need {needed}: --repeat {needed}"
+    verb = "needs" if cells == 1 else "need"
+    why = f"{counted(runs, 'run')} a side; {counted(cells, 'cell')} {verb} {needed}: --repeat {needed}"
     return replace(difference, judgement=Judgement.NOT_ENOUGH, why=why)
 
 
-def _judged(difference: Difference, policy: Policy) -> Difference:
-    threshold = policy.thresholds.get(difference.measure.name) or 0.0
-    if difference.judgement is not Judgement.NO_DIFFERENCE or not _is_news(difference, threshold):
+def _judged(difference: Difference, threshold: float) -> Difference:
+    if not _is_news(difference, threshold):
         return difference
     worse = difference.share is None or difference.share > 0
     return replace(difference, judgement=Judgement.WORSE if worse else Judgement.BETTER)
@@ -239,4 +284,5 @@ def _is_news(difference: Difference, threshold: float) -> bool:
     share = difference.share
     if share is None or share <= -1:  # from nothing, or to nothing
         return True
-    return max(share, 1 / (1 + share) - 1) > threshold
+    # 5% more is 5% more, whatever binary fractions make of it.
+    return round(max(share, 1 / (1 + share) - 1), _SHARE_DIGITS) > threshold

@@ -196,7 +196,7 @@ def _prepare(job: Job, tools: Tools) -> list[Prepared]:
         resolved = _resolve(list(requests.values()), job.settings, tools)
         probes |= {platform: future.result() for platform, future in probing.items()}
     if not job.plan.left_out:
-        _refuse_nothing(resolved)
+        _refuse_nothing(resolved, job.settings.origins["ref"].place or "--ref")
     return [_combine(cell, resolved[requests[cell.id]], probes[cell.platform]) for cell in job.plan.cells]
 
 
@@ -256,8 +256,11 @@ def _check_room(prepared: Sequence[Prepared], job: Job, tools: Tools) -> None:
     preflight.check_images(images, tools.engine, removing)
 
 
-def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure]) -> None:
-    """Where not one tag of the plan exists, the reference is wrong and there is nothing to report on."""
+def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure], option: str) -> None:
+    """Where not one tag of the plan exists, the reference is wrong and there is nothing to report on.
+
+    ``option`` is what says the ref.
+    """
     missing = [
         request
         for request, answer in resolved.items()
@@ -272,7 +275,7 @@ def _refuse_nothing(resolved: dict[ImageRequest, ResolvedImage | CellFailure]) -
                     0,
                     0,
                     f"{tag} does not exist",
-                    "Check --ref and image; nothing was published under it.",
+                    f"Check {option} and image; nothing was published under it.",
                 )
                 for tag in tags
             ]

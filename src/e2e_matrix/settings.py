@@ -183,7 +183,10 @@ class Settings:
             "reports.formats": list(self.report_formats),
             "reports.rows": self.grid_rows,
             "reports.columns": self.grid_columns,
-            "regression": {name: share and format_share(share) for name, share in self.thresholds.items()},
+            "regression": {
+                name: None if share is None else format_share(share)
+                for name, share in self.thresholds.items()
+            },
             "fail-on": list(self.fail_on),
             "only": list(self.only),
             "skip": list(self.skip),
@@ -275,6 +278,8 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
         skip=pick("skip", tuple(matrix.skip), skip),
         origins=origins,
     )
+    if (place := origins["fail-on"].place) and (problems := _not_judged(settings, place)):
+        raise BadInput(problems)
     if not is_tag(settings.ref):
         place = origins["ref"].place
         problem = f"{origins['ref'].value!r} is no release, commit or branch"
@@ -293,6 +298,15 @@ def resolve(matrix: Matrix, overrides: Overrides, environ: Mapping[str, str]) ->
 def history_file(reports: Path, written: str | None) -> Path:
     """The file that remembers runs: as it is written somewhere, else in the reports' folder."""
     return Path(written) if written else reports / "history.sqlite"
+
+
+def _not_judged(settings: Settings, place: str) -> list[Problem]:
+    """What an option fails on though nothing judges it; what the file does, matrix_checks.py says."""
+    return [
+        Problem(place, 0, 0, f"{word} is not judged: regression.{word} is null", "give it a threshold there")
+        for word in settings.fail_on
+        if settings.thresholds.get(word, 0) is None
+    ]
 
 
 def api_key(settings: Settings, environ: Mapping[str, str]) -> str | None:

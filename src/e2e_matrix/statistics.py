@@ -19,6 +19,11 @@ from statistics import NormalDist, median
 LEVEL = 0.05  # two-sided
 EXACT_SIZE = 25
 _NORMAL = NormalDist()
+_HALF = 0.5  # of a rank: sums of ranks are whole, and the normal distribution is not
+# Decimals of a logarithm: the same step between two other numbers differs in its last bits, and is a tie.
+_DIGITS = 12
+# A step further than that is no measurement, and its ratio no number.
+_FURTHEST = 700.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Shift:
     """From one sample of positive numbers to another, as a ratio: 1.3 is 30% more.
 
     ``ratio`` is the Hodges-Lehmann estimate, and ``low`` to ``high`` its interval of confidence (1 - LEVEL),
-    as far as so few values have one; ``p`` is two-sided.
+    as far as so few values have one; ``p`` is two-sided, and ``least_p`` the smallest that so many values can
+    come to.
     """
 
     before: float  # medians
@@ -35,6 +41,7 @@ class Shift:
     low: float
     high: float
     p: float
+    least_p: float
     is_paired: bool = False
 
 
@@ -42,7 +49,7 @@ def paired_shift(pairs: Sequence[tuple[float, float]]) -> Shift | None:
     """From the first of each pair to the second; None as with ``shift``."""
     if not pairs or min(itertools.chain.from_iterable(pairs)) <= 0:
         return None
-    steps = [math.log(after / before) for before, after in pairs]
+    steps = [_step(math.log(before), math.log(after)) for before, after in pairs]
     middles = sorted((one + other) / 2 for one, other in itertools.combinations_with_replacement(steps, 2))
     outside = _outside_pairs(len(pairs))
     return Shift(
@@ -52,6 +59,7 @@ def paired_shift(pairs: Sequence[tuple[float, float]]) -> Shift | None:
         low=math.exp(middles[outside]),
         high=math.exp(middles[-1 - outside]),
         p=signed_rank(steps),
+        least_p=smallest_paired_p(len(pairs)),
         is_paired=True,
     )
 
@@ -60,17 +68,24 @@ def shift(before: Sequence[float], after: Sequence[float]) -> Shift | None:
     """None where a side has no value, or one that is not positive: then there is no ratio."""
     if not before or not after or min(*before, *after, math.inf) <= 0:
         return None
-    ratios = sorted(late / early for early in before for late in after)
+    starts, ends = list(map(math.log, before)), list(map(math.log, after))
+    steps = sorted(_step(early, late) for early in starts for late in ends)
     outside = _outside(len(before), len(after))
     return Shift(
         before=median(before),
         after=median(after),
-        ratio=median(ratios),
+        ratio=math.exp(median(steps)),
         # Too few values give no interval of that confidence: then all that is known is what was seen.
-        low=ratios[outside],
-        high=ratios[-1 - outside],
+        low=math.exp(steps[outside]),
+        high=math.exp(steps[-1 - outside]),
         p=rank_sum(before, after),
+        least_p=smallest_p(len(before), len(after)),
     )
+
+
+def _step(early: float, late: float) -> float:
+    """From one logarithm to another: as far up as it is down on the way back."""
+    return max(-_FURTHEST, min(round(late - early, _DIGITS), _FURTHEST))
 
 
 def rank_sum(before: Sequence[float], after: Sequence[float]) -> float:
@@ -110,13 +125,9 @@ def smallest_paired_p(pairs: int) -> float:
     return min(1.0, math.ldexp(2, -pairs))
 
 
-def runs_needed(tests: int, *, paired: bool = False) -> int:
-    """How many values each side needs so that one of so many tests can find anything (``holm``)."""
-    for size in itertools.count(1):
-        least = smallest_paired_p(size) if paired else smallest_p(size, size)
-        if least * tests <= LEVEL:
-            return size
-    raise AssertionError("itertools.count has an end")
+def runs_needed(tests: int) -> int:
+    """How many values each side needs so that one of so many rank-sum tests can find anything (``holm``)."""
+    return next(size for size in itertools.count(1) if smallest_p(size, size) * tests <= LEVEL)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -155,10 +166,10 @@ def _normal_rank_sum(ranks: Sequence[int], size: int, told: int) -> float:
 
 
 def _normal(distance: float, variance: float) -> float:
-    """The two-sided p of a sum of ranks so far from its middle; half a rank less, for a sum is whole."""
+    """The two-sided p of a sum of ranks so far from its middle."""
     if variance <= 0:
         return 1.0
-    return min(1.0, 2 * (1 - _NORMAL.cdf(max(0.0, distance - 0.5) / math.sqrt(variance))))
+    return math.erfc(max(0.0, distance - _HALF) / math.sqrt(2 * variance))
 
 
 @cache
@@ -174,8 +185,7 @@ def _signed_sums(ranks: tuple[int, ...]) -> dict[int, int]:
 def _outside(before: int, after: int) -> int:
     """How many of the sorted ratios lie below the interval of confidence, and as many above it."""
     if max(before, after) > EXACT_SIZE:
-        spread = math.sqrt(before * after * (before + after + 1) / 12)
-        return max(0, int(before * after / 2 + _NORMAL.inv_cdf(LEVEL / 2) * spread))
+        return _outside_normal(before * after / 2, before * after * (before + after + 1) / 12)
     counts = _sums(tuple(range(2, 2 * (before + after) + 1, 2)), after)
     return _rarest(counts)
 
@@ -184,9 +194,13 @@ def _outside(before: int, after: int) -> int:
 def _outside_pairs(pairs: int) -> int:
     """How many of the sorted means of two steps lie below the interval, and as many above it."""
     if pairs > EXACT_SIZE:
-        spread = math.sqrt(pairs * (pairs + 1) * (2 * pairs + 1) / 24)
-        return max(0, int(pairs * (pairs + 1) / 4 + _NORMAL.inv_cdf(LEVEL / 2) * spread))
+        return _outside_normal(pairs * (pairs + 1) / 4, pairs * (pairs + 1) * (2 * pairs + 1) / 24)
     return _rarest(_signed_sums(tuple(range(2, 2 * pairs + 1, 2))))
+
+
+def _outside_normal(centre: float, variance: float) -> int:
+    """The largest statistic whose p (``_normal``) is not above LEVEL; 0 where none is."""
+    return max(0, math.floor(centre + _NORMAL.inv_cdf(LEVEL / 2) * math.sqrt(variance) - _HALF))
 
 
 def _rarest(counts: Mapping[int, int]) -> int:

@@ -98,4 +98,4 @@ def parse_share(text: str) -> float:
 
 def format_share(share: float) -> str:
     """The way to write it that parse_share reads back: 0.2 -> ``20%``."""
-    return f"{round(share * 100, 3):g}%"
+    return f"{share * 100:.3f}".rstrip("0").rstrip(".") + "%"

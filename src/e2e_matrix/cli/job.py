@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import click
+from click.core import ParameterSource
 
 from e2e_matrix import resume, store
 from e2e_matrix.cli.options import DEFAULT_FILE, Command, command_line, load, with_options
@@ -15,6 +18,8 @@ from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.record import Job
 from e2e_matrix.settings import Overrides, Setting, Settings, Source
+
+T = TypeVar("T")
 
 
 def job_options(command: Command) -> Command:
@@ -70,16 +75,17 @@ def load_run(
     What is given now takes their place; where it changes the plan, ``--force`` has to allow it.
     Raises BadInput, also where there is no such run.
     """
+    ref = _baseline_ref(ctx, ours)
     baseline = find_baseline(ctx)
     name, force = ctx.params.get("resume"), ctx.params.get("force")
-    _check_alone(ctx)
     if name is None:
         if force:
             raise BadInput([Problem("--force", 0, 0, "goes with --resume", "leave it out, or say --resume")])
-        beside = None
-        if ref := ctx.params.get("baseline_ref"):
-            beside = _beside(ctx, defaults, ours, ref)
-        return Loaded(*load(ctx, defaults, ours), None, baseline, beside)
+        loads = [lambda: load(ctx, defaults, ours)]
+        if ref is not None:
+            loads.append(lambda: _beside(ctx, defaults, ours, ref))
+        (settings, plan), *others = _all(loads)
+        return Loaded(settings, plan, None, baseline, *others)
     folder = resume.find(name, reports_folder(ctx))
     before = resume.read_plan(folder)
     if not ctx.params.get("matrix"):
@@ -88,10 +94,30 @@ def load_run(
     return Loaded(settings, plan, folder, baseline)
 
 
-def _check_alone(ctx: click.Context) -> None:
-    """Raises BadInput where what is compared with is said twice."""
-    if ctx.params.get("baseline_ref") is None:
-        return
+def _all(loads: Sequence[Callable[[], T]]) -> list[T]:
+    """What each gives. Raises BadInput with the problems of all, each once."""
+    given: list[T] = []
+    problems: list[Problem] = []
+    for load_one in loads:
+        try:
+            given.append(load_one())
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
+    return given
+
+
+def _baseline_ref(ctx: click.Context, ours: frozenset[str]) -> str | None:
+    """Raises BadInput where what is compared with is said twice, or the ref is not the caller's to choose."""
+    ref: str | None = ctx.params.get("baseline_ref")
+    if ref is None:
+        return None
+    if "ref" in ours:
+        if ctx.get_parameter_source("baseline_ref") is ParameterSource.ENVIRONMENT:
+            return None
+        hint = "use `run`, on images that are published under both"
+        raise BadInput([Problem("--baseline-ref", 0, 0, "the demo builds images of one ref", hint)])
     others = [("--baseline", ctx.params.get("baseline")), ("--resume", ctx.params.get("resume"))]
     if wrong := [option for option, value in others if value is not None]:
         hint = (
@@ -100,6 +126,7 @@ def _check_alone(ctx: click.Context) -> None:
             else "leave one out"
         )
         raise BadInput([Problem("--baseline-ref", 0, 0, f"does not go with {' and '.join(wrong)}", hint)])
+    return ref
 
 
 def _beside(
@@ -107,6 +134,8 @@ def _beside(
 ) -> tuple[Settings, Plan]:
     """The same matrix on another ref. Raises BadInput, also where the images do not depend on it."""
     place = "--baseline-ref"
+    if not ref.strip():
+        raise BadInput([Problem(place, 0, 0, "must not be empty", "give it a value, or leave it out")])
     chosen = Overrides(ref=Setting(ref, Source.COMMAND_LINE, place))
     settings, plan = load(ctx, defaults, ours, chosen)
     if not any(cell.ref for cell in plan.cells):

@@ -17,7 +17,7 @@ from typing import Self
 
 from e2e_matrix.errors import E2EMatrixError, PublishError
 from e2e_matrix.failures import BROKEN, Outcome
-from e2e_matrix.progress import Ending, Silent
+from e2e_matrix.progress import Beside, Ending, Silent
 from e2e_matrix.publish.client import Client, Patience
 from e2e_matrix.publish.news import News, Picture, broke_off, finished, running, trouble_of
 from e2e_matrix.publish.place import Place
@@ -131,15 +131,20 @@ class Live(Silent):
 
     def run_started(self, run_id: str, cells: Sequence[str], workers: int, llm: str) -> None:
         with self._wake:
-            self.board.begin(run_id, len(cells))
+            # What a baseline that takes turns comes to is in its own run, and no trouble of this one.
+            self.board.begin(run_id, sum(not Beside.is_named(cell) for cell in cells))
             self._wake.notify()
 
     def cell_started(self, cell: str, attempt: int, repetition: int = 1) -> None:
+        if Beside.is_named(cell):
+            return
         with self._wake:
             self.board.start(cell)
             self._wake.notify()
 
     def cell_finished(self, cell: Cell) -> None:
+        if Beside.is_named(cell.id):
+            return
         with self._wake:
             self.board.end(cell)
             self._wake.notify()

@@ -21,8 +21,9 @@ from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
 from e2e_matrix.trend import Trend
 
 _PAGE = "report.html"
-# Options of a run that make way for those which run one cell of it.
-_REPLACED = ("--only", "--skip", "--reuse")
+# Options of a run that make way for those which run one cell of it, and which of two runs that take turns.
+_CHOOSING = ("--only", "--skip", "--reuse")
+_REFS = ("--ref", "--baseline-ref")
 _SPREAD = ("min", "median", "max")
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
 _BASE_LABEL = "org.opencontainers.image.base.name"
@@ -167,24 +168,28 @@ def evidence_link(cell: Cell, folder: Path | None) -> str | None:
 
 
 def command_for(run: Run, cell_id: str) -> str:
-    """The command that runs just this cell again, with the options and the profile that the run had."""
-    words = words_of(run.command)
+    """The command that runs just this cell again, with the options and the profile that the run had; of two
+    runs that took turns, in this one alone.
+    """
+    ref = run.settings.get("ref") if run.beside else None
+    dropped = (*_CHOOSING, *(_REFS if ref else ()))
     kept: list[str] = []
     skip_value = False
-    for word in words:
+    for word in words_of(run.command):
         if skip_value:
             skip_value = False
-        elif word in _REPLACED:
+        elif word in dropped:
             skip_value = True
-        elif not word.startswith(tuple(f"{option}=" for option in _REPLACED)):
+        elif word.partition("=")[0] not in dropped:
             kept.append(word)
     kept = kept or ["run"]
     profile = run.settings.get("profile")  # which a variable may have chosen
     if profile and profile.value and not any(word.partition("=")[0] == "--profile" for word in kept):
         kept += ["--profile", str(profile.value)]
     reuse = run.settings.get("reuse")
-    fresh = ["--no-reuse"] if reuse and reuse.value else []
-    return shlex.join([program_of(run), *kept, *fresh, "--only", glob.escape(cell_id)])
+    kept += ["--no-reuse"] if reuse and reuse.value else []
+    kept += ["--ref", str(ref.value)] if ref else []
+    return shlex.join([program_of(run), *kept, "--only", glob.escape(cell_id)])
 
 
 def _slug(cell_id: str) -> str:
