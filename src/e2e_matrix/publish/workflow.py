@@ -16,7 +16,7 @@ from typing import TextIO
 from e2e_matrix.errors import BadInput, E2EMatrixError, InfrastructureError, Problem
 from e2e_matrix.failures import Outcome
 from e2e_matrix.matrix_yaml import Document, Scalar, Tree, read_document
-from e2e_matrix.report import FORMATS, formats_of
+from e2e_matrix.report import FORMATS, files_of
 from e2e_matrix.report.cell_view import CellView
 from e2e_matrix.report.markdown import compose
 from e2e_matrix.report.view import Broken, NotTested, View, build, view_of
@@ -231,7 +231,8 @@ def outputs(results: Results, folder: Path) -> dict[str, str]:
     run, totals = results.run, results.run.totals
     counts = ("cells", "passed", "failed", "error", "unsupported", "cancelled", "not_run", "flaky")
     cost = None if totals.cost_unknown_cells else totals.cost_usd
-    files = [folder / FORMATS[name].filename for name in sorted(formats_of(results), key=list(FORMATS).index)]
+    order = [filename for form in FORMATS.values() for filename in form.modules]
+    files = [folder / filename for filename in sorted(files_of(results), key=order.index)]
     report = next((file for file in files if file.exists()), None)
     return {
         "verdict": run.verdict.value,
