@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from e2e_matrix.compare import Change, Comparison, Pair, some
@@ -73,10 +73,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked beside the policy: the change's stated goal, and what it is expected to do."""
+    """What is asked beside the policy: the change's stated goal, and what it is expected to do.
+
+    ``fail_on``: what to fail on instead of what the policy says; None: that.
+    """
 
     claim: str | None = None
     expected: tuple[Expectation, ...] = ()
+    fail_on: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -219,8 +223,11 @@ def assess(
     compared: Comparison, policy: Policy | None = None, question: Question | None = None
 ) -> Assessment:
     """The verdict over two runs; ``policy`` None: the one that the candidate's run was made with."""
+    question = question or Question()
     policy = policy or Policy.recorded(compared.candidate_run.settings)
-    return Assessment(compared, policy, judge(compared, policy), question or Question())
+    if question.fail_on is not None:
+        policy = replace(policy, fail_on=question.fail_on)
+    return Assessment(compared, policy, judge(compared, policy), question)
 
 
 def expectations(texts: Sequence[str], place: str = "--expect") -> tuple[Expectation, ...]:

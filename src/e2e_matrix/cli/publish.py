@@ -23,6 +23,7 @@ from e2e_matrix.publish.news import News, broke_off, finished
 from e2e_matrix.publish.rehearsal import Rehearsal
 from e2e_matrix.publish.surroundings import Surroundings
 from e2e_matrix.publish.survey import key_of, place, survey
+from e2e_matrix.question import assessed_in
 
 
 @click.group("publish")
@@ -138,7 +139,8 @@ def _news(name: str, reports: Path) -> News:
         folder = max(folder, resume.newest_begun(reports) or folder, key=lambda one: store.age(one.name))
     if folder is None or (folder / store.RESULTS).is_file():
         folder = folder or store.find(name, reports)
-        return finished(store.load(folder), store.load_baseline(folder))
+        results = store.load(folder)
+        return finished(results, assessed_in(folder, results))
     plan = resume.read_plan(folder)
     images = list(dict.fromkeys(cell.image for cell in plan.cells.values()))
     why = f"Run {folder.name} was killed, or still goes on: none of its cells has ended."

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from e2e_matrix.advice import resume_command
+from e2e_matrix.assessment import Assessment
 from e2e_matrix.failures import BROKEN, Outcome
 from e2e_matrix.report.escape import code, fence, prose
 from e2e_matrix.report.markdown import compose
@@ -78,11 +79,11 @@ def trouble_of(cell: Cell) -> Trouble:
     )
 
 
-def finished(results: Results, baseline: Results | None = None) -> News:
-    """The end of a run, as its results have it, and what changed since ``baseline``; honest about a run that
+def finished(results: Results, changed: Assessment | None = None) -> News:
+    """The end of a run, as its results have it, and what changed since its baseline; honest about a run that
     came to none.
     """
-    view, run = build(results, baseline), results.run
+    view, run = build(results, changed), results.run
     note = ""
     if run.verdict is Outcome.NOT_RUN:
         resume = fence(one_line(resume_command(run), 500), "sh")
@@ -94,9 +95,13 @@ def finished(results: Results, baseline: Results | None = None) -> News:
     return News(
         state=State.FINAL,
         run_id=run.id,
-        outcome=run.verdict,
-        title=one_line(f"{view.verdict.headline}: {run.reason}", _LONGEST_TITLE),
-        facts=[run.subject, run.verdict, run.totals.left_out, *map(_facts, results.cells)],
+        outcome=view.verdict.outcome,
+        title=one_line(f"{view.verdict.headline}: {view.verdict.reason}", _LONGEST_TITLE),
+        facts=[
+            *(run.subject, run.verdict, run.totals.left_out),
+            *([changed.standing] if changed else []),
+            *map(_facts, results.cells),
+        ],
         markdown=markdown,
         troubles=tuple(trouble_of(item.view.cell) for item in view.broken),
         matrix_file=run.matrix_file,

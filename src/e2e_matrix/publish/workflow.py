@@ -16,6 +16,7 @@ from typing import TextIO
 from e2e_matrix.errors import BadInput, E2EMatrixError, InfrastructureError, Problem
 from e2e_matrix.failures import Outcome
 from e2e_matrix.matrix_yaml import Document, Scalar, Tree, read_document
+from e2e_matrix.question import assessed_in, exit_code_of
 from e2e_matrix.report import FORMATS, files_of
 from e2e_matrix.report.cell_view import CellView
 from e2e_matrix.report.markdown import compose
@@ -226,9 +227,11 @@ def _write_outputs(values: Mapping[str, str], environ: Mapping[str, str]) -> Non
 def outputs(results: Results, folder: Path) -> dict[str, str]:
     """What later steps may ask for. ``cost`` is an exact number of US dollars, "" where nobody knows it.
 
+    ``qa`` is the verdict over the comparison with the baseline, where there is one.
     ``report`` is the page, or another report where there is none; it and ``folder`` are absolute paths.
     """
     run, totals = results.run, results.run.totals
+    assessed = assessed_in(folder, results)
     counts = ("cells", "passed", "failed", "error", "unsupported", "cancelled", "not_run", "flaky")
     cost = None if totals.cost_unknown_cells else totals.cost_usd
     order = [filename for form in FORMATS.values() for filename in form.modules]
@@ -237,8 +240,9 @@ def outputs(results: Results, folder: Path) -> dict[str, str]:
     return {
         "verdict": run.verdict.value,
         "reason": one_line(run.reason, 500),
-        "exit-code": str(run.exit_code),
+        "exit-code": str(exit_code_of(results, assessed)),
         "run-id": one_line(run.id),
+        **({"qa": assessed.standing.value} if assessed else {}),
         **{name.replace("_", "-"): str(getattr(totals, name)) for name in counts},
         "cost": "" if cost is None else plain_decimal(cost),
         "report": str(report.absolute()) if report else "",

@@ -15,6 +15,9 @@ from e2e_matrix.results import Attempt, Cell, Image, Run, ScriptRun
 from e2e_matrix.script_words import cost_words, notes, remarks, script_of
 from e2e_matrix.text import UNKNOWN, format_bytes, format_money, format_seconds
 
+# Options of `run`: which cells, and which of two runs that take turns.
+_CHOOSING = ("--only", "--skip")
+_REFS = ("--ref", "--baseline-ref")
 _SPREAD = ("min", "median", "max")
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
 _BASE_LABEL = "org.opencontainers.image.base.name"
@@ -132,18 +135,22 @@ def cell_views(run: Run, cells: Sequence[Cell]) -> list[CellView]:
 
 
 def command_for(run: Run, cell_id: str) -> str:
-    """The command that runs just this cell again, with the options that the run had."""
-    words = words_of(run.command)
+    """The command that runs just this cell again, with the options that the run had; of two runs that took
+    turns, in this one alone.
+    """
+    ref = run.settings.get("ref") if run.beside else None
+    dropped = (*_CHOOSING, *(_REFS if ref else ()))
     kept: list[str] = []
     skip_value = False
-    for word in words:
+    for word in words_of(run.command):
         if skip_value:
             skip_value = False
-        elif word in {"--only", "--skip"}:
+        elif word in dropped:
             skip_value = True
-        elif not word.startswith(("--only=", "--skip=")):
+        elif word.partition("=")[0] not in dropped:
             kept.append(word)
-    return shlex.join([program_of(run), *(kept or ["run"]), "--only", glob.escape(cell_id)])
+    alone = ["--ref", str(ref.value)] if ref else []
+    return shlex.join([program_of(run), *(kept or ["run"]), *alone, "--only", glob.escape(cell_id)])
 
 
 def _anchors(cells: Sequence[Cell]) -> list[str]:
