@@ -138,7 +138,7 @@ def comparing(ctx: click.Context) -> tuple[tuple[str, ...] | None, tuple[str, ..
     words, formats = given.fail_on(), given.formats()
     if given.problems:
         raise BadInput(given.problems)
-    return words and words.value, formats and formats.value
+    return words.value if words else None, formats.value if formats else None
 
 
 class _Given:
