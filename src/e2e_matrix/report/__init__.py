@@ -40,6 +40,7 @@ FORMATS: dict[str, Format] = {
     "md": Format({"report.md": "markdown"}),
     "junit": Format({"junit.xml": "junit"}),
     "ctrf": Format({"ctrf.json": "ctrf"}),
+    "qa": Format({"qa.html": "qa_html", "qa.md": "qa_markdown"}),
 }
 DEFAULT_FORMATS = ("html", "md")
 

@@ -72,9 +72,8 @@ def render(results: Results, folder: Path) -> str:
     dense = len(view.cells) > DENSE_CELLS
     logs = logs_of(view.cells, folder, _DENSE_LOGS if dense else ALL)
     ordered = sorted(view.cells, key=_rank)
-    style, script = _asset("report.css"), _asset("report.js")
-    fill, path = _ICONS.get(view.verdict.outcome, _OTHER_ICON)
-    return _template("report.html.j2").render(
+    style, script = asset("report.css"), asset("report.js")
+    return template("report.html.j2").render(
         view=view,
         run=view.run,
         dense=dense,
@@ -88,22 +87,22 @@ def render(results: Results, folder: Path) -> str:
         beside=[name for name in files_of(results) if name != "report.html"],
         style=Markup(style),
         script=Markup(script),
-        policy=_policy(style, script),
-        icon="data:image/svg+xml," + quote(_ICON.format(fill=fill, path=path)),
+        policy=policy_of(style, script),
+        icon=icon_of(view.verdict.outcome),
     )
 
 
 def preload() -> None:
     """Compile the templates, which takes longer than filling them; ``render`` does it where nobody did."""
-    _template("report.html.j2")
-    _template("_inside.html.j2")
+    template("report.html.j2")
+    template("_inside.html.j2")
 
 
 def _inside(view: View, cells: Sequence[CellView], logs: dict[str, list[Log]]) -> Iterator[str]:
     """What is inside each cell."""
-    template = _template("_inside.html.j2")
+    inside = template("_inside.html.j2")
     for item in cells:
-        yield template.render(item=item, run=view.run, logs=logs)
+        yield inside.render(item=item, run=view.run, logs=logs)
 
 
 def _rank(view: CellView) -> int:
@@ -121,9 +120,16 @@ def _values(view: View) -> dict[str, str]:
     }
 
 
-def _policy(style: str, script: str) -> str:
+def icon_of(outcome: Outcome) -> str:
+    """The page's icon, as an address."""
+    fill, path = _ICONS.get(outcome, _OTHER_ICON)
+    return "data:image/svg+xml," + quote(_ICON.format(fill=fill, path=path))
+
+
+def policy_of(style: str, script: str = "") -> str:
     """The page's own style and script by their hashes, its icon, and nothing else."""
-    allowed = {name: _sha256(text) for name, text in (("style-src", style), ("script-src", script))}
+    parts = {"style-src": style} | ({"script-src": script} if script else {})
+    allowed = {name: _sha256(text) for name, text in parts.items()}
     sources = "; ".join(f"{name} '{digest}'" for name, digest in allowed.items())
     return f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -133,12 +139,14 @@ def _sha256(text: str) -> str:
 
 
 @cache
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """One of templates/, with everything that they share."""
     return _environment().get_template(name)
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file beside the templates."""
     return (files("e2e_matrix.report") / "templates" / name).read_text(encoding="utf-8")
 
 
