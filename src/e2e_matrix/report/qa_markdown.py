@@ -69,9 +69,9 @@ def render(results: Results, folder: Path) -> str:
 
 
 def compose(qa: QA, budget: int, link: str | None = None) -> str:
-    """The text of the first stage that fits into ``budget`` bytes, of which there are ``markdown.SMALLEST_BYTES``.
+    """The text of the first stage that fits into ``budget`` bytes; ``link`` is where the run lies.
 
-    ``link`` is where the run lies, an address of ours of at most 500 bytes.
+    Both are as ``markdown.compose`` wants them.
     """
     text = ""
     for stage in STAGES:
