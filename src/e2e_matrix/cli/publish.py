@@ -141,8 +141,9 @@ def _prepared(ctx: click.Context, name: str, dry_run: bool) -> tuple[News, Surro
 
 
 def _news(name: str, reports: Path, qa: bool) -> News:
-    """Of the run that ``name`` is, also where it was killed; ``qa``: as its QA report tells it. Raises BadInput
-    where there is none.
+    """Of the run that ``name`` is, also where it was killed; ``qa``: as its QA report tells it.
+
+    Raises BadInput where there is none.
 
     `latest` names the newest that came to its end: where another began after it, that one is meant, or an
     older pass would be told of what nobody has tested.

@@ -33,6 +33,7 @@ from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
 _ALL = 1_000_000
 _LOG_WIDTH = 200
 _MOST_NAMES = 20
+_MOST_MEASURES = 200  # of which there is no news
 _LABEL = 10  # characters of a label before what it labels
 _NOTHING = "Nothing is known that was not verified."
 
@@ -236,8 +237,9 @@ def _measures(qa: QA, stage: Stage) -> list[str]:
         parts.append(f"… and {counted(len(news) - stage.rows, 'measure')} more.")
     if rest and stage.whole:
         title = f"{counted(len(rest), 'measure')} without a difference, or not judged"
-        more = [f"… and {len(rest) - stage.rows:,} more."] if len(rest) > stage.rows else []
-        parts.append(folded(title, "\n\n".join([table_of_measures(rest[: stage.rows]), *more])))
+        shown = rest[: min(stage.rows, _MOST_MEASURES)]
+        more = [f"… and {len(rest) - len(shown):,} more."] if len(rest) > len(shown) else []
+        parts.append(folded(title, "\n\n".join([table_of_measures(shown), *more])))
     return ["### Measures", *parts]
 
 
