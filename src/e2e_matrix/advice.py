@@ -10,10 +10,11 @@ from e2e_matrix.results import Run
 
 RUN_COMMANDS = ("run", "demo")
 ONLY_THEN = "Served only while the demo ran; `e2e-matrix images serve` serves such images again."
-# Whoever types a command again does not mean to tell GitHub, and `--baseline latest` is another run by then.
+# Whoever types a command again does not mean to tell GitHub, and `--baseline latest` is another run by then;
+# without it there is nothing to expect.
 _NOT_AGAIN = (
     *("--publish", "--repo", "--pr", "--sha", "--key", "--mode", "--run-url", "--api-url"),
-    "--baseline",
+    *("--baseline", "--claim", "--expect"),
 )
 
 

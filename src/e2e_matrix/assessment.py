@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -77,10 +77,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked beside the policy: the change's stated goal, and what it is expected to do."""
+    """What is asked beside the policy: the change's stated goal, and what it is expected to do.
+
+    ``fail_on``: what to fail on instead of what the policy says; None: that.
+    """
 
     claim: str | None = None
     expected: tuple[Expectation, ...] = ()
+    fail_on: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -261,13 +265,16 @@ def assess(
     ``folder`` is the candidate's, with what its servers said of their API; so is ``baseline_folder``, where
     the baseline's is not in the candidate's.
     """
+    question = question or Question()
     policy = policy or Policy.recorded(compared.candidate_run.settings)
+    if question.fail_on is not None:
+        policy = replace(policy, fail_on=question.fail_on)
     before = {pair.name: pair.baseline for pair in compared.pairs if pair.baseline}
     after = {pair.name: pair.candidate for pair in compared.pairs if pair.candidate}
     api = of_cells(before, baseline_folder or folder, after, folder)
     ref = compared.candidate_run.settings.get("ref")
     findings = same_api(list(after.values()), folder=folder, ref=str(ref.value) if ref else None)
-    return Assessment(compared, policy, judge(compared, policy), api, findings, question or Question())
+    return Assessment(compared, policy, judge(compared, policy), api, findings, question)
 
 
 def expectations(texts: Sequence[str], place: str = "--expect") -> tuple[Expectation, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause
 from e2e_matrix.plan import Plan, PlannedCell
 from e2e_matrix.progress import Progress
+from e2e_matrix.question import Asked
 from e2e_matrix.registry import ResolvedImage
 from e2e_matrix.results import Attempt, Cell, Evidence, Llm, Results, Server
 from e2e_matrix.settings import Settings
@@ -28,7 +29,7 @@ class Job:
 
     ``resume`` is the folder of a run to go on with; ``force``, where it was another plan all the same.
     ``baseline`` is the folder of a run that its report compares it with; ``baseline_job`` makes such a run,
-    its cells taking turns with these.
+    its cells taking turns with these. ``asked`` is what is asked of the comparison.
     """
 
     plan: Plan
@@ -38,6 +39,7 @@ class Job:
     force: bool = False
     baseline: Path | None = None
     baseline_job: Job | None = None
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from e2e_matrix.history.extract import keep_past
 from e2e_matrix.history.remember import remember
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Beside, Progress
+from e2e_matrix.question import keep_question
 from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, ResolvedImage, resolve_all
 from e2e_matrix.report import write_reports
@@ -99,6 +100,7 @@ def _run(
     job, folder, progress = jobs[0], folders[0], tools.progress
     if job.baseline:
         keep_baseline(folder.path, job.baseline)
+    keep_question(folder.path, job.asked)
     watchers: list[Progress] = [progress, *(Beside(progress, BASELINE) for _ in jobs[1:])]
     # Each knows of the one that takes turns with it; of a single run there is none.
     besides = [one.run_id for one in reversed(folders)] if len(folders) > 1 else [None]

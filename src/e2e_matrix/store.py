@@ -5,6 +5,7 @@
         results.json             the truth: see results.py; written again, atomically, whenever a cell ends
         baseline.json            results.json of the run that it is compared with, where it is with one
         trend.json               what the history knows of its cells, where there is one: see trend.py
+        question.json            what is asked of that comparison, where anything is: see question.py
         report.html, report.md   rendered from these alone, and the logs below
         cells/<cell-id>/attempt-<n>/
             started.json         that it began; without attempt.json beside it the runner died

@@ -15,7 +15,7 @@ from e2e_matrix.report import FORMATS, formats_of, write_reports
 from support import report_samples as samples
 from support.runner_bench import Bench
 
-EVERY_FORMAT = ["report.html", "report.md", "junit.xml", "ctrf.json"]
+EVERY_FORMAT = ["report.html", "report.md", "junit.xml", "ctrf.json", "qa.html", "qa.md"]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_only_the_formats_asked_for_are_written(folder: Path) -> None:
 
 
 def test_every_format_can_be_rendered_from_the_command_line(folder: Path) -> None:
-    result = CliRunner().invoke(command, [str(folder), "--report", "html,md,junit,ctrf"])
+    result = CliRunner().invoke(command, [str(folder), "--report", "html,md,junit,ctrf,qa"])
     assert result.output.splitlines() == [str(folder / name) for name in EVERY_FORMAT]
 
 
@@ -70,7 +70,7 @@ def test_the_formats_of_a_run_may_be_options(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(folder: Path) -> None:
-    hint = r"no report format 'pdf'\n    Use one of: html, md, junit, ctrf"
+    hint = r"no report format 'pdf'\n    Use one of: html, md, junit, ctrf, qa"
     with pytest.raises(BadInput, match=hint) as caught:
         write_reports(folder, ["md", "pdf", "doc"])
     assert len(caught.value.problems) == 2
@@ -83,7 +83,8 @@ def test_a_folder_without_results_says_so(tmp_path: Path) -> None:
 
 
 def test_no_two_formats_write_one_file() -> None:
-    assert len({form.filename for form in FORMATS.values()}) == len(FORMATS)
+    names = [filename for form in FORMATS.values() for filename in form.modules]
+    assert len(set(names)) == len(names)
 
 
 def test_a_baseline_that_was_given_once_is_kept(folder: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from e2e_matrix.assessment import assess
+from e2e_matrix.compare import compare_runs
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.report import html
 from e2e_matrix.report.markdown import SMALLEST_BYTES, compose, render
@@ -449,7 +451,7 @@ def test_what_changed_since_a_baseline_comes_after_what_broke(tmp_path: Path) ->
 
 
 def test_a_baseline_of_hostile_words_is_as_harmless_and_fits() -> None:
-    view = build(samples.large(1002), samples.hostile())
+    view = build(samples.large(1002), assess(compare_runs(samples.hostile(), samples.large(1002))))
     for budget in (SMALLEST_BYTES, COMMENT_BYTES, SUMMARY_BYTES):
         text = compose(view, budget)
         assert len(text.encode()) <= budget

@@ -132,22 +132,26 @@ class TestInReports:
     LINK = f"../{EARLIER}/report.html#cell-python-amd64"
 
     def test_the_page_links_the_evidence(self, folder: Path) -> None:
-        page = FORMATS["html"].render(half_reused(), folder)
+        page = FORMATS["html"].render(half_reused(), folder)["report.html"]
         assert f'<a href="{self.LINK}">{EARLIER}</a>, of 2026-03-01' in page
         assert page.count(f"reused from {EARLIER}") == 2  # in the grid, and in the cell's line
         assert "did not run" not in page
         assert "Nothing was run." not in page
-        assert "Nothing was run." in FORMATS["html"].render(a_run(reused("python-amd64")), folder)
+        assert (
+            "Nothing was run." in FORMATS["html"].render(a_run(reused("python-amd64")), folder)["report.html"]
+        )
 
     def test_so_does_markdown_where_the_page_is_there(self, folder: Path) -> None:
-        text = FORMATS["md"].render(half_reused(), folder)
+        text = FORMATS["md"].render(half_reused(), folder)["report.md"]
         assert f"passed (reused from [`{EARLIER}`]({self.LINK}))" in text
         (folder.parent / EARLIER / "report.html").unlink()
-        text = FORMATS["md"].render(half_reused(), folder)
+        text = FORMATS["md"].render(half_reused(), folder)["report.md"]
         assert f"passed (reused from `{EARLIER}`)" in text
 
     def test_so_does_junit(self, folder: Path) -> None:
-        case = ElementTree.fromstring(FORMATS["junit"].render(half_reused(), folder)).find(".//testcase")
+        case = ElementTree.fromstring(FORMATS["junit"].render(half_reused(), folder)["junit.xml"]).find(
+            ".//testcase"
+        )
         assert case is not None
         facts = {one.get("name"): one.get("value") for one in case.iter("property")}
         assert (facts["reused"], facts["reused-from"], facts["evidence"]) == ("true", EARLIER, self.LINK)
@@ -155,7 +159,9 @@ class TestInReports:
         assert facts["cost-usd"] == "0"
 
     def test_so_does_ctrf(self, folder: Path) -> None:
-        [test, other] = json.loads(FORMATS["ctrf"].render(half_reused(), folder))["results"]["tests"]
+        [test, other] = json.loads(FORMATS["ctrf"].render(half_reused(), folder)["ctrf.json"])["results"][
+            "tests"
+        ]
         assert (test["status"], test["message"]) == ("passed", f"passed (reused from {EARLIER})")
         assert "reused" in test["tags"]
         assert test["extra"]["evidence"] == self.LINK
@@ -185,7 +191,7 @@ class TestInReports:
 
     def test_a_page_of_many_cells_says_it_too(self, folder: Path) -> None:
         cells = [reused(f"python-{number}") for number in range(150)]
-        page = FORMATS["html"].render(a_run(*cells), folder)
+        page = FORMATS["html"].render(a_run(*cells), folder)["report.html"]
         assert f"reused from {EARLIER}" in page
         assert "reused</a>" in page
 

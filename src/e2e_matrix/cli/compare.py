@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
+from typing import Any
 
 import click
 
 from e2e_matrix import store
-from e2e_matrix.assessment import Assessment, assess
+from e2e_matrix.assessment import Assessment, Question, assess
+from e2e_matrix.cli import options
 from e2e_matrix.cli.job import reports_folder
+from e2e_matrix.cli.question import asked_of, question_options
 from e2e_matrix.compare import compare_axis, compare_runs
-from e2e_matrix.report import comparison
+from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.question import Asked, keep_question, load_question
+from e2e_matrix.report import comparison, write_reports
 from e2e_matrix.terminal.comparison import show_comparison
 from e2e_matrix.terminal.screen import Screen
 
@@ -21,6 +27,9 @@ from e2e_matrix.terminal.screen import Screen
 @click.option("--axis", metavar="NAME", help="Compare two values of this axis within one run.")
 @click.option("--baseline", metavar="VALUE", help="The axis's value before  [default: the first of two].")
 @click.option("--candidate", metavar="VALUE", help="The axis's value after  [default: the second].")
+@options.fail_on
+@question_options
+@options.report
 @click.option("--reports", envvar="E2E_MATRIX_REPORTS", metavar="FOLDER", help="Where the runs lie.")
 @click.option(
     "--format", "form", type=click.Choice(["text", "md", "json"]), default="text", show_default=True
@@ -34,25 +43,52 @@ def command(
     baseline: str | None,
     candidate: str | None,
     form: str,
-    **_: str | None,
+    **_: Any,
 ) -> int:
     """Show what changed from one run to another, cell by cell, or from one value of an axis to another.
 
-    A run is named by its id, its folder, or as `latest`. Times are shown and not judged, but for
-    what a script wastes once its conversation has ended.
+    A run is named by its id, its folder, or as `latest`. --report, such as --report qa, writes reports into
+    the folder of CANDIDATE, which keeps the baseline and what is asked from then on.
 
-    Exit codes: 0 nothing is newly failing, 1 something is, 2 bad input, 3 nobody knows: cells of the
+    Exit codes: 0 PASS, 1 FAIL, 2 bad input, 3 INCONCLUSIVE: nobody knows, such as where cells of the
     candidate have no verdict, or no cell is in both.
     """
     if axis is None and (baseline is not None or candidate is not None):
         raise click.UsageError("--baseline and --candidate are values of an axis: say --axis.")
     if len(runs) != (2 if axis is None else 1):
         raise click.UsageError("Name two runs, or one run and --axis.")
-    found = [store.load(store.find(name, reports_folder(ctx))) for name in runs]
+    asked, formats = _asked(ctx)
+    if axis is not None and formats:
+        raise click.UsageError("--report is of two runs: leave --axis out.")
+    folders = [store.find(name, reports_folder(ctx)) for name in runs]
+    found = [store.load(folder) for folder in folders]
     compared = compare_runs(*found) if axis is None else compare_axis(found[0], axis, baseline, candidate)
-    assessed = assess(compared)
+    kept = load_question(folders[1]) if axis is None else Question()
+    assessed = assess(compared, question=asked.over(kept))
     _print(assessed, form)
+    if formats:
+        store.keep_baseline(folders[1], folders[0])
+        keep_question(folders[1], asked)
+        for path in write_reports(folders[1], formats):
+            click.echo(str(path), err=form != "text")
     return assessed.exit_code
+
+
+def _asked(ctx: click.Context) -> tuple[Asked, tuple[str, ...] | None]:
+    """What is asked of the comparison, and the reports to write. Raises BadInput with all that is wrong."""
+    problems: list[Problem] = []
+    asked, fail_on, formats = Asked(), None, None
+    try:
+        asked = asked_of(ctx, compared=True)
+    except BadInput as error:
+        problems += error.problems
+    try:
+        fail_on, formats = options.comparing(ctx)
+    except BadInput as error:
+        problems += error.problems
+    if problems:
+        raise BadInput(problems)
+    return replace(asked, fail_on=fail_on), formats
 
 
 def _print(assessed: Assessment, form: str) -> None:

@@ -14,22 +14,30 @@ from e2e_matrix.errors import E2EMatrixError
 from e2e_matrix.launch import launch
 from e2e_matrix.progress import Ending, Several
 from e2e_matrix.publish import workflow
+from e2e_matrix.question import assessed_in, exit_code_of
 from e2e_matrix.record import Job
 from e2e_matrix.terminal import make_progress
+from e2e_matrix.terminal.comparison import show_standing
+from e2e_matrix.terminal.screen import Screen
 
 _P = ParamSpec("_P")
 
 
 def execute(job: Job, quiet: bool, published: Published, stand_in: bool = False) -> int:
-    """Run the job and tell the workflow, if we are a step of one, what it came to. The run's exit code.
+    """Run the job and tell the workflow, if we are a step of one, what it came to.
 
+    The exit code is the run's own; of a run that passed, that of its comparison, where it has a baseline.
     ``stand_in``, and what is raised, are those of ``launch``.
     """
     ending = Ending()
     terminal = make_progress(sys.stdout, quiet, os.environ, sys.stdout.isatty())
     try:
         with published(job.settings, terminal, quiet) as watcher:
-            return launch(job, Several(watcher, ending), stand_in).run.exit_code
+            results = launch(job, Several(watcher, ending), stand_in)
+        assessed = assessed_in(Path(ending.folder), results)
+        if assessed:
+            show_standing(Screen(sys.stdout, os.environ, sys.stdout.isatty()), assessed, brief=quiet)
+        return exit_code_of(results, assessed)
     except BaseException as error:
         ending.break_off(error)
         if isinstance(error, E2EMatrixError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,9 +13,11 @@ from click.core import ParameterSource
 
 from e2e_matrix import resume, store
 from e2e_matrix.cli.options import DEFAULT_FILE, Command, command_line, load, with_options
+from e2e_matrix.cli.question import NO_BASELINE, asked_of, question_options
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
+from e2e_matrix.question import Asked, load_question
 from e2e_matrix.record import Job
 from e2e_matrix.settings import Overrides, Setting, Settings, Source
 
@@ -23,7 +25,8 @@ T = TypeVar("T")
 
 
 def job_options(command: Command) -> Command:
-    """--resume [RUN], --force, --baseline RUN and --baseline-ref REF."""
+    """--resume [RUN], --force, --baseline RUN and --baseline-ref REF, and what is asked of the comparison."""
+    command = question_options(command)
     return with_options(
         (
             click.option(
@@ -60,11 +63,12 @@ class Loaded:
     resume: Path | None  # the folder of the run to go on with
     baseline: Path | None  # that of the run to compare it with
     beside: tuple[Settings, Plan] | None = None  # the run to make for the comparison
+    asked: Asked = field(default_factory=Asked)  # of the comparison
 
     def job(self, force: bool) -> Job:
         command = command_line()
         beside = Job(self.beside[1], self.beside[0], command) if self.beside else None
-        return Job(self.plan, self.settings, command, self.resume, force, self.baseline, beside)
+        return Job(self.plan, self.settings, command, self.resume, force, self.baseline, beside, self.asked)
 
 
 def load_run(
@@ -75,6 +79,34 @@ def load_run(
     What is given now takes their place; where it changes the plan, ``--force`` has to allow it.
     Raises BadInput, also where there is no such run.
     """
+    problems: list[Problem] = []
+    asked = Asked()
+    try:
+        may_compare = any(ctx.params.get(name) is not None for name in ("baseline", "baseline_ref", "resume"))
+        asked = asked_of(ctx, compared=may_compare)
+    except BadInput as error:
+        problems += error.problems
+    try:
+        loaded = replace(_load_run(ctx, defaults, ours), asked=asked)
+        _check_kept(loaded)
+    except BadInput as error:
+        raise BadInput([*problems, *error.problems]) from None
+    if problems:
+        raise BadInput(problems)
+    return loaded
+
+
+def _check_kept(loaded: Loaded) -> None:
+    """Raises BadInput where what a resumed run keeps for its comparison cannot be read, or is not there."""
+    if (folder := loaded.resume) is None:
+        return
+    load_question(folder)
+    compared = loaded.baseline or store.load_baseline(folder)
+    if loaded.asked.expected and not compared:
+        raise BadInput([NO_BASELINE])
+
+
+def _load_run(ctx: click.Context, defaults: Overrides | None, ours: frozenset[str]) -> Loaded:
     ref = _baseline_ref(ctx, ours)
     baseline = find_baseline(ctx)
     name, force = ctx.params.get("resume"), ctx.params.get("force")
@@ -85,7 +117,7 @@ def load_run(
         if ref is not None:
             loads.append(lambda: _beside(ctx, defaults, ours, ref))
         (settings, plan), *others = _all(loads)
-        return Loaded(settings, plan, None, baseline, *others)
+        return Loaded(settings, plan, None, baseline, beside=next(iter(others), None))
     folder = resume.find(name, reports_folder(ctx))
     before = resume.read_plan(folder)
     if not ctx.params.get("matrix"):

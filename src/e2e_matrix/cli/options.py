@@ -38,6 +38,8 @@ def _option(name: str, help: str, **attributes: Any) -> Callable[[Command], Comm
     return click.option(name, envvar=variable, default=None, help=help, **attributes)
 
 
+fail_on = _option("--fail-on", "What of a comparison ends with 1.", metavar="NAME[,NAME]", multiple=True)
+report = _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True)
 _MATRIX_OPTIONS = (
     _option("--matrix", f"What to test.  [default: {DEFAULT_FILE}]", metavar="FILE"),
     _option("--profile", "A profile of that file, laid over it.", metavar="NAME"),
@@ -62,10 +64,10 @@ _RUN_OPTIONS = (
     ),
     _option("--model", "A real model, as litellm names it.", metavar="NAME"),
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
-    _option("--fail-on", "What of a comparison ends with 1.", metavar="NAME[,NAME]", multiple=True),
+    fail_on,
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
     _option("--history", "What remembers runs.  [default: history.sqlite beside them]", metavar="FILE"),
-    _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True),
+    report,
 )
 
 
@@ -144,6 +146,18 @@ def load_all(
     return matrix, settings, plan
 
 
+def comparing(ctx: click.Context) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """What ``fail_on`` and ``report`` of a command that runs nothing come to; None where they were not given.
+
+    Raises BadInput for words that are none.
+    """
+    given = _Given(ctx, frozenset())
+    words, formats = given.fail_on(), given.formats()
+    if given.problems:
+        raise BadInput(given.problems)
+    return words.value if words else None, formats.value if formats else None
+
+
 class _Given:
     """What a person gave, on the command line or in a variable."""
 
@@ -168,8 +182,8 @@ class _Given:
             base_url=self._filled("base_url"),
             reports=self._filled("reports"),
             history=self._filled("history"),
-            report_formats=self._formats(),
-            fail_on=self._fail_on(),
+            report_formats=self.formats(),
+            fail_on=self.fail_on(),
             only=self._listed("only"),
             skip=self._listed("skip"),
             profile=self._filled("profile"),
@@ -222,13 +236,13 @@ class _Given:
             return age
         return Setting[float | None](0.0, none.source, none.place)
 
-    def _formats(self) -> Setting[tuple[str, ...]] | None:
+    def formats(self) -> Setting[tuple[str, ...]] | None:
         chosen = self._listed("report")
         if chosen:
             self.problems += unknown_formats(chosen.value, chosen.place)
         return chosen
 
-    def _fail_on(self) -> Setting[tuple[str, ...]] | None:
+    def fail_on(self) -> Setting[tuple[str, ...]] | None:
         chosen = self._listed("fail_on")
         for word in chosen.value if chosen else ():
             if chosen and word not in FAILS:

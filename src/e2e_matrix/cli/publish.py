@@ -19,10 +19,12 @@ from e2e_matrix.publish.check import CheckPlace
 from e2e_matrix.publish.client import Client
 from e2e_matrix.publish.comment import CommentPlace
 from e2e_matrix.publish.issue import IssuePlace
-from e2e_matrix.publish.news import News, broke_off, finished
+from e2e_matrix.publish.news import News, broke_off, finished, verified
 from e2e_matrix.publish.rehearsal import Rehearsal
 from e2e_matrix.publish.surroundings import Surroundings
 from e2e_matrix.publish.survey import key_of, place, survey
+from e2e_matrix.question import assessed_in
+from e2e_matrix.report.qa import qa_of
 
 
 @click.group("publish")
@@ -57,8 +59,18 @@ def _common(command: Command) -> Command:
     )
 
 
+_report = click.option(
+    "--report",
+    type=click.Choice(["md", "qa"]),
+    default="md",
+    show_default=True,
+    help="What is told: the run, or the QA report of it against its baseline.",
+)
+
+
 @command.command(CommentPlace.name)
 @_common
+@_report
 @options.pull
 @options.mode
 @click.pass_context
@@ -72,6 +84,7 @@ def comment(ctx: click.Context, /, **_: Any) -> None:
 
 @command.command(CheckPlace.name)
 @_common
+@_report
 @click.pass_context
 def check(ctx: click.Context, /, **_: Any) -> None:
     """Make a check run of RUN on a commit, with an annotation for each cell that broke.
@@ -115,7 +128,7 @@ def _prepared(ctx: click.Context, name: str, dry_run: bool) -> tuple[News, Surro
     problems: list[Problem] = []
     news, found = None, Surroundings()
     try:
-        news = _news(ctx.params["run"], reports_folder(ctx))
+        news = _news(ctx.params["run"], reports_folder(ctx), ctx.params.get("report") == "qa")
     except BadInput as error:
         problems += error.problems
     try:
@@ -127,8 +140,10 @@ def _prepared(ctx: click.Context, name: str, dry_run: bool) -> tuple[News, Surro
     return news, found
 
 
-def _news(name: str, reports: Path) -> News:
-    """Of the run that ``name`` is, also where it was killed. Raises BadInput where there is none.
+def _news(name: str, reports: Path, qa: bool) -> News:
+    """Of the run that ``name`` is, also where it was killed; ``qa``: as its QA report tells it.
+
+    Raises BadInput where there is none.
 
     `latest` names the newest that came to its end: where another began after it, that one is meant, or an
     older pass would be told of what nobody has tested.
@@ -138,7 +153,8 @@ def _news(name: str, reports: Path) -> News:
         folder = max(folder, resume.newest_begun(reports) or folder, key=lambda one: store.age(one.name))
     if folder is None or (folder / store.RESULTS).is_file():
         folder = folder or store.find(name, reports)
-        return finished(store.load(folder), store.load_baseline(folder))
+        results = store.load(folder)
+        return verified(qa_of(results, folder)) if qa else finished(results, assessed_in(folder, results))
     plan = resume.read_plan(folder)
     images = list(dict.fromkeys(cell.image for cell in plan.cells.values()))
     why = f"Run {folder.name} was killed, or still goes on: none of its cells has ended."

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from e2e_matrix import store
+from e2e_matrix.cli.question import asked_of, question_options
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.question import keep_question
 from e2e_matrix.report import FORMATS, write_reports
 
 
@@ -28,10 +31,14 @@ from e2e_matrix.report import FORMATS, write_reports
     metavar="RUN",
     help="Say what changed since this run: a folder, or an id or `latest` beside RUN_FOLDER.",
 )
-def command(folder: Path, formats: tuple[str, ...], baseline: str | None) -> None:
+@question_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, folder: Path, formats: tuple[str, ...], baseline: str | None, **_: Any
+) -> None:
     """Write the reports of RUN_FOLDER, or of a run in reports/ by its id, again, from what lies in it.
 
-    A baseline that was given once is kept there, as baseline.json.
+    A baseline that was given once is kept there, as baseline.json, and so are a claim and expectations.
     """
     names = [name.strip() for name in ",".join(formats).split(",") if name.strip()] if formats else None
     if names == []:
@@ -39,10 +46,12 @@ def command(folder: Path, formats: tuple[str, ...], baseline: str | None) -> Non
         raise BadInput([Problem("--report", 0, 0, "must not be empty", hint)])
     if not folder.is_dir():
         folder = store.find(str(folder), Path("reports"))
+    asked = asked_of(ctx, compared=baseline is not None or (folder / store.BASELINE).is_file())
+    store.load(folder)
     if baseline is not None:
         found = store.find(baseline, folder.parent)
         store.load(found)
-        store.load(folder)
         store.keep_baseline(folder, found)
+    keep_question(folder, asked)
     for path in write_reports(folder, names):
         click.echo(str(path))

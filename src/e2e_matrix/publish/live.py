@@ -21,8 +21,8 @@ from e2e_matrix.progress import Beside, Ending, Silent
 from e2e_matrix.publish.client import Client, Patience
 from e2e_matrix.publish.news import News, Picture, broke_off, finished, running, trouble_of
 from e2e_matrix.publish.place import Place
+from e2e_matrix.question import assessed_in
 from e2e_matrix.results import Cell, Results
-from e2e_matrix.store import load_baseline
 
 INTERVAL = 20.0  # seconds between two pictures
 HASTY = Patience(tries=1, exchange=10, total=15)  # the next picture comes soon
@@ -168,7 +168,7 @@ class Live(Silent):
             return None
         reason = self._redact(results.run.reason)  # which may say what an exception said
         told = results.model_copy(update={"run": results.run.model_copy(update={"reason": reason})})
-        return finished(told, load_baseline(Path(self._ending.folder)))
+        return finished(told, assessed_in(Path(self._ending.folder), told))
 
     def _why(self, error: BaseException | None) -> News:
         words = f"unexpected {type(error).__name__}"  # it may say anything: the job's log has it

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from e2e_matrix.advice import resume_command
+from e2e_matrix.assessment import Assessment
 from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.report import qa_markdown
 from e2e_matrix.report.escape import code, fence, prose
 from e2e_matrix.report.markdown import compose
 from e2e_matrix.report.markdown_blocks import MARKS
+from e2e_matrix.report.qa import QA
 from e2e_matrix.report.view import build
-from e2e_matrix.results import Cell, Results
+from e2e_matrix.results import Cell, Results, Run
 from e2e_matrix.text import block, one_line
 
 _MOST_LISTED = 20
@@ -78,29 +82,46 @@ def trouble_of(cell: Cell) -> Trouble:
     )
 
 
-def finished(results: Results, baseline: Results | None = None) -> News:
-    """The end of a run, as its results have it, and what changed since ``baseline``; honest about a run that
+def finished(results: Results, changed: Assessment | None = None) -> News:
+    """The end of a run, as its results have it, and what changed since its baseline; honest about a run that
     came to none.
     """
-    view, run = build(results, baseline), results.run
+    view, run = build(results, changed), results.run
+    return News(
+        state=State.FINAL,
+        run_id=run.id,
+        outcome=view.verdict.outcome,
+        title=one_line(f"{view.verdict.headline}: {view.verdict.reason}", _LONGEST_TITLE),
+        facts=[
+            *(run.subject, run.verdict, run.totals.left_out),
+            *([changed.standing] if changed else []),
+            *map(_facts, results.cells),
+        ],
+        markdown=_noted(run, partial(compose, view)),
+        troubles=tuple(trouble_of(item.view.cell) for item in view.broken),
+        matrix_file=run.matrix_file,
+    )
+
+
+def verified(qa: QA) -> News:
+    """The end of a run as its QA report tells it; what there is to know of cells is the same."""
+    news = finished(qa.results, qa.assessed)
+    return replace(
+        news,
+        outcome=qa.outcome,
+        title=one_line(f"{qa.standing}: {qa.title}: {qa.summary}", _LONGEST_TITLE),
+        facts=["qa", qa.standing, qa.title, qa.summary, *news.facts],
+        markdown=_noted(qa.results.run, partial(qa_markdown.compose, qa)),
+    )
+
+
+def _noted(run: Run, composed: Callable[[int, str | None], str]) -> Callable[[int, str | None], str]:
+    """Of a run that came to no end, what finishes it stands below."""
     note = ""
     if run.verdict is Outcome.NOT_RUN:
         resume = fence(one_line(resume_command(run), 500), "sh")
         note = f"\nIt was killed, or still goes on. To finish it:\n\n{resume}\n"
-
-    def markdown(budget: int, link: str | None) -> str:
-        return compose(view, budget - len(note.encode()), link) + note
-
-    return News(
-        state=State.FINAL,
-        run_id=run.id,
-        outcome=run.verdict,
-        title=one_line(f"{view.verdict.headline}: {run.reason}", _LONGEST_TITLE),
-        facts=[run.subject, run.verdict, run.totals.left_out, *map(_facts, results.cells)],
-        markdown=markdown,
-        troubles=tuple(trouble_of(item.view.cell) for item in view.broken),
-        matrix_file=run.matrix_file,
-    )
+    return lambda budget, link: composed(budget - len(note.encode()), link) + note
 
 
 def _facts(cell: Cell) -> list[Any]:

@@ -17,7 +17,8 @@ from e2e_matrix.errors import BadInput, E2EMatrixError, InfrastructureError, Pro
 from e2e_matrix.failures import Outcome
 from e2e_matrix.matrix_profiles import split
 from e2e_matrix.matrix_yaml import Document, Scalar, Tree, read_document
-from e2e_matrix.report import FORMATS, formats_of
+from e2e_matrix.question import assessed_in, exit_code_of
+from e2e_matrix.report import FORMATS, files_of
 from e2e_matrix.report.cell_view import CellView
 from e2e_matrix.report.markdown import compose
 from e2e_matrix.report.view import Broken, NotTested, View, build, view_of
@@ -232,18 +233,22 @@ def _write_outputs(values: Mapping[str, str], environ: Mapping[str, str]) -> Non
 def outputs(results: Results, folder: Path) -> dict[str, str]:
     """What later steps may ask for. ``cost`` is an exact number of US dollars, "" where nobody knows it.
 
+    ``qa`` is the verdict over the comparison with the baseline, where there is one.
     ``report`` is the page, or another report where there is none; it and ``folder`` are absolute paths.
     """
     run, totals = results.run, results.run.totals
+    assessed = assessed_in(folder, results)
     counts = ("cells", "passed", "failed", "error", "unsupported", "cancelled", "not_run", "flaky")
     cost = None if totals.cost_unknown_cells else totals.cost_usd
-    files = [folder / FORMATS[name].filename for name in sorted(formats_of(results), key=list(FORMATS).index)]
+    order = [filename for form in FORMATS.values() for filename in form.modules]
+    files = [folder / filename for filename in sorted(files_of(results), key=order.index)]
     report = next((file for file in files if file.exists()), None)
     return {
         "verdict": run.verdict.value,
         "reason": one_line(run.reason, 500),
-        "exit-code": str(run.exit_code),
+        "exit-code": str(exit_code_of(results, assessed)),
         "run-id": one_line(run.id),
+        **({"qa": assessed.standing.value} if assessed else {}),
         **{name.replace("_", "-"): str(getattr(totals, name)) for name in counts},
         "cost": "" if cost is None else plain_decimal(cost),
         "report": str(report.absolute()) if report else "",

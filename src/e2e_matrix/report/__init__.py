@@ -7,7 +7,7 @@ A module is loaded when its format is rendered: to plan needs no templates.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,26 +18,29 @@ from e2e_matrix.results import Results
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write a report: its file's name in the run's folder, and the module here that renders it."""
+    """A way to write a report: its files in the run's folder, each with the module here that renders it."""
 
-    filename: str
-    module: str
+    modules: Mapping[str, str]
 
-    @property
-    def render(self) -> Callable[[Results, Path], str]:
-        """``render(results, folder)`` is pure: the same results give the same text, whenever and wherever.
+    def render(self, results: Results, folder: Path) -> dict[str, str]:
+        """The text of each file. It is pure: the same results give the same, whenever and wherever.
 
         ``folder`` is the run's, for a format that shows what lies beside results.json.
         """
-        function: Callable[[Results, Path], str] = importlib.import_module(f"{__name__}.{self.module}").render
-        return function
+        return {name: _renderer(module)(results, folder) for name, module in self.modules.items()}
+
+
+def _renderer(module: str) -> Callable[[Results, Path], str]:
+    function: Callable[[Results, Path], str] = importlib.import_module(f"{__name__}.{module}").render
+    return function
 
 
 FORMATS: dict[str, Format] = {
-    "html": Format("report.html", "html"),
-    "md": Format("report.md", "markdown"),
-    "junit": Format("junit.xml", "junit"),
-    "ctrf": Format("ctrf.json", "ctrf"),
+    "html": Format({"report.html": "html"}),
+    "md": Format({"report.md": "markdown"}),
+    "junit": Format({"junit.xml": "junit"}),
+    "ctrf": Format({"ctrf.json": "ctrf"}),
+    "qa": Format({"qa.html": "qa_html", "qa.md": "qa_markdown"}),
 }
 DEFAULT_FORMATS = ("html", "md")
 
@@ -70,9 +73,9 @@ def write_reports(folder: Path, formats: Sequence[str] | None = None) -> list[Pa
     results = store.load(folder)
     written = []
     for name in dict.fromkeys(formats_of(results) if formats is None else formats):
-        path = folder / FORMATS[name].filename
-        store.write_atomically(path, FORMATS[name].render(results, folder).encode())
-        written.append(path)
+        for filename, text in FORMATS[name].render(results, folder).items():
+            store.write_atomically(folder / filename, text.encode())
+            written.append(folder / filename)
     return written
 
 
@@ -82,3 +85,8 @@ def formats_of(results: Results) -> Sequence[str]:
     names = setting.value if setting else None
     known = [name for name in names if name in FORMATS] if isinstance(names, list) else []
     return known or DEFAULT_FORMATS
+
+
+def files_of(results: Results) -> list[str]:
+    """The names of the run's reports in its folder, in the order of ``formats_of``."""
+    return [filename for name in formats_of(results) for filename in FORMATS[name].modules]

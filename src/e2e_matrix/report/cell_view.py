@@ -171,7 +171,8 @@ def command_for(run: Run, cell_id: str) -> str:
     """The command that runs just this cell again, with the options and the profile that the run had; of two
     runs that took turns, in this one alone.
     """
-    ref = run.settings.get("ref") if run.beside else None
+    in_turns = run.beside or any(word.partition("=")[0] == "--baseline-ref" for word in run.command)
+    ref = run.settings.get("ref") if in_turns else None
     dropped = (*_CHOOSING, *(_REFS if ref else ()))
     kept: list[str] = []
     skip_value = False

@@ -63,7 +63,7 @@ def render(runs: Sequence[RunLine], points: Sequence[Point], folder: Path) -> st
 
     @cache
     def link(run: str) -> str | None:
-        name = FORMATS["html"].filename
+        [name] = FORMATS["html"].modules
         found = relative_link(run, name)
         return found if found and (folder / run / name).is_file() else None
 

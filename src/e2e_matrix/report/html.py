@@ -25,7 +25,7 @@ from markupsafe import escape as escape_html
 from e2e_matrix import script_words
 from e2e_matrix.advice import ONLY_THEN, was_demo
 from e2e_matrix.failures import BROKEN, Outcome
-from e2e_matrix.report import FORMATS, drawing, escape, formats_of
+from e2e_matrix.report import drawing, escape, files_of
 from e2e_matrix.report.cell_view import CellView, base_of, left_out
 from e2e_matrix.report.comparison import changes, compared_figures, measured
 from e2e_matrix.report.logs import ALL, Log, logs_of
@@ -85,7 +85,7 @@ def render(results: Results, folder: Path) -> str:
         logs=logs,
         values=_values(view),
         places={item.anchor: number for number, item in enumerate(view.cells)},
-        beside=[FORMATS[name].filename for name in formats_of(results) if name != "html"],
+        beside=[name for name in files_of(results) if name != "report.html"],
         style=Markup(style),
         script=Markup(script),
         policy=policy_of(style, script),

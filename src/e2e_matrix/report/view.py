@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e_matrix.advice import for_run
-from e2e_matrix.assessment import Assessment, assess
-from e2e_matrix.compare import compare_runs
+from e2e_matrix.assessment import Assessment, Standing
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
+from e2e_matrix.question import assessed_in
 from e2e_matrix.report.cell_view import CellView, cell_views
 from e2e_matrix.report.grid import Axis, Grid, axes_of, grids
 from e2e_matrix.report.phases import PHASES, PhasePanel, phase_panels
 from e2e_matrix.report.timeline import Timeline, timeline
 from e2e_matrix.results import Cell, Results, Run, SettingValue, Step
 from e2e_matrix.script_words import described, detail_beside
-from e2e_matrix.store import load_baseline
 from e2e_matrix.trend import Trend, load_trend
 
 
@@ -174,20 +173,22 @@ def view_of(results: Results, folder: Path) -> View:
     """The view of a run in its folder: with what changed, where a baseline lies there, and with what its
     cells did before, where the history does.
 
-    Raises ``BadInput`` where one of them cannot be read.
+    Raises ``BadInput`` where one of them, or what is asked of it, cannot be read.
     """
-    return build(results, load_baseline(folder), folder, load_trend(folder))
+    return build(results, assessed_in(folder, results), folder, load_trend(folder))
 
 
 def build(
     results: Results,
-    baseline: Results | None = None,
+    changed: Assessment | None = None,
     folder: Path | None = None,
     trend: Trend | None = None,
 ) -> View:
-    """The view of a run. The same results give the same view: no clock, no environment.
+    """The view of a run, and of what changed since its baseline.
 
-    ``folder`` is the run's, with what lies beside it: what servers said of their API, and what it links.
+    The same results give the same view: no clock, no environment.
+
+    ``folder`` is the run's, with what lies beside it, which it links.
     """
     run = results.run
     cells = cell_views(run, results.cells, folder, trend)
@@ -197,7 +198,7 @@ def build(
     broken = sorted((view for view in cells if view.broken), key=lambda view: BROKEN.index(view.cell.outcome))
     return View(
         run=run,
-        verdict=_verdict(run),
+        verdict=_verdict(run, changed),
         kinds=_kinds(results.cells),
         broken=[_broken(view, run) for view in broken],
         flaky=[view for view in cells if view.flaky],
@@ -209,14 +210,20 @@ def build(
         timeline=timeline(anchored, run.duration_seconds, run.workers),
         panels=phase_panels(run, cells),
         cells=cells,
-        changed=assess(compare_runs(baseline, results), folder=folder) if baseline else None,
+        changed=changed,
         scenarios=list(dict.fromkeys(cell.scenario for cell in results.cells)),
         phases=[phase for phase in PHASES if phase != "script" or scripts],
         scripts=scripts,
     )
 
 
-def _verdict(run: Run) -> Verdict:
+def _verdict(run: Run, changed: Assessment | None) -> Verdict:
+    if changed and run.verdict is Outcome.PASSED and changed.standing is not Standing.PASS:
+        # The command ended so, too: nobody may take it for a pass.
+        worse = changed.standing is Standing.FAIL
+        headline = "Not good to ship: worse than the baseline" if worse else "No verdict against the baseline"
+        reason = f"{run.reason} {changed.standing} against the baseline: {changed.why}."
+        return Verdict(Outcome.FAILED if worse else Outcome.ERROR, headline, reason)
     totals = run.totals
     match run.verdict:
         case Outcome.PASSED if totals.passed == totals.cells + totals.left_out:

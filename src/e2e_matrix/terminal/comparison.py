@@ -46,9 +46,12 @@ def show_comparison(screen: Screen, assessed: Assessment) -> None:
     show_standing(screen, assessed)
 
 
-def show_standing(screen: Screen, assessed: Assessment) -> None:
-    """The verdict over the comparison, and why."""
+def show_standing(screen: Screen, assessed: Assessment, *, brief: bool = False) -> None:
+    """The verdict over the comparison, and why; ``brief``: in one line."""
     style = STYLES[assessed.outcome]
+    if brief:
+        screen.line((f"{assessed.standing}: ", f"{style} bold"), (one_line(assessed.why, 1000), style))
+        return
     screen.line((f"{assessed.standing}: ", f"{style} bold"), (one_line(assessed.headline, 1000), style))
     if assessed.standing is not Standing.PASS:
         for reason in assessed.reasons[:_MOST_REASONS]:

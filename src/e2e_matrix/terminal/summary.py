@@ -14,7 +14,7 @@ from rich.text import Text
 
 from e2e_matrix.advice import for_run
 from e2e_matrix.failures import POLICIES, Outcome
-from e2e_matrix.report import FORMATS, formats_of
+from e2e_matrix.report import files_of
 from e2e_matrix.results import Cell, Results, Run, Step
 from e2e_matrix.reused_words import evidence_by_run
 from e2e_matrix.script_words import (
@@ -59,7 +59,7 @@ def show_summary(screen: Screen, results: Results, folder: str) -> None:
     _show_field(screen, "tested", one_line(run.subject, 300), whole=True)
     _show_field(screen, "took", f"{format_seconds(run.duration_seconds)}, {counted(run.workers, 'worker')}")
     _show_field(screen, "cost", f"{cost}, {model}")
-    files = [*(FORMATS[name].filename for name in formats_of(results)), RESULTS]
+    files = [*files_of(results), RESULTS]
     paths = [one_line(str(Path(folder) / name), 1000) for name in files]
     for line in _evidence(results.cells, folder):
         _show_field(screen, "reused", line, whole=True)

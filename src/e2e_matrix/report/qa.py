@@ -1,0 +1,300 @@
+"""The QA report as its formats write it: verdict, phases, evidence of both sides, and what nobody verified.
+
+It answers a release manager (what is newly broken, slower, dearer, larger?) and a reviewer (does the change
+fix what it claims?). Of a run without a baseline it tells the same, and that nothing was compared.
+Strings that came from outside are raw here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e_matrix.assessment import Assessment, Question, Reason, Standing
+from e2e_matrix.compare import Change, Comparison, Pair, some
+from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.question import assessed_in, load_question
+from e2e_matrix.regression import Difference, Judgement
+from e2e_matrix.report.qa_evidence import Told, is_news, told_of
+from e2e_matrix.report.qa_gaps import gaps_of
+from e2e_matrix.results import Cell, Results, Run
+from e2e_matrix.script_words import counted
+
+OUTCOMES = {
+    Standing.PASS: Outcome.PASSED,
+    Standing.FAIL: Outcome.FAILED,
+    Standing.INCONCLUSIVE: Outcome.ERROR,
+}
+_OF_A_RUN = {Outcome.PASSED: Standing.PASS, Outcome.FAILED: Standing.FAIL}
+_NOT_COMPARED = "not compared"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One line of the phase table; ``outcome`` is its mark."""
+
+    name: str
+    outcome: Outcome
+    found: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something of both sides; ``baseline`` is None where there is none."""
+
+    name: str
+    baseline: str | None
+    candidate: str
+
+
+@dataclass(frozen=True)
+class Api:
+    """What the two REST APIs come to, a line each; ``findings``: images of one ref that serve another."""
+
+    breaking: list[str]
+    compatible: list[str]
+    findings: list[str]
+
+
+@dataclass(frozen=True)
+class QA:
+    """Everything that the formats write, in the order in which it is read."""
+
+    results: Results
+    assessed: Assessment | None
+    question: Question
+    standing: Standing
+    reasons: list[Reason]
+    facts: list[Fact]
+    phases: list[Phase]
+    told: list[Told]
+    others: list[Pair]
+    api: Api | None
+    gaps: list[str]
+
+    @property
+    def title(self) -> str:
+        """The claim, or what was compared with what."""
+        subject = self.results.run.subject
+        against = f" against {self.assessed.compared.baseline_run.subject}" if self.assessed else ""
+        return self.question.claim or f"QA of {subject}{against}"
+
+    @property
+    def outcome(self) -> Outcome:
+        """The colour of the verdict."""
+        return OUTCOMES[self.standing]
+
+    @property
+    def compared(self) -> bool:
+        return self.assessed is not None
+
+    @property
+    def summary(self) -> str:
+        """What changed; of a run alone, what it came to."""
+        return self.assessed.compared.verdict if self.assessed else self.results.run.reason
+
+    def measures(self, *judgements: Judgement) -> list[Difference]:
+        """Those with any of the judgements, in their order."""
+        if self.assessed is None:
+            return []
+        return [one for judgement in judgements for one in self.assessed.of(judgement)]
+
+
+def qa_of(results: Results, folder: Path) -> QA:
+    """The QA report of the run in its folder. Raises ``BadInput`` where what is kept there cannot be read."""
+    return build(results, assessed_in(folder, results), load_question(folder))
+
+
+def build(results: Results, assessed: Assessment | None = None, question: Question | None = None) -> QA:
+    """Pure: the same results and the same question give the same."""
+    question = question or (assessed.question if assessed else Question())
+    compared = assessed.compared if assessed else None
+    pairs = compared.pairs if compared else [Pair(cell.id, None, cell) for cell in results.cells]
+    runs = (compared.baseline_run if compared else None, results.run)
+    standing = assessed.standing if assessed else _OF_A_RUN.get(results.run.verdict, Standing.INCONCLUSIVE)
+    api = api_of(assessed)
+    return QA(
+        results=results,
+        assessed=assessed,
+        question=question,
+        standing=standing,
+        reasons=assessed.reasons if assessed else [Reason(standing, results.run.reason.rstrip("."))],
+        facts=_facts(results, assessed),
+        phases=_phases(results, assessed, api),
+        told=told_of(_worst_first(pairs), runs),
+        others=[pair for pair in pairs if not is_news(pair, compared is not None)],
+        api=api,
+        gaps=[*gaps_of(results, assessed, question), *_api_gap(assessed, api)],
+    )
+
+
+def api_of(assessed: Assessment | None) -> Api | None:
+    """What the REST APIs of both sides come to; None where they were not compared.
+
+    Servers that describe the same, by the digest of what they say, have the same API.
+    """
+    if assessed is None:
+        return None
+    both = assessed.compared.both
+    before, after = ({_api_digest(cell) for cell in cells if cell} for cells in _transposed(both))
+    return Api([], [], []) if len(before) == 1 and before == after and None not in before else None
+
+
+def _transposed(pairs: Sequence[Pair]) -> tuple[list[Cell | None], list[Cell | None]]:
+    return [pair.baseline for pair in pairs], [pair.candidate for pair in pairs]
+
+
+def _api_digest(cell: Cell) -> str | None:
+    return next((one.api.digest for one in cell.attempts if one.api), None)
+
+
+def _api_gap(assessed: Assessment | None, api: Api | None) -> list[str]:
+    return ["the REST APIs were not compared"] if assessed and api is None else []
+
+
+def _worst_first(pairs: Sequence[Pair]) -> list[Pair]:
+    """As a comparison has them; of a run alone they come as they were planned."""
+    order = {outcome: index for index, outcome in enumerate(BROKEN)}
+
+    def rank(pair: Pair) -> tuple[int, int]:
+        outcome = pair.candidate.outcome if pair.candidate else Outcome.NOT_RUN
+        return list(Change).index(pair.change), order.get(outcome, len(order))
+
+    return sorted(pairs, key=rank)
+
+
+def _facts(results: Results, assessed: Assessment | None) -> list[Fact]:
+    compared = assessed.compared if assessed else None
+    other = compared.baseline_run if compared else None
+    before = [pair.baseline for pair in compared.pairs if pair.baseline] if compared else []
+
+    def fact(name: str, of: Callable[[Run], str]) -> Fact:
+        return Fact(name, of(other) if other else None, of(results.run))
+
+    return [
+        fact("subject", lambda run: run.subject),
+        Fact("servers", servers(before) if other else None, servers(results.cells)),
+        fact("run", lambda run: run.id),
+        fact("started", lambda run: f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC"),
+        fact("model", lambda run: f"{run.llm.model} ({run.llm.kind})"),
+        fact("engine", _engine),
+    ]
+
+
+def servers(cells: Iterable[Cell]) -> str:
+    """The versions that servers said they are, with the commit."""
+    said = {
+        f"{cell.server.version}"
+        + (f" ({cell.server.build_git_sha[:12]})" if cell.server.build_git_sha else "")
+        for cell in cells
+        if cell.server.version
+    }
+    return some(sorted(said)) or "none said its version"
+
+
+def _engine(run: Run) -> str:
+    engine = run.engine
+    return f"{engine.name} {engine.version}, {engine.platform}, {counted(engine.cpus, 'CPU')}"
+
+
+def _phases(results: Results, assessed: Assessment | None, api: Api | None) -> list[Phase]:
+    return [
+        _images(results, assessed),
+        _environment(results, assessed),
+        _verification(results),
+        _comparison(assessed),
+        _api(api),
+    ]
+
+
+def _images(results: Results, assessed: Assessment | None) -> Phase:
+    cells = results.cells
+    known = [cell for cell in cells if cell.image.digest]
+    differ = [cell.id for cell in cells if cell.image.arch_tag_matches is False]
+    words = [f"{len(known)} of {counted(len(cells), 'cell')} by digest"]
+    if differ:
+        words.append(f"the per-arch tag is another image in {some(differ)}")
+    elif any(cell.image.arch_tag_matches for cell in cells):
+        words.append("per-arch tags are the same images")
+    if assessed:
+        words.append(_same_images(assessed.compared))
+    good = bool(cells) and len(known) == len(cells) and not differ
+    return Phase("images resolved", Outcome.PASSED if good else Outcome.ERROR, "; ".join(words))
+
+
+def _same_images(compared: Comparison) -> str:
+    """On what the two sides ran: a release ran on another image, a repetition should not have."""
+    both = [pair.same_image for pair in compared.both]
+    counts = [
+        f"{words} in {both.count(same)} of {counted(len(both), 'cell')}"
+        for same, words in ((False, "another image than the baseline's"), (True, "the baseline's image"))
+        if same in both
+    ]
+    return " and ".join(counts) or "of no cell is it known on what both sides ran"
+
+
+def _environment(results: Results, assessed: Assessment | None) -> Phase:
+    cells = [cell for cell in results.cells if cell.outcome is not Outcome.UNSUPPORTED]
+    emulated = sum(cell.emulated for cell in cells)
+    words = [f"{len(cells) - emulated} native, {emulated} emulated"]
+    repeated = [cell.repeat.planned for cell in cells if cell.repeat]
+    words.append(counted(max(repeated, default=1), "repetition"))
+    unlike = _unlike(assessed) if assessed else []
+    if assessed:
+        words.insert(0, "; ".join(unlike) or "the same engine, model and scenarios on both sides")
+        words.append("the two took turns" if assessed.compared.took_turns else "one run after the other")
+    return Phase("environment", Outcome.ERROR if unlike else Outcome.PASSED, "; ".join(words))
+
+
+def _unlike(assessed: Assessment) -> list[str]:
+    """What makes the two sides less comparable."""
+    compared = assessed.compared
+    engines = [_engine(run) for run in (compared.baseline_run, compared.candidate_run)]
+    versions = [
+        pair.name
+        for pair in compared.both
+        if pair.baseline
+        and pair.candidate
+        and pair.same_scenario
+        and pair.baseline.scenario_version != pair.candidate.scenario_version
+    ]
+    return [
+        *([f"not the same engine: {engines[0]}, then {engines[1]}"] if engines[0] != engines[1] else []),
+        *([f"another version of the scenario: {some(versions)}"] if versions else []),
+        *compared.warnings,
+    ]
+
+
+def _verification(results: Results) -> Phase:
+    totals = results.run.totals
+    counts = [
+        f"{number} {outcome.value.replace('_', ' ')}"
+        for outcome in Outcome
+        if (number := getattr(totals, outcome.value))
+    ]
+    for number, word in ((totals.flaky, "flaky"), (totals.reused, "reused"), (totals.left_out, "left out")):
+        if number:
+            counts.append(f"{number} {word}")
+    if totals.failed:
+        outcome = Outcome.FAILED
+    else:
+        untold = totals.error + totals.cancelled + totals.not_run
+        outcome = Outcome.ERROR if untold or not totals.passed else Outcome.PASSED
+    return Phase("functional verification", outcome, ", ".join(counts) or "no cells")
+
+
+def _comparison(assessed: Assessment | None) -> Phase:
+    if assessed is None:
+        return Phase("comparison", Outcome.NOT_RUN, f"{_NOT_COMPARED}: there is no baseline")
+    return Phase("comparison", OUTCOMES[assessed.standing], assessed.headline)
+
+
+def _api(api: Api | None) -> Phase:
+    if api is None:
+        return Phase("API", Outcome.NOT_RUN, _NOT_COMPARED)
+    words = f"{len(api.breaking)} breaking, {counted(len(api.compatible), 'compatible change')}"
+    if api.findings:
+        words += f"; {counted(len(api.findings), 'image')} of one ref with another API"
+    bad = api.breaking or api.findings
+    return Phase("API", Outcome.FAILED if bad else Outcome.PASSED, words)
