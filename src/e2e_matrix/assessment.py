@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from e2e_matrix.api import ApiComparison, Finding, of_cells, same_api
+from e2e_matrix.api import ApiComparison, Differences, Finding, of_cells, same_api
 from e2e_matrix.compare import Change, Comparison, Pair, some
 from e2e_matrix.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Problem
 from e2e_matrix.failures import Outcome
@@ -259,11 +259,12 @@ def assess(
     *,
     folder: Path | None = None,
     baseline_folder: Path | None = None,
+    differences: Differences | None = None,
 ) -> Assessment:
     """The verdict over two runs; ``policy`` None: the one that the candidate's run was made with.
 
     ``folder`` is the candidate's, with what its servers said of their API; so is ``baseline_folder``, where
-    the baseline's is not in the candidate's.
+    the baseline's is not in the candidate's. ``differences`` hears what is found.
     """
     question = question or Question()
     policy = policy or Policy.recorded(compared.candidate_run.settings)
@@ -271,9 +272,12 @@ def assess(
         policy = replace(policy, fail_on=question.fail_on)
     before = {pair.name: pair.baseline for pair in compared.pairs if pair.baseline}
     after = {pair.name: pair.candidate for pair in compared.pairs if pair.candidate}
-    api = of_cells(before, baseline_folder or folder, after, folder)
+    differences = differences or Differences.of(folder)
+    api = of_cells(before, baseline_folder or folder, after, folder, differences)
     ref = compared.candidate_run.settings.get("ref")
-    findings = same_api(list(after.values()), folder=folder, ref=str(ref.value) if ref else None)
+    findings = same_api(
+        list(after.values()), folder=folder, ref=str(ref.value) if ref else None, differences=differences
+    )
     return Assessment(compared, policy, judge(compared, policy), api, findings, question)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from e2e_matrix.api import Differences
 from e2e_matrix.assessment import Assessment, Expectation, Question, assess, expectations
 from e2e_matrix.compare import compare_runs
 from e2e_matrix.errors import BadInput, Problem
@@ -102,6 +103,17 @@ def assessed_in(folder: Path, results: Results) -> Assessment | None:
     if baseline is None:
         return None
     return assess(compare_runs(baseline, results), question=load_question(folder), folder=folder)
+
+
+def keep_differences(folder: Path, results: Results) -> None:
+    """Keep what differs between the APIs of the run in ``folder`` and its baseline's, where it has one.
+
+    Raises ``BadInput`` as ``assessed_in``, ``InfrastructureError`` where the disk refuses.
+    """
+    if baseline := load_baseline(folder):
+        differences = Differences.of(folder)
+        assess(compare_runs(baseline, results), folder=folder, differences=differences)
+        differences.keep(folder)
 
 
 def exit_code_of(results: Results, assessed: Assessment | None) -> int:

@@ -34,7 +34,7 @@ EVENTS = {
 }
 FAILS = (*EVENTS, *MEASURES)
 _SHARE_DIGITS = 9
-DEFAULT_FAIL_ON = ("newly-failing", "breaking-api", "different-api")
+DEFAULT_FAIL_ON = ("newly-failing", "different-api")
 
 
 @dataclass(frozen=True)

@@ -191,10 +191,25 @@ def test_servers_that_describe_the_same_have_the_same_api() -> None:
     same = qa(serving("a", "a"), serving("a", "a"))
     assert phases(same)["API"] == ("passed", "0 breaking, 0 compatible changes")
     assert "API" not in gaps(same)
-    for before, after in ((("a", "a"), ("b", "b")), (("a", "b"), ("a", "b")), ((None, None), (None, None))):
+    unlike = qa(serving("a", "b"), serving("a", "b"))
+    assert phases(unlike)["API"] == (
+        "failed",
+        "0 breaking, 0 compatible changes; 1 image of one ref with another API",
+    )
+    for before, after, why in (
+        (("a", "a"), ("b", "b"), "api/x.json the run's folder is not at hand"),
+        (
+            (None, None),
+            (None, None),
+            "no description was kept in the baseline; no description was kept in the candidate",
+        ),
+    ):
         report = qa(serving(*before), serving(*after))
         assert report.api is None
-        assert "the REST APIs were not compared" in report.gaps
+        assert f"the REST APIs were not compared: {why}" in report.gaps
+    half = qa(serving("a", None), serving("a", "a"))
+    assert half.api is not None
+    assert "the REST API of java-amd64 was not compared: no description was kept in the baseline" in half.gaps
 
 
 def test_without_a_baseline_the_run_speaks_for_itself() -> None:

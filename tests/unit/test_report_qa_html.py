@@ -50,7 +50,7 @@ def test_everything_that_a_reader_looks_for_is_there() -> None:
         "Run the baselinee2e-matrix run",
         "Run the candidatee2e-matrix run",
         "The other 1 cell, of which there is no news",
-        "The REST APIs were not compared.",
+        "The REST APIs were not compared: no description was kept",
     ):
         assert said in text
 

@@ -10,6 +10,7 @@ from e2e_matrix.api.changes import ApiChange, ApiDifference, Kind, Severity
 from e2e_matrix.api.consistency import Finding, same_api
 from e2e_matrix.api.difference import difference
 from e2e_matrix.api.document import canonical_digest, operations, read
+from e2e_matrix.api.kept import Differences
 from e2e_matrix.api.runs import ApiComparison, ApiPair, of_cells, of_runs
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ApiComparison",
     "ApiDifference",
     "ApiPair",
+    "Differences",
     "Finding",
     "Kind",
     "Severity",

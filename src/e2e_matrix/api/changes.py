@@ -71,6 +71,9 @@ class Kind(StrEnum):
     FIELD_ADDED = "field added"
 
 
+# Raised when the same two descriptions come to other changes: what older rules found is found anew.
+RULES = 1
+
 _KINDS = {kind: number for number, kind in enumerate(Kind)}
 _SEVERITIES = {severity: number for number, severity in enumerate(Severity)}
 

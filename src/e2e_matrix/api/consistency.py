@@ -53,11 +53,17 @@ class Finding:
         return one_line(f"{these} {verb} another API than {who} of {self.ref}: {what} ({digests})", 600)
 
 
-def same_api(cells: Sequence[Cell], *, folder: Path | None = None, ref: str | None = None) -> list[Finding]:
+def same_api(
+    cells: Sequence[Cell],
+    *,
+    folder: Path | None = None,
+    ref: str | None = None,
+    differences: Differences | None = None,
+) -> list[Finding]:
     """The cells of one run whose API is not that of the others of their ref; empty where all is well.
 
     ``folder``: the run's, to say what is different; ``ref``: the run's setting. Of two APIs that are equally
-    common the first one met is the reference.
+    common the first one met is the reference. ``differences`` are those that were found before.
     """
     described = described_by({cell.id: cell for cell in cells}, folder)
     refs: dict[str, dict[str, list[str]]] = {}
@@ -65,7 +71,7 @@ def same_api(cells: Sequence[Cell], *, folder: Path | None = None, ref: str | No
         if cell.id in described:
             digests = refs.setdefault(ref_of(cell, ref), {})
             digests.setdefault(described[cell.id].api.digest, []).append(cell.id)
-    differences = Differences()
+    differences = differences or Differences()
     return [
         finding
         for name, digests in refs.items()

@@ -10,12 +10,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e_matrix.api.changes import ApiDifference
+from pydantic import BaseModel, ValidationError
+
+from e2e_matrix.api.changes import RULES, ApiDifference
 from e2e_matrix.api.difference import difference
 from e2e_matrix.api.document import MAX_BYTES, Json, canonical_digest, read
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.results import Api, Cell
+from e2e_matrix.store import write_atomically
 from e2e_matrix.text import one_line
+
+KEPT = "api-differences.json"
+
+
+class _File(BaseModel):
+    """The whole of api-differences.json; by the two digests with a blank between them."""
+
+    rules: int
+    differences: dict[str, ApiDifference]
 
 
 @dataclass(frozen=True)
@@ -59,15 +71,42 @@ class Told:
 
 @dataclass
 class Differences:
-    """Compares each pair of digests once."""
+    """Compares each pair of digests once, over all the renderings of a run's folder.
+
+    What was found is kept in ``api-differences.json``, so that a report can be rendered again where the
+    descriptions themselves, half a megabyte each, were not carried along.
+    """
 
     _told: dict[tuple[str, str], Told] = field(default_factory=dict)
+    _kept: dict[str, ApiDifference] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path | None) -> Differences:
+        """With what ``folder`` keeps; with nothing where that is not ours or was found by other rules."""
+        if folder is None:
+            return cls()
+        try:
+            kept = _File.model_validate_json((folder / KEPT).read_bytes())
+        except (OSError, ValidationError):
+            return cls()
+        return cls(_kept=kept.differences if kept.rules == RULES else {})
+
+    def keep(self, folder: Path) -> None:
+        """Write down what was found, if anything was. Raises ``InfrastructureError``."""
+        found = {
+            _name(key): told.difference for key, told in self._told.items() if told.difference is not None
+        }
+        if found.keys() - self._kept.keys():
+            file = _File(rules=RULES, differences={**self._kept, **found})
+            write_atomically(folder / KEPT, (file.model_dump_json(indent=1) + "\n").encode())
 
     def between(self, baseline: Described, candidate: Described) -> Told:
         """Never raises: what cannot be compared is not known, with the reason."""
         key = (baseline.api.digest, candidate.api.digest)
         if key[0] == key[1]:
             return Told(ApiDifference())
+        if (kept := self._kept.get(_name(key))) is not None:
+            return Told(kept)
         if key not in self._told:
             try:
                 self._told[key] = Told(difference(baseline.document(), candidate.document()))
@@ -75,6 +114,10 @@ class Differences:
                 reasons = (f"{problem.file} {problem.message}".strip() for problem in error.problems)
                 self._told[key] = Told(unknown=one_line("; ".join(reasons), 300))
         return self._told[key]
+
+
+def _name(digests: tuple[str, str]) -> str:
+    return " ".join(digests)
 
 
 def described_by(cells: Mapping[str, Cell], folder: Path | None) -> dict[str, Described]:

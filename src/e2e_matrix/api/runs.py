@@ -74,8 +74,12 @@ def of_cells(
     baseline_folder: Path | None,
     candidate: Mapping[str, Cell],
     candidate_folder: Path | None,
+    differences: Differences | None = None,
 ) -> ApiComparison:
-    """The same for cells under names that both have, such as those of two values of an axis."""
+    """The same for cells under names that both have, such as those of two values of an axis.
+
+    ``differences`` are those that were found before.
+    """
     before = described_by(baseline, baseline_folder)
     after = described_by(candidate, candidate_folder)
     pairs: dict[tuple[str, str], list[str]] = {}
@@ -95,7 +99,7 @@ def of_cells(
             undescribed[name] = "; ".join(missing)
         else:
             pairs.setdefault((before[name].api.digest, after[name].api.digest), []).append(name)
-    differences = Differences()
+    differences = differences or Differences()
     return ApiComparison(
         [
             ApiPair(tuple(names), *digests, differences.between(before[names[0]], after[names[0]]))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from e2e_matrix import store
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.question import keep_differences
 from e2e_matrix.results import Results
 
 
@@ -71,6 +72,7 @@ def write_reports(folder: Path, formats: Sequence[str] | None = None) -> list[Pa
     if unknown := unknown_formats(dict.fromkeys(formats or ())):
         raise BadInput(unknown)
     results = store.load(folder)
+    keep_differences(folder, results)
     written = []
     for name in dict.fromkeys(formats_of(results) if formats is None else formats):
         for filename, text in FORMATS[name].render(results, folder).items():

@@ -55,6 +55,7 @@ class Api:
     breaking: list[str]
     compatible: list[str]
     findings: list[str]
+    breaking_fails: bool = False  # whether the policy fails on it
 
 
 @dataclass(frozen=True)
@@ -130,27 +131,38 @@ def build(results: Results, assessed: Assessment | None = None, question: Questi
 
 
 def api_of(assessed: Assessment | None) -> Api | None:
-    """What the REST APIs of both sides come to; None where they were not compared.
-
-    Servers that describe the same, by the digest of what they say, have the same API.
-    """
-    if assessed is None:
+    """What the REST APIs of both sides come to; None where they were not compared."""
+    if assessed is None or not any(pair.told.difference is not None for pair in assessed.api.pairs):
         return None
-    both = assessed.compared.both
-    before, after = ({_api_digest(cell) for cell in cells if cell} for cells in _transposed(both))
-    return Api([], [], []) if len(before) == 1 and before == after and None not in before else None
-
-
-def _transposed(pairs: Sequence[Pair]) -> tuple[list[Cell | None], list[Cell | None]]:
-    return [pair.baseline for pair in pairs], [pair.candidate for pair in pairs]
-
-
-def _api_digest(cell: Cell) -> str | None:
-    return next((one.api.digest for one in cell.attempts if one.api), None)
+    told = [(pair, pair.told.difference) for pair in assessed.api.pairs if pair.told.difference is not None]
+    several = len(assessed.api.pairs) > 1
+    lines: tuple[list[str], list[str]] = ([], [])
+    for pair, difference in told:
+        of = f"{some(pair.cells)}: " if several else ""
+        for found, changes, omitted in (
+            (lines[0], difference.breaking, difference.omitted_breaking),
+            (lines[1], difference.compatible, difference.omitted_compatible),
+        ):
+            found += [of + change.words for change in changes]
+            found += [f"{of}and {omitted} more"] if omitted else []
+    return Api(
+        *lines, [finding.words for finding in assessed.findings], "breaking-api" in assessed.policy.fail_on
+    )
 
 
 def _api_gap(assessed: Assessment | None, api: Api | None) -> list[str]:
-    return ["the REST APIs were not compared"] if assessed and api is None else []
+    """Of which cells nobody knows whether the API has changed."""
+    if assessed is None:
+        return []
+    alike: dict[str, list[str]] = {}
+    for cell, why in assessed.api.undescribed.items():
+        alike.setdefault(why, []).append(cell)
+    for pair in assessed.api.pairs:
+        if pair.told.unknown is not None:
+            alike.setdefault(pair.told.unknown, []).extend(pair.cells)
+    if api is None and len(alike) < 2:
+        return [": ".join(["the REST APIs were not compared", *alike])]
+    return [f"the REST API of {some(cells)} was not compared: {why}" for why, cells in alike.items()]
 
 
 def _worst_first(pairs: Sequence[Pair]) -> list[Pair]:
@@ -296,5 +308,6 @@ def _api(api: Api | None) -> Phase:
     words = f"{len(api.breaking)} breaking, {counted(len(api.compatible), 'compatible change')}"
     if api.findings:
         words += f"; {counted(len(api.findings), 'image')} of one ref with another API"
-    bad = api.breaking or api.findings
-    return Phase("API", Outcome.FAILED if bad else Outcome.PASSED, words)
+    if api.findings or (api.breaking and api.breaking_fails):
+        return Phase("API", Outcome.FAILED, words)
+    return Phase("API", Outcome.ERROR if api.breaking else Outcome.PASSED, words)
