@@ -91,7 +91,7 @@ class KeyParts(Model):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def keys_of(
+def parts_by_cell(
     cells: Sequence[Prepared], settings: Settings, llm: Llm, engine: EngineInfo
 ) -> dict[str, KeyParts]:
     """What the keys of a run's cells are made of, by their ids, of those that have one."""
@@ -155,7 +155,8 @@ class _ScriptFiles:
     """What lies around scripts, found once for each checkout."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[Path, str | None], str | None] = {}
+        self._commit_of = cache(_commit_of)
+        self._state_of = cache(checkout.state_of)
 
     def around(self, script: Path, revision: str | None) -> str | None:
         """The commit that the script's checkout has at ``revision`` (None: as it lies there).
@@ -164,21 +165,19 @@ class _ScriptFiles:
         None where nobody can tell, or what lies there may be anything.
         """
         root = checkout.root_of(script)
-        known = (root, revision) if revision else (script, None)
-        if known not in self._found:
-            self._found[known] = _files_around(script, root, revision)
-        return self._found[known]
+        if revision is not None:
+            return self._commit_of(root, revision)
+        if checkout.is_checkout(root):
+            state = self._state_of(root)
+            return state.commit_but_for(script) if state else None
+        return _digest_of_all(sorted(script.parent.glob("*.py")), script.parent)
 
 
-def _files_around(script: Path, root: Path, revision: str | None) -> str | None:
-    if revision is not None:
-        try:
-            return checkout.commit_of(root, revision)
-        except (InfrastructureError, ValueError):
-            return None
-    if checkout.is_checkout(root):
-        return checkout.unchanged_since(root, script)
-    return _digest_of_all(sorted(script.parent.glob("*.py")), script.parent)
+def _commit_of(root: Path, revision: str) -> str | None:
+    try:
+        return checkout.commit_of(root, revision)
+    except (InfrastructureError, ValueError):
+        return None
 
 
 def _is_fixed(sdk: str) -> bool:

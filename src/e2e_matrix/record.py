@@ -116,15 +116,18 @@ class Record:
         self, cell: Prepared, progress: Progress, failure: CellFailure | None = None, *, reused: bool = False
     ) -> None:
         """Record a cell's end. ``failure``: why it never started, or not all of its repetitions did."""
-        self._decide(self._cell(cell, failure, reused=reused), progress)
-
-    def reuse(self, cell: Prepared, evidence: Evidence, server: Server, progress: Progress) -> None:
-        """Record that another run's pass stands for a cell; ``server`` is the one that passed there."""
-        self._decide(summary.reused_cell(self._cell(cell, None), evidence, server), progress)
-
-    def _decide(self, decided: Cell, progress: Progress) -> None:
+        decided = self._cell(cell, failure, reused=reused)
         self._decided[decided.id] = decided
         self.folder.write_results(self.results(None))
+        progress.cell_finished(decided)
+
+    def reuse(self, cell: Prepared, evidence: Evidence, server: Server, progress: Progress) -> None:
+        """Note that another run's pass stands for a cell; ``server`` is the one that passed there.
+
+        It is written with the next cell, or the end: a run that is killed before finds it again.
+        """
+        decided = summary.reused_cell(self._cell(cell, None), evidence, server)
+        self._decided[decided.id] = decided
         progress.cell_finished(decided)
 
     def is_decided(self, cell: Prepared) -> bool:

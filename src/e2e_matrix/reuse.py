@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from e2e_matrix import store
-from e2e_matrix.cell_key import KeyParts, keys_of
+from e2e_matrix.cell_key import KeyParts, parts_by_cell
 from e2e_matrix.engine.base import EngineInfo
 from e2e_matrix.errors import BadInput
 from e2e_matrix.failures import Outcome
@@ -49,22 +50,18 @@ class Reused:
 class Past:
     """What is known of a run's cells before it runs them, each by the cell's id."""
 
-    parts: Mapping[str, KeyParts] = field(default_factory=dict)  # of their keys
+    keys: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, KeyParts] = field(default_factory=dict)  # that these were made of
     reused: Mapping[str, Reused] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # that they took before
 
-    @property
-    def keys(self) -> dict[str, str]:
-        return {cell: parts.digest() for cell, parts in self.parts.items()}
-
     def key_of(self, cell: str, attempts: Sequence[Attempt]) -> str | None:
         """The cell's key, if its attempts are what it was made of."""
-        parts = self.parts.get(cell)
-        return parts.digest() if parts and parts.fits(attempts) else None
+        return self.keys.get(cell) if cell in self.parts and self.parts[cell].fits(attempts) else None
 
     def limited_to(self, cells: Iterable[str]) -> Past:
         """The same, with the keys of these cells only."""
-        return replace(self, parts={cell: self.parts[cell] for cell in cells if cell in self.parts})
+        return replace(self, keys={cell: self.keys[cell] for cell in cells if cell in self.keys})
 
     def to_run(self, cells: Sequence[Prepared]) -> list[Prepared]:
         """The cells that nothing stands for, the longest first."""
@@ -74,7 +71,8 @@ class Past:
 def look_back(job: Job, cells: Sequence[Prepared], llm: Llm, engine: EngineInfo, note: Note) -> Past:
     """What earlier runs say of the cells. Trouble with the history is a note, and every cell runs."""
     settings = job.settings
-    past = Past(keys_of(cells, settings, llm, engine))
+    parts = parts_by_cell(cells, settings, llm, engine)
+    past = Past({cell: one.digest() for cell, one in parts.items()}, parts)
     reuses = _reuses(settings, note)
     if not reuses and not settings.history.exists():
         return past
@@ -95,6 +93,7 @@ def passes(job: Job, keys: Mapping[str, str], finder: Finder, now: datetime) -> 
     """The cells that need not run, by their keys: each with the pass that stands for it."""
     not_before = now - timedelta(seconds=job.settings.reuse or 0)
     reports = job.resume.absolute().parent if job.resume else job.settings.reports
+    cells_in = cache(_cells_in)
     for cell, key in keys.items():
         # What this run has done for the cell already counts, whatever another one came to.
         if job.resume and store.RunFolder(job.resume).attempts(cell):
@@ -102,7 +101,7 @@ def passes(job: Job, keys: Mapping[str, str], finder: Finder, now: datetime) -> 
         found = finder.passed(key, not_before)
         if found is None or not not_before <= found.finished_at <= now + _SKEW:
             continue
-        if confirmed := _confirmed(found, key, reports):
+        if confirmed := _confirmed(found, key, reports, cells_in):
             yield cell, confirmed
 
 
@@ -119,20 +118,26 @@ def _reuses(settings: Settings, note: Note) -> bool:
     return False
 
 
-def _confirmed(found: Evidence, key: str, reports: Path) -> Reused | None:
+def _cells_in(folder: str) -> dict[str, Cell] | None:
+    """The cells of the run in a folder by their ids; None where its results cannot be read."""
+    try:
+        return {cell.id: cell for cell in store.load(Path(folder)).cells}
+    except BadInput:
+        return None
+
+
+def _confirmed(
+    found: Evidence, key: str, reports: Path, cells_in: Callable[[str], dict[str, Cell] | None]
+) -> Reused | None:
     """The evidence as a report beside that run's can name it; None where that run itself says otherwise."""
-    cell, beside = None, None
-    if found.folder:
-        try:
-            cells = store.load(Path(found.folder)).cells
-        except BadInput:
-            return Reused(found.model_copy(update={"folder": None}))
-        cell = next((one for one in cells if one.id == found.cell), None)
-        if cell is None or not _stands(cell, key):
-            return None
-        if (reports / found.run).resolve() == Path(found.folder).resolve():
-            beside = f"../{found.run}"
-    return Reused(found.model_copy(update={"folder": beside}), cell.server if cell else Server())
+    cells = cells_in(found.folder) if found.folder else None
+    if not found.folder or cells is None:
+        return Reused(found.model_copy(update={"folder": None}))
+    cell = cells.get(found.cell)
+    if cell is None or not _stands(cell, key):
+        return None
+    beside = (reports / found.run).resolve() == Path(found.folder).resolve()
+    return Reused(found.model_copy(update={"folder": f"../{found.run}" if beside else None}), cell.server)
 
 
 def _stands(cell: Cell, key: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import e2e_matrix
-from e2e_matrix.cell_key import JUDGES, LEFT_OUT, KeyParts, code_digest, keys_of
+from e2e_matrix.cell_key import JUDGES, LEFT_OUT, KeyParts, code_digest, parts_by_cell
 from e2e_matrix.engine.base import EngineInfo, PlatformProbe, Support
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
@@ -282,7 +282,7 @@ class Keys:
         [cell] = make_plan(loaded, settings).cells
         if self.lost:
             self.lost.unlink()
-        parts = keys_of([self._prepared(cell)], settings, self.llm, self.engine).get(cell.id)
+        parts = parts_by_cell([self._prepared(cell)], settings, self.llm, self.engine).get(cell.id)
         return parts.digest() if parts else None
 
     def _prepared(self, cell: PlannedCell) -> Prepared:

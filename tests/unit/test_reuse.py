@@ -418,6 +418,23 @@ def test_evidence_whose_folder_cannot_be_read_any_more_is_named_only(bench: Benc
     assert found == {"c": reuse.Reused(history.evidence.model_copy(update={"folder": None}))}
 
 
+def test_a_run_that_many_cells_are_reused_from_is_read_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bench.run()
+    history = OneRun(NOW, folder=str(reports(bench) / first.run.id))
+    read: list[Path] = []
+
+    def load(folder: Path) -> Results:
+        read.append(folder)
+        return first
+
+    monkeypatch.setattr(store, "load", load)
+    keys = dict.fromkeys(outcomes(first), "k")
+    assert dict(reuse.passes(_job(_settings(bench)), keys, history, NOW)) == {}  # it has no cell `c`
+    assert len(read) == 1
+
+
 def test_a_reused_cell_keeps_what_is_known_of_its_server(bench: Bench) -> None:
     first = bench.run()
     folder = reports(bench) / first.run.id

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e_matrix.script.checkout import Origin, export, origin_of, root_of, unchanged_since
+from e2e_matrix.script.checkout import Origin, export, origin_of, root_of, state_of
 
 
 def git(root: Path, *command: str) -> str:
@@ -41,6 +41,11 @@ def test_a_checkout_is_as_its_commit_has_it_but_for_the_script_in_question(
     assert unchanged_since(repository, script) == commit  # put down for the next commit, or not
     git(repository, "-c", "filter.theirs.clean=cat", "commit", "--quiet", "--message=three")
     assert unchanged_since(repository, script) == git(repository, "rev-parse", "main") != commit
+
+
+def unchanged_since(root: Path, but: Path) -> str | None:
+    state = state_of(root)
+    return state.commit_but_for(but) if state else None
 
 
 @pytest.fixture

@@ -106,12 +106,24 @@ def commit_of(root: Path, revision: str) -> str:
     return asked.stdout.strip()
 
 
-def unchanged_since(root: Path, but: Path) -> str | None:
-    """The commit that the checkout ``root`` is at, where its files are as that commit has them.
+@dataclass(frozen=True)
+class State:
+    """The ``commit`` that the checkout ``root`` is at, and which files are, or may be, not as it has them."""
 
-    ``but`` may be another: what it holds is known from itself. None where a Python file was added, or a file
-    of the commit differs, or may, by its size and time: what it holds is not read, for that would run the
-    checkout's own filters.
+    root: Path
+    commit: str
+    differing: frozenset[Path]
+
+    def commit_but_for(self, script: Path) -> str | None:
+        """The commit, where no other file than ``script`` differs from it."""
+        return None if self.differing - {script.resolve()} else self.commit
+
+
+def state_of(root: Path) -> State | None:
+    """None where nobody can tell: no git, no commit.
+
+    Of files that git does not know the Python ones differ, which a script may import. Others differ by their
+    size and time: what they hold is not read, for that would run the checkout's own filters.
     """
     if not _is_repository(root):
         return None
@@ -124,9 +136,10 @@ def unchanged_since(root: Path, but: Path) -> str | None:
         ]
     except (InfrastructureError, ValueError):
         return None
+    if any(answer.returncode for answer in told):
+        return None
     names = {name for answer in told for name in answer.stdout.split("\0") if name}
-    others = names - {str(but.resolve().relative_to(root.resolve()))}
-    return None if others or any(answer.returncode for answer in told) else commit
+    return State(root, commit, frozenset((root / name).resolve() for name in names))
 
 
 def _is_repository(folder: Path) -> bool:
