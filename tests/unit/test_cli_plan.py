@@ -231,6 +231,27 @@ def test_every_setting_is_explained_by_what_it_was_said_over(
     assert said["skip"] == ([], "profile nightly matrix.yaml:14", [(["java-*"], "file matrix.yaml:6")])
     assert said["llm.model"] == ("openai/gpt-5.5", "environment LLM_MODEL", [])
     assert said["timeout"] == ("10m", "default", [])
+    assert not {"matrix.include", "matrix.exclude"} & set(said)
+    assert explained("--profile", "nightly")["ref"][1:] == (
+        "environment E2E_MATRIX_REF",
+        [("main", "profile nightly matrix.yaml:9"), ("v1.0.0", "file matrix.yaml:2")],
+    )
+
+
+def test_of_scenarios_only_the_names_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "a.py").touch()
+    scenarios = "scenarios: {tools: , ex: {script: a.py, environment: {KEY: sk-hidden}}}\n"
+    write(tmp_path, MATRIX + scenarios + "profiles: {p: {scenarios: {deferred-init: }}}\n")
+    assert explained("--profile", "p")["scenarios"] == (
+        ["deferred-init"],
+        "profile p matrix.yaml:3",
+        [(["tools", "ex"], "file matrix.yaml:2")],
+    )
+
+
+def test_cells_that_are_named_say_nothing_of_a_skip_that_nobody_wrote(tmp_path: Path) -> None:
+    write(tmp_path, MATRIX)
+    assert as_json("--only", "java-*")["settings"]["skip"] == {"value": [], "source": "default"}
 
 
 def test_every_setting_of_the_plan_is_explained(tmp_path: Path) -> None:
@@ -267,13 +288,13 @@ def test_what_is_explained_cannot_write_to_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("E2E_MATRIX_REF", "\x1b[31m")
-    file = tmp_path / "\x1b[32mmatrix.yaml"
+    file = tmp_path / "\u202ematrix.yaml"
     lines = r'only: ["[!\e]*"]' + "\nprofiles:\n  p: {only: ['*']}\n"
     file.write_text(MATRIX + lines, encoding="utf-8")
-    for explain in ([], ["--explain"]):
+    for explain in ([], ["--explain"], ["--explain", "--profile", "p"]):
         result = plan("--matrix", str(file), "--ref", "x", *explain)
         assert result.exit_code == 0, result.output
-        assert "\x1b" not in result.stdout.replace(f"from {file}", "")
+        assert not {"\x1b", "\u202e"} & set(result.stdout.replace(f"from {file}", ""))
 
 
 def test_the_docs_show_what_the_program_says(tmp_path: Path) -> None:
