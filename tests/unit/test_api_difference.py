@@ -376,8 +376,8 @@ def test_what_is_sent_and_what_is_received_are_told_apart() -> None:
 
 
 def test_of_several_places_the_shortest_is_named_first() -> None:
-    def both(schema: object) -> Json:
-        return received(an_object(described_at_length=an_object(x=schema), a=an_object(x=schema)))
+    def both(schema: Json) -> Json:
+        return received(an_object(described_at_length=an_object(x=dict(schema)), a=an_object(x=schema)))
 
     (change,) = difference(both(TEXT), both(NUMBER)).breaking
 
