@@ -373,3 +373,18 @@ def test_what_is_sent_and_what_is_received_are_told_apart() -> None:
         "compatible: request body: size: field added (PUT /a)",
         "compatible: response 200: size: field added (PUT /a)",
     ]
+
+
+def test_of_several_places_the_shortest_is_named_first() -> None:
+    def both(schema: Json) -> Json:
+        return received(an_object(described_at_length=an_object(x=dict(schema)), a=an_object(x=schema)))
+
+    (change,) = difference(both(TEXT), both(NUMBER)).breaking
+
+    assert (change.where, change.also) == (
+        "response 200: a.x",
+        ("response 200: described_at_length.x",),
+    )
+    assert change.words == (
+        "response 200: a.x and one more place: type changed: string → integer (GET /things)"
+    )

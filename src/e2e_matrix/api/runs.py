@@ -10,6 +10,7 @@ from e2e_matrix.api.changes import ApiChange
 from e2e_matrix.api.kept import Differences, Told, described_by
 from e2e_matrix.results import Cell, Results
 from e2e_matrix.script_words import counted
+from e2e_matrix.text import one_line
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,7 @@ def of_runs(
 ) -> ApiComparison:
     """The cells that both runs have, by their ids, compared as their folders keep them. Never raises."""
     before, after = ({cell.id: cell for cell in one.cells} for one in (baseline, candidate))
-    return of_cells(
-        {name: cell for name, cell in before.items() if name in after},
-        baseline_folder,
-        after,
-        candidate_folder,
-    )
+    return of_cells(before, baseline_folder, after, candidate_folder)
 
 
 def of_cells(
@@ -111,5 +107,5 @@ def of_cells(
 
 def _why(cell: Cell) -> str:
     if cell.reused_from is not None:
-        return f"its pass is one of run {cell.reused_from.run}"
+        return one_line(f"its pass is one of run {cell.reused_from.run}")
     return "no description was kept" if cell.attempts else "it did not run"
