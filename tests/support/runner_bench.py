@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from e2e_matrix import execution, runner, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine, Support
-from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.engine.fake import FakeEngine, FakeImage
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
@@ -23,12 +24,13 @@ from e2e_matrix.plan import make_plan
 from e2e_matrix.progress import Progress, Silent
 from e2e_matrix.record import Job
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage
-from e2e_matrix.results import Attempt, Results
+from e2e_matrix.results import Attempt, Results, Step
 from e2e_matrix.scenarios.base import LlmLedger
-from e2e_matrix.settings import Overrides, resolve
+from e2e_matrix.settings import Overrides, Setting, Source, resolve
 from e2e_matrix.task import CellTask
 
 DIGEST = "sha256:" + "a" * 64
+PINNED = f"registry.test/server@{DIGEST}"
 Behaviour = Callable[[CellTask, Cancellation], Cause | None]
 
 
@@ -48,6 +50,17 @@ def attempt_of(task: CellTask, cause: Cause | None, cost: Decimal | None = None)
     )
 
 
+PULL = Step(
+    name="pull",
+    title="The image is pulled by its digest",
+    phase="pull",
+    outcome=Outcome.PASSED,
+    start_seconds=0.0,
+    duration_seconds=0.1,
+    facts={"was_present": False},
+)
+
+
 class Bench:
     """Runs a matrix of six cells; ``behave`` stands in for the scenario, ``images`` for the registry."""
 
@@ -58,6 +71,8 @@ class Bench:
         self.missing: dict[str, CellFailure] = {}
         self.asked: Counter[str] = Counter()  # the registry, by reference and platform
         self.price: Decimal | None = None
+        self.limits: dict[str, Limits] = {}  # by the run's id
+        self.pulls = False  # whether each attempt downloads the image
         self.llm: LlmSource = ProviderSource("m", None, "k")
         self.behave: Behaviour = lambda task, cancel: None
         monkeypatch.setattr(runner, "resolve_all", self._resolve)
@@ -71,8 +86,7 @@ class Bench:
     def _answer(self, request: ImageRequest) -> ResolvedImage | CellFailure:
         self.asked[f"{request.reference} {request.platform}"] += 1
         failure = self.missing.get(f"{request.reference} {request.platform}")
-        pinned = f"registry.test/server@{DIGEST}"
-        return failure or ResolvedImage(request.reference, request.platform, DIGEST, DIGEST, 1000, pinned)
+        return failure or ResolvedImage(request.reference, request.platform, DIGEST, DIGEST, 1000, PINNED)
 
     def _run_cell(
         self,
@@ -84,10 +98,13 @@ class Bench:
         limits: Limits,
     ) -> Attempt:
         self.tasks.append(task)
+        self.limits[task.run_id] = limits
+        progress.cell_started(task.cell, task.attempt, task.repetition)
         cause = self.behave(task, cancel)
         if self.price is not None:
             limits.budget.note(task.cell, task.attempt, self.price)
-        return attempt_of(task, cause, self.price)
+        attempt = attempt_of(task, cause, self.price)
+        return attempt.model_copy(update={"steps": [PULL]}) if self.pulls else attempt
 
     def run(
         self,
@@ -97,6 +114,8 @@ class Bench:
         force: bool = False,
         progress: Progress | None = None,
         baseline: Path | None = None,
+        baseline_ref: str | None = None,
+        command: Sequence[str] = ("e2e-matrix", "run"),
     ) -> Results:
         file = self.tmp_path / "matrix.yaml"
         file.write_text(
@@ -104,13 +123,24 @@ class Bench:
             "matrix:\n  variant: [python, java, golang]\n  arch: [amd64, arm64]\n" + matrix
         )
         loaded = load_matrix(str(file), {})
-        settings = resolve(loaded, Overrides(), {})
-        settings = type(settings)(**{**vars(settings), "reports": self.tmp_path / "reports"})
-        engine = FakeEngine(support={"linux/arm64": support} if support else None)
-        with RegistryClient() as registry, closing(engine):
+
+        def job_of(overrides: Overrides) -> Job:
+            settings = resolve(loaded, overrides, {})
+            settings = type(settings)(**{**vars(settings), "reports": self.tmp_path / "reports"})
+            return Job(make_plan(loaded, settings), settings, command, resume, force, baseline)
+
+        job = job_of(Overrides())
+        if baseline_ref:
+            ref = Setting(baseline_ref, Source.COMMAND_LINE, "--baseline-ref")
+            job = replace(job, baseline_job=job_of(Overrides(ref=ref)))
+        self.engine = FakeEngine(
+            {PINNED: FakeImage({}, ())},
+            present=[PINNED] if self.pulls else [],
+            support={"linux/arm64": support} if support else None,
+        )
+        with RegistryClient() as registry, closing(self.engine):
             watcher = progress or Silent()
-            tools = execution.Tools(engine, self.llm, registry, watcher, self.cancel)
-            job = Job(make_plan(loaded, settings), settings, ["e2e-matrix", "run"], resume, force, baseline)
+            tools = execution.Tools(self.engine, self.llm, registry, watcher, self.cancel)
             results, _ = runner.run(job, tools)
         assert store.load(self.tmp_path / "reports" / "latest") == results
         assert (self.tmp_path / "reports" / "latest" / "report.html").exists()
