@@ -14,7 +14,7 @@ import pytest
 from e2e_matrix import execution, runner, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Engine, Support
-from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.engine.fake import FakeEngine, FakeImage
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import POLICIES, Cause, Outcome
 from e2e_matrix.limits import Limits
@@ -24,13 +24,14 @@ from e2e_matrix.plan import make_plan
 from e2e_matrix.progress import Progress, Silent
 from e2e_matrix.record import Job
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage
-from e2e_matrix.results import Attempt, Results
+from e2e_matrix.results import Attempt, Results, Step
 from e2e_matrix.scenarios.base import LlmLedger
-from e2e_matrix.settings import Overrides, resolve
+from e2e_matrix.settings import Overrides, Setting, Source, resolve
 from e2e_matrix.task import CellTask
 
 DIGEST = "sha256:" + "a" * 64
 LONG_AGO = datetime(2026, 11, 22, tzinfo=UTC)
+PINNED = f"registry.test/server@{DIGEST}"
 Behaviour = Callable[[CellTask, Cancellation], Cause | None]
 
 
@@ -56,6 +57,17 @@ def attempt_of(
     )
 
 
+PULL = Step(
+    name="pull",
+    title="The image is pulled by its digest",
+    phase="pull",
+    outcome=Outcome.PASSED,
+    start_seconds=0.0,
+    duration_seconds=0.1,
+    facts={"was_present": False},
+)
+
+
 class Bench:
     """Runs a matrix of six cells; ``behave`` stands in for the scenario, ``images`` for the registry."""
 
@@ -69,6 +81,8 @@ class Bench:
         self.when = LONG_AGO  # its attempts started
         self.seconds: dict[str, float] = {}  # that a cell's attempts took, where it is not one
         self.digests: dict[str, str] = {}  # by reference, where it is not DIGEST
+        self.limits: dict[str, Limits] = {}  # by the run's id
+        self.pulls = False  # whether each attempt downloads the image
         self.llm: LlmSource = ProviderSource("m", None, "k")
         self.behave: Behaviour = lambda task, cancel: None
         monkeypatch.setattr(runner, "resolve_all", self._resolve)
@@ -96,10 +110,13 @@ class Bench:
         limits: Limits,
     ) -> Attempt:
         self.tasks.append(task)
+        self.limits[task.run_id] = limits
+        progress.cell_started(task.cell, task.attempt, task.repetition)
         cause = self.behave(task, cancel)
         if self.price is not None:
             limits.budget.note(task.cell, task.attempt, self.price)
-        return attempt_of(task, cause, self.price, self.when, self.seconds.get(task.cell, 1.0))
+        attempt = attempt_of(task, cause, self.price, self.when, self.seconds.get(task.cell, 1.0))
+        return attempt.model_copy(update={"steps": [PULL]}) if self.pulls else attempt
 
     def run(
         self,
@@ -109,6 +126,8 @@ class Bench:
         force: bool = False,
         progress: Progress | None = None,
         baseline: Path | None = None,
+        baseline_ref: str | None = None,
+        command: Sequence[str] = ("e2e-matrix", "run"),
     ) -> Results:
         file = self.tmp_path / "matrix.yaml"
         file.write_text(
@@ -116,13 +135,24 @@ class Bench:
             "matrix:\n  variant: [python, java, golang]\n  arch: [amd64, arm64]\n" + matrix
         )
         loaded = load_matrix(str(file), {})
-        settings = resolve(loaded, Overrides(), {})
-        settings = replace(settings, reports=self.tmp_path / "reports")
-        self.engine = engine = FakeEngine(support={"linux/arm64": support} if support else None)
-        with RegistryClient() as registry, closing(engine):
+
+        def job_of(overrides: Overrides) -> Job:
+            settings = resolve(loaded, overrides, {})
+            settings = type(settings)(**{**vars(settings), "reports": self.tmp_path / "reports"})
+            return Job(make_plan(loaded, settings), settings, command, resume, force, baseline)
+
+        job = job_of(Overrides())
+        if baseline_ref:
+            ref = Setting(baseline_ref, Source.COMMAND_LINE, "--baseline-ref")
+            job = replace(job, baseline_job=job_of(Overrides(ref=ref)))
+        self.engine = FakeEngine(
+            {PINNED: FakeImage({}, ())},
+            present=[PINNED] if self.pulls else [],
+            support={"linux/arm64": support} if support else None,
+        )
+        with RegistryClient() as registry, closing(self.engine):
             watcher = progress or Silent()
-            tools = execution.Tools(engine, self.llm, registry, watcher, self.cancel)
-            job = Job(make_plan(loaded, settings), settings, ["e2e-matrix", "run"], resume, force, baseline)
+            tools = execution.Tools(self.engine, self.llm, registry, watcher, self.cancel)
             results, _ = runner.run(job, tools)
         assert store.load(self.tmp_path / "reports" / "latest") == results
         assert (self.tmp_path / "reports" / "latest" / "report.html").exists()

@@ -10,7 +10,7 @@ import pytest
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.errors import CellFailure
 from e2e_matrix.failures import Cause
-from e2e_matrix.limits import Budget, Gate, Once
+from e2e_matrix.limits import Budget, Gate, Limits, Once
 
 
 def test_a_gate_lets_so_many_through_at_a_time() -> None:
@@ -89,6 +89,26 @@ def test_without_a_limit_nothing_is_ever_spent() -> None:
     budget.note("a", 1, Decimal("1e9"))
     budget.check("a")
     assert (budget.is_spent, budget.is_limited) == (False, False)
+
+
+def test_two_runs_spend_out_of_one_purse_and_their_cells_are_not_mixed_up() -> None:
+    budget = Budget(per_cell=Decimal("0.05"), per_run=Decimal("0.10"))
+    one, other = (Limits(2, 3, budget).beside(run).budget for run in ("run-1", "run-2"))
+    one.note("a", 1, Decimal("0.04"))
+    other.note("a", 1, Decimal("0.05"))
+    for each in (one, other):
+        each.check("a")
+        assert not each.is_spent
+        assert str(each) == "$0.09 spent, of $0.10 that the run may cost"
+    with pytest.raises(CellFailure, match=r"\$0\.05 spent, of \$0\.05 that one cell may cost"):
+        other.check_before("a")
+    one.check_before("a")
+    one.note("a", 2, Decimal("0.01"))
+    assert all(each.is_spent for each in (budget, one, other))
+    other.note("b", 1, Decimal("0.01"))
+    with pytest.raises(CellFailure) as spent:
+        one.check("c")
+    assert spent.value.cause is Cause.RUN_BUDGET
 
 
 def test_what_is_found_out_once_is_found_by_one_and_told_to_all() -> None:

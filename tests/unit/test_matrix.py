@@ -111,6 +111,13 @@ def test_numbers_durations_and_sizes_are_read(tmp_path: Path) -> None:
         ),
         ("llm: {model: '{mdoel}'}", "2:14 llm.model: unknown field {mdoel}"),
         ("environment: {A: '{\"b\": 1}'}", '2:18 A: {"b"} is no field'),
+        ("regression: {boot: 20}", "2:20 boot: cannot be '20' | write a share such as 20%, with its sign"),
+        ("regression: {boots: 20%}", "2:14 unknown key 'boots' | did you mean 'boot'?"),
+        ("fail-on: [costs]", "2:11 entry 1: must be newly-failing, still-failing, "),
+        (
+            "fail-on: [cost, init]\nregression: {init: null}",
+            "2:17 fail-on: init is not judged: regression.init is null | give it a threshold there",
+        ),
     ],
 )
 def test_one_wrong_line_is_one_message_at_its_place(tmp_path: Path, line: str, expected: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from e2e_matrix.errors import InfrastructureError, PublishError
 from e2e_matrix.failures import Cause, Outcome
+from e2e_matrix.progress import Beside
 from e2e_matrix.publish import live as module
 from e2e_matrix.publish.body import marker
 from e2e_matrix.publish.client import Client, Patience
@@ -130,6 +131,24 @@ def test_a_picture_shows_the_counts_and_what_broke() -> None:
     assert "In progress: 2 of 6 cells done" in text
     assert "1 passed, 1 failed, 1 running" in text
     assert "❌ `java-amd64` at dormant: the gate is open" in text
+
+
+def test_the_cells_of_a_baseline_in_turns_are_none_of_the_run(github: GitHub) -> None:
+    place = Recorder()
+    beside = [Beside.named("baseline", cell) for cell in CELLS]
+    broke = RESULTS.cells[1].model_copy(update={"id": beside[1]})
+    with watched(github, place).live as live:
+        live.run_started("run-1", [*CELLS, *beside], 2, "stand-in")
+        place.wait_for(1)
+        live.cell_started(beside[0], 1)
+        live.cell_started(CELLS[0], 1)
+        live.cell_finished(broke)
+        picture = running(live.board.take())
+        live.run_finished(RESULTS, FOLDER)
+    text = picture.markdown(10_000, None)
+    assert picture.title == "In progress: 0 of 2 cells done"
+    assert "1 running" in text
+    assert "baseline" not in text
 
 
 def test_there_is_no_picture_before_20_seconds_nor_without_anything_new() -> None:

@@ -256,7 +256,7 @@ REUSED = {
         (samples.broken(), "compared with nothing, for it is not in the baseline: rust-amd64"),
         (samples.broken(), "emulated, and not on hardware of its platform: python-arm64, java-arm64"),
         (samples.broken(), "the cost of 1 cell is unknown"),
-        (samples.broken(), "not judged: boot, init, conversation, "),
+        (samples.broken(), "not judged: conversation, removal, total, cost, tokens of "),
         (one(), "in the baseline, and not run in the candidate: python-arm64, java-amd64"),
         (one(), "no real model answered: the stand-in did, as openai/gpt-4o"),
         (one(), "run only once, so that what fails now and then may not have shown: python-amd64"),

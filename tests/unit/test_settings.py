@@ -9,6 +9,7 @@ import pytest
 from e2e_matrix.engine.base import Resources
 from e2e_matrix.errors import BadInput
 from e2e_matrix.prices import Price
+from e2e_matrix.regression import Policy
 from e2e_matrix.settings import (
     Overrides,
     Setting,
@@ -60,6 +61,17 @@ def test_the_file_counts_where_it_repeats_the_default(tmp_path: Path) -> None:
     assert (sources["timeout"].value, sources["timeout"].source) == ("10m", "file")
     assert sources["resources.cpus"].source == "file"
     assert sources["resources.memory"].model_dump() == {"value": "4g", "source": "default"}
+
+
+def test_thresholds_are_kept_so_that_they_read_back(tmp_path: Path) -> None:
+    text = "regression: {boot: 12.5%, size: 0%, cost: 1234.567 %, init: null}\nfail-on: [cost, size, cost]\n"
+    settings = settings_of(tmp_path, text)
+    recorded = settings.sources()
+    told = {name: recorded["regression"].value[name] for name in ("boot", "size", "cost", "init", "memory")}
+    assert told == {"boot": "12.5%", "size": "0%", "cost": "1234.567%", "init": None, "memory": "10%"}
+    policy = Policy.recorded(recorded)
+    assert policy.thresholds == settings.thresholds
+    assert policy.fail_on == settings.fail_on == ("cost", "size")
 
 
 def test_what_is_over_wins_and_the_rest_stays() -> None:

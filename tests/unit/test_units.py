@@ -1,6 +1,14 @@
 import pytest
 
-from e2e_matrix.units import format_duration, format_size, parse_age, parse_duration, parse_size
+from e2e_matrix.units import (
+    format_duration,
+    format_share,
+    format_size,
+    parse_age,
+    parse_duration,
+    parse_share,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,19 @@ def test_sizes_are_powers_of_1024(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="512m or 4g"):
         parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["0%", "0.001%", "5%", "12.5%", "100%", "1234.567%", "9999.999%"])
+def test_a_share_reads_back_as_it_was_written(text: str) -> None:
+    assert format_share(parse_share(text)) == text
+    assert parse_share(text) == pytest.approx(float(text.removesuffix("%")) / 100)
+
+
+@pytest.mark.parametrize("text", ["", "%", "-5%", "20 percent", "1e1%", "0.2", "12345%", "0.0001%", "٣%"])
+def test_what_is_no_share_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="20%") as refused:
+        parse_share(text)
+    assert ("with its sign" in str(refused.value)) is ("%" not in text)
 
 
 def test_a_size_that_no_unit_divides_is_shown_in_bytes() -> None:
