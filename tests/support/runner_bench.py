@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from e2e_matrix.llm.source import LlmSource, ProviderSource
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import make_plan
 from e2e_matrix.progress import Progress, Silent
+from e2e_matrix.question import Asked
 from e2e_matrix.record import Job
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage
 from e2e_matrix.results import Attempt, Results
@@ -97,6 +99,7 @@ class Bench:
         force: bool = False,
         progress: Progress | None = None,
         baseline: Path | None = None,
+        asked: Asked | None = None,
     ) -> Results:
         file = self.tmp_path / "matrix.yaml"
         file.write_text(
@@ -111,6 +114,7 @@ class Bench:
             watcher = progress or Silent()
             tools = execution.Tools(engine, self.llm, registry, watcher, self.cancel)
             job = Job(make_plan(loaded, settings), settings, ["e2e-matrix", "run"], resume, force, baseline)
+            job = replace(job, asked=asked or Asked())
             results, _ = runner.run(job, tools)
         assert store.load(self.tmp_path / "reports" / "latest") == results
         assert (self.tmp_path / "reports" / "latest" / "report.html").exists()
