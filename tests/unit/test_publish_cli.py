@@ -454,8 +454,9 @@ def test_a_run_that_is_worse_than_its_baseline_is_no_success(
     assert e2e_matrix(monkeypatch, "publish", "github-check", "run-1") == 0
     keep_question(folder, Asked(expected=expectations(["fixed:*"])))
     assert e2e_matrix(monkeypatch, "publish", "github-check", "run-1") == 0
-    assert [check["conclusion"] for check in github.checks] == ["success", "failure"]
-    assert github.checks[1]["output"]["title"].startswith("Not good to ship: worse than the baseline: ")
+    worse, good = github.checks
+    assert (good["conclusion"], worse["conclusion"]) == ("success", "failure")
+    assert worse["output"]["title"].startswith("Not good to ship: worse than the baseline: ")
 
 
 def test_the_end_of_a_killed_run_is_told_in_a_qa_report_too(
