@@ -57,10 +57,14 @@ class Reader:
         colors: Literal["light", "dark"] = "light",
         scripts: bool = True,
         fragment: str = "",
+        form: str = "html",
     ) -> Opened:
-        """``scripts``: whether the browser runs any; ``fragment``: what stands behind # in the address."""
+        """``scripts``: whether the browser runs any; ``fragment``: what stands behind # in the address.
+
+        ``form``: the format whose first file is opened.
+        """
         (self.folder / "results.json").write_text(results.model_dump_json(), encoding="utf-8")
-        report, *_ = write_reports(self.folder, ["html"])
+        report, *_ = write_reports(self.folder, [form])
         context = self.browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=colors, java_script_enabled=scripts
         )

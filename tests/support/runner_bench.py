@@ -22,6 +22,7 @@ from e2e_matrix.llm.source import LlmSource, ProviderSource
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import make_plan
 from e2e_matrix.progress import Progress, Silent
+from e2e_matrix.question import Asked
 from e2e_matrix.record import Job
 from e2e_matrix.registry import ImageRequest, RegistryClient, ResolvedImage
 from e2e_matrix.results import Attempt, Results, Step
@@ -128,6 +129,7 @@ class Bench:
         baseline: Path | None = None,
         baseline_ref: str | None = None,
         command: Sequence[str] = ("e2e-matrix", "run"),
+        asked: Asked | None = None,
     ) -> Results:
         file = self.tmp_path / "matrix.yaml"
         file.write_text(
@@ -153,6 +155,7 @@ class Bench:
         with RegistryClient() as registry, closing(self.engine):
             watcher = progress or Silent()
             tools = execution.Tools(self.engine, self.llm, registry, watcher, self.cancel)
+            job = replace(job, asked=asked or Asked())
             results, _ = runner.run(job, tools)
         assert store.load(self.tmp_path / "reports" / "latest") == results
         assert (self.tmp_path / "reports" / "latest" / "report.html").exists()

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from e2e_matrix import cli
+from e2e_matrix.assessment import expectations
 from e2e_matrix.cli import execute
 from e2e_matrix.errors import BadInput, InfrastructureError, Problem
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.progress import Progress
+from e2e_matrix.question import Asked, keep_question
 from e2e_matrix.record import Job
 from e2e_matrix.results import Results
 from support import report_samples as samples
 from support.actions_runner import commands_in, outputs_of
+from support.qa_samples import keep
 from support.sample_run import tell
 
 INJECTED = "\n::set-output name=verdict::passed\n ##[set-output name=verdict]passed"
@@ -113,3 +116,58 @@ def test_what_the_workflow_does_not_take_leaves_the_exit_code(
         "e2e-matrix: the workflow's outputs could not be written: NotADirectoryError"
         in capfd.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("candidate", "baseline", "code", "qa"),
+    [
+        (samples.six_passed(), samples.six_passed(), 0, "PASS"),
+        (samples.six_passed(), samples.broken(), 0, "PASS"),
+        (samples.broken(), samples.six_passed(), 1, "FAIL"),
+        (
+            samples.run([samples.six_passed().cells[1]]),
+            samples.run([samples.six_passed().cells[0]]),
+            3,
+            "INCONCLUSIVE",
+        ),
+        (samples.run([], verdict=Outcome.CANCELLED, exit_code=130), samples.broken(), 130, "INCONCLUSIVE"),
+    ],
+)
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_run_with_a_baseline_ends_as_its_comparison_does(
+    candidate: Results,
+    baseline: Results,
+    code: int,
+    qa: str,
+    quiet: bool,
+    run_command: RunCommand,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    keep(Path("reports/run"), candidate, baseline)
+    monkeypatch.setattr(sys, "argv", ["e2e-matrix", "run", *(["--quiet"] if quiet else [])])
+    ended, outputs = run_command(candidate, None)
+    assert (ended, outputs["exit-code"], outputs["qa"]) == (code, str(code), qa)
+    lines = [line for line in capfd.readouterr().out.splitlines() if not line.startswith("::")]
+    told = next(number for number, line in enumerate(lines) if line.startswith(f"{qa}: "))
+    if quiet:
+        assert len(lines) == 2
+    else:
+        assert any("report.html" in line for line in lines[:told])
+    headline = Path("summary").read_text().splitlines()[0]
+    assert headline.startswith("## \u2705") is (code == 0)
+
+
+def test_an_expectation_that_is_not_met_fails_a_run_that_passed(
+    run_command: RunCommand, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = keep(Path("reports/run"), samples.six_passed(), samples.six_passed())
+    keep_question(folder, Asked(expected=expectations(["fixed:*"])))
+    code, outputs = run_command(samples.six_passed(), None)
+    assert (code, outputs["verdict"], outputs["exit-code"], outputs["qa"]) == (1, "passed", "1", "FAIL")
+    assert "FAIL: expected fixed:*, but python-amd64 is same" in capfd.readouterr().out
+    assert Path("summary").read_text().startswith("## \u274c Not good to ship: worse than the baseline")
+
+
+def test_without_a_baseline_there_is_no_such_output(run_command: RunCommand) -> None:
+    assert "qa" not in run_command(samples.six_passed(), None)[1]

@@ -12,18 +12,22 @@ from typing import Any
 import pytest
 
 from e2e_matrix import cli
+from e2e_matrix.assessment import expectations
 from e2e_matrix.cli import demo as demo_command
 from e2e_matrix.cli import execute
 from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.progress import Progress
+from e2e_matrix.question import Asked, keep_question
 from e2e_matrix.results import Results
+from support import qa_samples
 from support.github.description import Answer
 from support.github.server import PULL, REPO, SHA, TOKEN, Fault, GitHub, Who, a_github
 from support.sample_run import FOLDER, a_cell, a_run, tell
 
 PASSED = a_run(a_cell("python-amd64"), a_cell("java-amd64"))
 FAILED = a_run(a_cell("python-amd64"), a_cell("java-amd64", Cause.ASSERTION, message="the gate is open"))
+UNKNOWN = a_run(a_cell("python-amd64"), a_cell("java-amd64", Cause.REGISTRY_UNREACHABLE))
 MATRIX = "matrix:\n  variant: [python]\n  arch: [amd64]\n"
 
 
@@ -395,3 +399,71 @@ def test_a_run_that_could_not_be_made_tells_its_workflow(
     said = outputs.read_text()
     assert "verdict=error\n" in said
     assert "exit-code=2\n" in said
+
+
+@pytest.mark.parametrize(
+    ("candidate", "conclusion", "mark"),
+    [
+        (PASSED, "success", "\u2705 PASS"),
+        (FAILED, "failure", "\u274c FAIL"),
+        (UNKNOWN, "failure", "\u26a0\ufe0f INCONCLUSIVE"),
+    ],
+)
+def test_the_qa_report_is_told_in_the_place_of_the_run(
+    candidate: Results,
+    conclusion: str,
+    mark: str,
+    github: GitHub,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = qa_samples.keep(Path("reports/run-1"), candidate, PASSED)
+    keep_question(folder, Asked("It boots"))
+    for place in ("github-comment", "github-check"):
+        assert e2e_matrix(monkeypatch, "publish", place, "run-1", "--report", "qa") == 0
+    body = github.comments[PULL][0]["body"]
+    assert body.startswith("<!-- e2e-matrix:matrix -->\n<!-- e2e-matrix-run ")
+    assert f"\n\n## {mark}: It boots\n" in body
+    assert "### What was not verified" in body
+    [check] = github.checks
+    assert check["conclusion"] == conclusion
+    assert check["output"]["title"].startswith(f"{mark.split()[-1]}: It boots: fixed: none; ")
+    # Said again it stays; as the run it is other news, in the same place.
+    capfd.readouterr()
+    assert e2e_matrix(monkeypatch, "publish", "github-comment", "run-1", "--report", "qa") == 0
+    assert capfd.readouterr().out.startswith("left as it was: ")
+    assert e2e_matrix(monkeypatch, "publish", "github-comment", "run-1") == 0
+    assert capfd.readouterr().out.startswith("updated: ")
+    assert len(github.comments[PULL]) == 1
+
+
+def test_a_dry_run_shows_the_qa_report(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    qa_samples.keep(Path("reports/run-1"), FAILED, PASSED)
+    assert e2e_matrix(monkeypatch, "publish", "github-check", "run-1", "--report", "qa", "--dry-run") == 0
+    [(_, body)] = [one for one in requests(capfd.readouterr().out) if one[1]]
+    assert body["output"]["summary"].startswith("## \u274c FAIL: QA of ")
+    assert github.checks == []
+
+
+def test_a_run_that_is_worse_than_its_baseline_is_no_success(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = qa_samples.keep(Path("reports/run-1"), PASSED, PASSED)
+    assert e2e_matrix(monkeypatch, "publish", "github-check", "run-1") == 0
+    keep_question(folder, Asked(expected=expectations(["fixed:*"])))
+    assert e2e_matrix(monkeypatch, "publish", "github-check", "run-1") == 0
+    worse, good = github.checks
+    assert (good["conclusion"], worse["conclusion"]) == ("success", "failure")
+    assert worse["output"]["title"].startswith("Not good to ship: worse than the baseline: ")
+
+
+def test_the_end_of_a_killed_run_is_told_in_a_qa_report_too(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(a_run(a_cell("python-amd64"), verdict=Outcome.NOT_RUN))
+    assert e2e_matrix(monkeypatch, "publish", "github-comment", "run-1", "--report", "qa") == 0
+    body = github.comments[PULL][0]["body"]
+    assert "INCONCLUSIVE: QA of " in body
+    assert "To finish it:" in body

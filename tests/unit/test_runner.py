@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from e2e_matrix import store
+from e2e_matrix.assessment import Question, expectations
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Support
 from e2e_matrix.errors import BadInput, CellFailure
 from e2e_matrix.failures import Cause, Outcome
+from e2e_matrix.question import Asked, load_question
 from e2e_matrix.task import CellTask
 from e2e_matrix.templates import expected_sha, expected_version
 from support.runner_bench import Bench, outcomes
@@ -209,3 +211,15 @@ def test_the_report_says_what_changed_since_the_baseline(bench: Bench) -> None:
     page = (folder / after.run.id / "report.html").read_text()
     assert "FAIL: fixed: none; newly failing: 1 cell; same: 5 cells." in page
     assert before.run.id in page
+
+
+def test_what_is_asked_is_kept_before_the_report_is_written(bench: Bench) -> None:
+    before = bench.run()
+    asked = Asked("It boots", expectations(["fixed:java-*"]))
+    after = bench.run(
+        "reports: {formats: [html, qa]}\n", baseline=bench.tmp_path / "reports" / before.run.id, asked=asked
+    )
+    folder = bench.tmp_path / "reports" / after.run.id
+    assert load_question(folder) == Question("It boots", expectations(["fixed:java-*"]))
+    assert (folder / "qa.md").read_text().startswith("## ❌ FAIL: It boots\n")
+    assert "FAIL against the baseline: expected fixed:java-*" in (folder / "report.html").read_text()

@@ -1,0 +1,195 @@
+"""--claim, --expect and --report qa, on the commands that take them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from e2e_matrix.assessment import Question, expectations
+from e2e_matrix.cli import compare, demo, render, run
+from e2e_matrix.cli.job import load_run
+from e2e_matrix.errors import BadInput
+from e2e_matrix.question import QUESTION, Asked, keep_question, load_question
+from support import report_samples as samples
+from support.qa_samples import keep, with_keys, without_keys
+
+MATRIX = "image: r.test/server:{ref}-{variant}\nmatrix:\n  variant: [python]\n  arch: [amd64]\n"
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two runs, in the current folder's reports."""
+    monkeypatch.chdir(tmp_path)
+    Path("matrix.yaml").write_text(MATRIX)
+    keep(tmp_path / "reports" / "old", without_keys())
+    keep(tmp_path / "reports" / "new", with_keys())
+    return tmp_path / "reports"
+
+
+def invoke(command: click.Command, *arguments: str) -> Result:
+    return CliRunner().invoke(command, list(arguments), standalone_mode=False)
+
+
+def refused(result: Result) -> str:
+    assert isinstance(result.exception, BadInput), result.output
+    return str(result.exception)
+
+
+# compare
+
+
+def test_compare_writes_the_qa_report_beside_the_candidate_and_keeps_what_it_needs(reports: Path) -> None:
+    arguments = ["old", "new", "--report", "qa", "--claim", "Enforce keys", "--expect", "fixed:*-amd64"]
+    result = invoke(compare.command, *arguments)
+    assert result.return_value == 0
+    lines = result.output.splitlines()
+    assert lines[-2:] == [f"reports/new/{name}" for name in ("qa.html", "qa.md")]
+    assert any(line.startswith("PASS: fixed: 3 cells") for line in lines)
+    text = (reports / "new" / "qa.md").read_text()
+    assert text.startswith("## ✅ PASS: Enforce keys\n")
+    assert invoke(render.command, str(reports / "new"), "--report", "qa").return_value is None
+    assert (reports / "new" / "qa.md").read_text() == text
+    assert sorted(path.name for path in (reports / "old").iterdir()) == ["results.json"]
+
+
+def test_compare_without_a_report_leaves_no_trace_and_goes_by_what_is_kept(reports: Path) -> None:
+    result = invoke(compare.command, "old", "new", "--expect", "fixed:*")
+    assert result.return_value == 1
+    assert "FAIL: expected fixed:*, but python-arm64 is same" in result.output
+    assert [path.name for path in (reports / "new").iterdir()] == ["results.json"]
+    keep_question(reports / "new", Asked(expected=expectations(["same:java-amd64"])))
+    assert invoke(compare.command, "old", "new").return_value == 1
+    assert invoke(compare.command, "old", "new", "--expect", "fixed:java-amd64").return_value == 0
+
+
+def test_the_policy_of_a_comparison_is_that_of_its_report(reports: Path) -> None:
+    keep(reports / "worse", samples.broken(), samples.broken())
+    assert invoke(compare.command, "worse", "worse").return_value == 3
+    result = invoke(compare.command, "worse", "worse", "--fail-on", "still-failing, cost", "--report", "qa")
+    assert result.return_value == 1
+    assert "FAIL: still failing: java-amd64, java-arm64" in result.output
+    assert load_question(reports / "worse").fail_on == ("still-failing", "cost")
+    assert "## ❌ FAIL" in (reports / "worse" / "qa.md").read_text()
+
+
+def test_programs_get_json_alone(reports: Path) -> None:
+    result = CliRunner().invoke(
+        compare.command, ["old", "new", "--report", "qa,md", "--format", "json"], standalone_mode=False
+    )
+    assert json.loads(result.stdout)["standing"] == "PASS"
+    assert [Path(line).name for line in result.stderr.split()] == ["qa.html", "qa.md", "report.md"]
+
+
+def test_all_that_is_wrong_with_a_comparison_is_said_at_once(reports: Path) -> None:
+    said = refused(
+        invoke(
+            compare.command,
+            *("old", "nowhere", "--expect", "fixd:*", "--expect", "same", "--claim", "x" * 2001),
+            *("--fail-on", "csot", "--report", "pdf"),
+        )
+    )
+    for words in ("'fixd:*'", "'same'", "--claim: has 2,001", "no 'csot' to", "format 'pdf'"):
+        assert words in said
+    assert not (reports / "new" / QUESTION).exists()
+
+
+def test_an_axis_has_no_folder_for_a_report(reports: Path) -> None:
+    result = invoke(compare.command, "new", "--axis", "arch", "--report", "qa")
+    assert isinstance(result.exception, click.UsageError)
+    assert invoke(compare.command, "new", "--axis", "arch", "--expect", "same:python").return_value == 0
+
+
+# render
+
+
+def test_render_keeps_a_claim_also_without_a_baseline(reports: Path) -> None:
+    invoke(render.command, str(reports / "new"), "--report", "qa", "--claim", " It boots ")
+    assert load_question(reports / "new") == Question("It boots")
+    assert (reports / "new" / "qa.md").read_text().startswith("## ✅ PASS: It boots\n")
+    assert "not compared: there is no baseline" in (reports / "new" / "qa.md").read_text()
+    invoke(render.command, str(reports / "new"), "--report", "qa", "--claim", "")
+    assert (reports / "new" / "qa.md").read_text().startswith("## ✅ PASS: QA of ")
+
+
+def test_render_expects_nothing_without_a_baseline(reports: Path) -> None:
+    said = refused(invoke(render.command, str(reports / "new"), "--expect", "fixed:*", "--expect", "x:y"))
+    assert "--expect: nothing can be expected without a baseline" in said
+    assert "cannot be 'x:y'" in said
+    assert [path.name for path in (reports / "new").iterdir()] == ["results.json"]
+    arguments = [str(reports / "new"), "--report", "qa", "--expect", "fixed:*-amd64"]
+    assert invoke(render.command, *arguments, "--baseline", "old").exception is None
+    # Now there is one, in the folder.
+    assert invoke(render.command, *arguments).exception is None
+
+
+def test_a_broken_question_says_what_to_do(reports: Path) -> None:
+    (reports / "new" / QUESTION).write_text("{")
+    said = refused(invoke(render.command, str(reports / "new"), "--report", "qa"))
+    assert f"{QUESTION}: the file: Invalid JSON" in said
+    assert "Remove it; --claim and --expect write it again." in said
+
+
+# run and demo
+
+
+def loaded(*arguments: str, command: click.Command = run.command) -> Asked:
+    """What would be asked of the run."""
+    return load_run(command.make_context("run", list(arguments))).job(force=False).asked
+
+
+@pytest.mark.parametrize("command", [run.command, demo.command])
+def test_a_run_takes_a_claim_and_with_a_baseline_expectations(reports: Path, command: click.Command) -> None:
+    assert loaded(command=command) == Asked()
+    assert loaded("--claim", "It boots", command=command) == Asked("It boots")
+    expected = expectations(["fixed:a-*", "same:b"])
+    arguments = ["--expect", "fixed:a-*", "--expect", "same:b"]
+    assert loaded(*arguments, "--baseline", "old", command=command) == Asked(None, expected)
+    if command is run.command:
+        assert loaded(*arguments, "--ref", "2", "--baseline-ref", "1") == Asked(None, expected)
+
+
+def test_variables_ask_as_well(reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("E2E_MATRIX_CLAIM", "It boots")
+    monkeypatch.setenv("E2E_MATRIX_EXPECT", "fixed:a-* same:b")
+    assert loaded("--baseline", "old") == Asked("It boots", expectations(["fixed:a-*", "same:b"]))
+
+
+def test_all_that_is_wrong_with_a_run_is_said_at_once(reports: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        loaded("--expect", "fixd:*", "--expect", "nothing", "--fail-on", "csot", "--repeat", "2")
+    said = str(caught.value)
+    for words in ("'fixd:*'", "'nothing'", "without a baseline", "no 'csot' to fail on"):
+        assert words in said
+
+
+def resumed(folder: Path) -> Path:
+    plan = {
+        "schema_version": 1,
+        "started_at": "2026-11-22T10:00:00Z",
+        "matrix_file": "matrix.yaml",
+        "options": {},
+        "repeat": 1,
+        "cells": {},
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    return folder
+
+
+def test_a_resumed_run_goes_by_the_baseline_that_it_keeps(reports: Path) -> None:
+    folder = resumed(reports / "new")
+    with pytest.raises(BadInput, match="nothing can be expected without a baseline"):
+        loaded("--resume", str(folder), "--expect", "fixed:*")
+    keep(folder, with_keys(), without_keys())
+    assert loaded("--resume", str(folder), "--expect", "fixed:*").expected == expectations(["fixed:*"])
+
+
+@pytest.mark.parametrize("name", ["baseline.json", QUESTION])
+def test_what_a_resumed_run_cannot_read_is_said_before_it_runs(name: str, reports: Path) -> None:
+    folder = resumed(reports / "new")
+    (folder / name).write_text("{")
+    with pytest.raises(BadInput, match=name):
+        loaded("--resume", str(folder))
