@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from e2e_matrix.api import Differences
+from e2e_matrix.api import Differences, of_run
 from e2e_matrix.assessment import Assessment, Expectation, Question, assess, expectations
 from e2e_matrix.compare import compare_runs
 from e2e_matrix.errors import BadInput, Problem
@@ -106,14 +106,15 @@ def assessed_in(folder: Path, results: Results) -> Assessment | None:
 
 
 def keep_differences(folder: Path, results: Results) -> None:
-    """Keep what differs between the APIs of the run in ``folder`` and its baseline's, where it has one.
+    """Keep what differs between the APIs of the run in ``folder`` and its baseline's, and among its own.
 
     Raises ``BadInput`` as ``assessed_in``, ``InfrastructureError`` where the disk refuses.
     """
+    differences = Differences.of(folder)
+    of_run(results, folder, differences)
     if baseline := load_baseline(folder):
-        differences = Differences.of(folder)
         assess(compare_runs(baseline, results), folder=folder, differences=differences)
-        differences.keep(folder)
+    differences.keep(folder)
 
 
 def exit_code_of(results: Results, assessed: Assessment | None) -> int:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e_matrix.api.kept import Described, Differences, Told, described_by
-from e2e_matrix.results import Cell
+from e2e_matrix.results import Cell, Results
 from e2e_matrix.script_words import counted
 from e2e_matrix.text import one_line
 
@@ -77,6 +77,17 @@ def same_api(
         for name, digests in refs.items()
         for finding in _findings(name, digests, described, differences)
     ]
+
+
+def of_run(results: Results, folder: Path | None, differences: Differences | None = None) -> list[Finding]:
+    """``same_api`` of all the cells of a run."""
+    ref = results.run.settings.get("ref")
+    return same_api(
+        results.cells,
+        folder=folder,
+        ref=str(ref.value) if ref else None,
+        differences=differences or Differences.of(folder),
+    )
 
 
 def ref_of(cell: Cell, ref: str | None) -> str:

@@ -161,6 +161,7 @@ def _changed(view: View, stage: Stage) -> list[str]:
 
 def _remarkable(view: View, stage: Stage) -> list[str]:
     kinds = (
+        [f"{MARKS[Outcome.ERROR]} {prose(finding, 600)}" for finding in view.unlike],
         [cells.flaky(one) for one in view.flaky],
         [cells.retried(one) for one in view.retried],
         [cells.remarked(one) for one in view.remarkable],

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e_matrix.advice import for_run
+from e2e_matrix.api import of_run
 from e2e_matrix.assessment import Assessment, Standing
 from e2e_matrix.failures import BROKEN, POLICIES, Cause, Outcome
 from e2e_matrix.question import assessed_in
@@ -131,6 +132,7 @@ class View:
     panels: list[PhasePanel]
     cells: list[CellView]
     changed: Assessment | None = None
+    unlike: list[str] = field(default_factory=list)  # images of one ref that serve another API
     scenarios: list[str] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     scripts: list[CellView] = field(default_factory=list)
@@ -147,6 +149,11 @@ class View:
         for item in self.broken:
             alike.setdefault(item.fault, []).append(item)
         return [Fault(items) for items in alike.values()]
+
+    @property
+    def is_noteworthy(self) -> bool:
+        """Whether there is anything to know beside what broke."""
+        return bool(self.flaky or self.retried or self.remarkable or self.not_tested or self.unlike)
 
     def settings(self, default: bool) -> dict[str, SettingValue]:
         """Those of the run that stand as they come, or those that somebody chose."""
@@ -211,6 +218,7 @@ def build(
         panels=phase_panels(run, cells),
         cells=cells,
         changed=changed,
+        unlike=[finding.words for finding in of_run(results, folder)],
         scenarios=list(dict.fromkeys(cell.scenario for cell in results.cells)),
         phases=[phase for phase in PHASES if phase != "script" or scripts],
         scripts=scripts,
