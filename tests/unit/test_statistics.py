@@ -178,7 +178,7 @@ def test_the_estimates_are_those_of_hodges_and_lehmann() -> None:
     found = shift([1.0, 2.0, 4.0], [4.0, 8.0])
     assert found  # of the ratios 1, 2, 2, 4, 4, 8 the two in the middle are 2 and 4, with sqrt(8) between
     assert found.ratio == pytest.approx(math.sqrt(8))
-    assert (found.before, found.after) == (2.0, 6.0)
+    assert (found.before, found.after, found.is_paired) == (2.0, 6.0, False)
     assert [found.low, found.high] == pytest.approx([1.0, 8.0])
     paired = paired_shift([(1.0, 1.0), (1.0, 2.0), (1.0, 16.0)])
     assert paired  # in powers of two the means of two steps are 0, 0.5, 1, 2, 2.5, 4
@@ -259,6 +259,24 @@ def test_the_interval_leaves_no_change_out_exactly_where_the_test_says_so(size: 
                 assert (found.low > 1 or found.high < 1) is differs
                 verdicts.add(differs)
     assert verdicts == {True, False}
+
+
+@pytest.mark.parametrize("size", [10, 25, 26])
+def test_the_interval_ends_at_the_very_statistic_from_which_on_the_test_says_so(size: int) -> None:
+    """Which is another one by the normal distribution than by counting."""
+    by_ranks, by_pairs = set(), set()
+    for wanted in range(size * size // 2):
+        before, after = ([math.exp(one / 9) for one in side] for side in with_statistic(size, size, wanted))
+        found = shift(before, after)
+        assert found
+        assert (found.high < 1) is (found.p <= LEVEL)
+        by_ranks.add(found.p <= LEVEL)
+    for wanted in range(size * (size + 1) // 4):
+        found = paired_shift([(1.0, math.exp(step / 9)) for step in with_sum(size, wanted)])
+        assert found
+        assert (found.high < 1) is (found.p <= LEVEL)
+        by_pairs.add(found.p <= LEVEL)
+    assert by_ranks == by_pairs == {True, False}
 
 
 @pytest.mark.parametrize(
