@@ -74,6 +74,13 @@ def test_a_boot_is_slower_where_it_is_by_more_than_the_policy_says(
     assert [told.before, told.after] == pytest.approx([5.005, 5.005 * factor])
 
 
+def test_the_change_is_that_of_all_values_and_not_of_the_medians() -> None:
+    told = boots([4.0, 5.0, 6.0, 7.0, 8.0], [4.1, 5.1, 9.0, 9.1, 9.2])
+    assert (told.before, told.after) == (6.0, 9.0)
+    assert told.share == pytest.approx(1.275 - 1, abs=0.03)
+    assert told.change.startswith("+2")
+
+
 def test_what_changed_is_told_with_its_interval() -> None:
     told = boots(EIGHT, times(EIGHT, 1.3), turns=True)
     assert told.change == "+30% (+30% to +30%)"

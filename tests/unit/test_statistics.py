@@ -353,6 +353,9 @@ def test_the_smallest_p_is_that_of_samples_that_do_not_meet() -> None:
         p = rank_sum([float(one) for one in range(size)], [float(one) for one in range(100, 100 + other)])
         assert statistics.smallest_p(size, other) == pytest.approx(p)
         assert signed_rank([float(one) for one in range(1, size + 1)]) == statistics.smallest_paired_p(size)
+    assert (
+        statistics.smallest_p(0, 3) == statistics.smallest_p(3, 0) == statistics.smallest_paired_p(0) == 1.0
+    )
 
 
 @pytest.mark.parametrize(("tests", "runs"), [(1, 4), (2, 5), (6, 5), (7, 6), (23, 6), (24, 7), (1000, 9)])
