@@ -130,8 +130,8 @@ def test_an_image_is_larger_by_its_manifest(before: int | None, after: int, judg
     [
         ("init", 0.10, 0.19, SAME),  # under a tenth of a second nobody waits for
         ("init", 0.10, 0.21, WORSE),
-        ("memory", 1_000_000, 2_000_000, SAME),
-        ("memory", 1_000_000, 2_100_000, WORSE),
+        ("memory", 1_000_000, 1_000_000 + (1 << 20), SAME),
+        ("memory", 1_000_000, 1_000_001 + (1 << 20), WORSE),
     ],
 )
 def test_a_trifle_is_no_news_be_it_half_of_everything(
@@ -174,6 +174,12 @@ def test_too_few_runs_are_said_to_be_with_what_is_enough(
 
     assert {(one.judgement, one.why) for one in judged(repeats)} == {(NOT_ENOUGH, words)}
     assert {one.judgement for one in judged(int(words.split()[-1]))} == {WORSE}  # and that is true
+
+
+@pytest.mark.parametrize("sides", [(FIVE[:1], FIVE), (FIVE, FIVE[:1])])
+def test_the_side_with_fewer_runs_is_what_is_missing(sides: tuple[list[float], list[float]]) -> None:
+    told = boots(*sides)
+    assert (told.judgement, told.why) == (NOT_ENOUGH, "1 run a side; 1 cell needs 4: --repeat 4")
 
 
 @pytest.mark.parametrize("cells", [1, 3, 6])

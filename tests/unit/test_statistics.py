@@ -157,6 +157,14 @@ def test_more_than_25_values_on_either_side_are_not_counted_out(before: int) -> 
     assert (signed_rank(steps) == math.ldexp(2, -before)) is (before == 25)
 
 
+def test_many_values_with_ties_have_the_p_that_scipy_gives_them() -> None:
+    """Version 1.17: mannwhitneyu by `asymptotic`, wilcoxon by `approx`, both with their corrections."""
+    before, after = [float(one // 3) for one in range(26)], [float(one // 2) for one in range(26)]
+    assert rank_sum(before, after) == pytest.approx(0.0405400562461499, rel=1e-12)
+    steps = [float((one * 7 % 23) // 2 - 4) for one in range(30)]
+    assert signed_rank(steps) == pytest.approx(0.05791126981572139, rel=1e-12)
+
+
 def test_a_p_that_is_tiny_is_not_zero() -> None:
     low, high = [float(one) for one in range(200)], [float(one) for one in range(1000, 1200)]
     assert 0 < rank_sum(low, high) < 1e-50
@@ -185,6 +193,15 @@ def test_the_estimates_are_those_of_hodges_and_lehmann() -> None:
     assert paired.ratio == pytest.approx(2**1.5)
     assert [paired.low, paired.high] == pytest.approx([1.0, 16.0])
     assert (paired.before, paired.after, paired.is_paired) == (1.0, 2.0, True)
+
+
+def test_too_few_values_for_an_interval_give_all_that_was_seen() -> None:
+    many = [float(one) for one in range(1, 31)]
+    for before, after, low, high in ((many, [30.0], 1.0, 30.0), ([1.0, 2.0], [2.0, 4.0], 1.0, 4.0)):
+        found = shift(before, after)
+        assert found
+        assert found.least_p > LEVEL
+        assert [found.low, found.high] == pytest.approx([low, high])
 
 
 @given(st.lists(st.tuples(*[st.floats(0.01, 1e6)] * 2), min_size=1, max_size=9), st.sampled_from([0.25, 8.0]))
@@ -265,12 +282,14 @@ def test_the_interval_leaves_no_change_out_exactly_where_the_test_says_so(size: 
 def test_the_interval_ends_at_the_very_statistic_from_which_on_the_test_says_so(size: int) -> None:
     """Which is another one by the normal distribution than by counting."""
     by_ranks, by_pairs = set(), set()
-    for wanted in range(size * size // 2):
-        before, after = ([math.exp(one / 9) for one in side] for side in with_statistic(size, size, wanted))
-        found = shift(before, after)
-        assert found
-        assert (found.high < 1) is (found.p <= LEVEL)
-        by_ranks.add(found.p <= LEVEL)
+    for other in (size, 5, 7):
+        for wanted in range(size * other // 2):
+            sides = with_statistic(size, other, wanted)
+            before, after = ([math.exp(one / 9) for one in side] for side in sides)
+            found = shift(before, after)
+            assert found
+            assert (found.high < 1) is (found.p <= LEVEL)
+            by_ranks.add(found.p <= LEVEL)
     for wanted in range(size * (size + 1) // 4):
         found = paired_shift([(1.0, math.exp(step / 9)) for step in with_sum(size, wanted)])
         assert found
