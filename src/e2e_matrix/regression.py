@@ -279,7 +279,7 @@ def _judged(difference: Difference, threshold: float) -> Difference:
 def _is_news(difference: Difference, threshold: float) -> bool:
     """Whether it is as much as the policy says, as large a step down as up, and more than a trifle."""
     before, after = float(difference.before or 0), float(difference.after or 0)
-    if abs(after - before) < difference.measure.floor or before == after:
+    if abs(after - before) <= difference.measure.floor:
         return False
     share = difference.share
     if share is None or share <= -1:  # from nothing, or to nothing

@@ -252,8 +252,12 @@ def _get_ready(to_run: Sequence[Prepared], job: Job, tools: Tools) -> None:
 
 
 def _check_room(prepared: Sequence[Prepared], job: Job, tools: Tools) -> None:
-    images = [cell.image for cell in prepared if cell.image and not cell.failure]
+    places = {cell.planned.id: place for place, cell in reversed(list(enumerate(prepared)))}
+    in_turns = sorted(prepared, key=lambda cell: places[cell.planned.id])
+    images = [cell.image for cell in in_turns if cell.image and not cell.failure]
     at_a_time = workers_of(job.settings, tools.engine.info())
+    if job.baseline_job:
+        at_a_time += 1  # an image stays while the one that takes turns with it has repetitions to come
     removing = at_a_time if job.settings.images == "remove" else None
     preflight.check_images(images, tools.engine, removing)
 

@@ -74,6 +74,13 @@ def test_a_boot_is_slower_where_it_is_by_more_than_the_policy_says(
     assert [told.before, told.after] == pytest.approx([5.005, 5.005 * factor])
 
 
+def test_the_change_is_that_of_all_values_and_not_of_the_medians() -> None:
+    told = boots([4.0, 5.0, 6.0, 7.0, 8.0], [4.1, 5.1, 9.0, 9.1, 9.2])
+    assert (told.before, told.after) == (6.0, 9.0)
+    assert told.share == pytest.approx(1.275 - 1, abs=0.03)
+    assert told.change.startswith("+2")
+
+
 def test_what_changed_is_told_with_its_interval() -> None:
     told = boots(EIGHT, times(EIGHT, 1.3), turns=True)
     assert told.change == "+30% (+30% to +30%)"
@@ -123,8 +130,8 @@ def test_an_image_is_larger_by_its_manifest(before: int | None, after: int, judg
     [
         ("init", 0.10, 0.19, SAME),  # under a tenth of a second nobody waits for
         ("init", 0.10, 0.21, WORSE),
-        ("memory", 1_000_000, 2_000_000, SAME),
-        ("memory", 1_000_000, 2_100_000, WORSE),
+        ("memory", 1_000_000, 1_000_000 + (1 << 20), SAME),
+        ("memory", 1_000_000, 1_000_001 + (1 << 20), WORSE),
     ],
 )
 def test_a_trifle_is_no_news_be_it_half_of_everything(
@@ -167,6 +174,12 @@ def test_too_few_runs_are_said_to_be_with_what_is_enough(
 
     assert {(one.judgement, one.why) for one in judged(repeats)} == {(NOT_ENOUGH, words)}
     assert {one.judgement for one in judged(int(words.split()[-1]))} == {WORSE}  # and that is true
+
+
+@pytest.mark.parametrize("sides", [(FIVE[:1], FIVE), (FIVE, FIVE[:1])])
+def test_the_side_with_fewer_runs_is_what_is_missing(sides: tuple[list[float], list[float]]) -> None:
+    told = boots(*sides)
+    assert (told.judgement, told.why) == (NOT_ENOUGH, "1 run a side; 1 cell needs 4: --repeat 4")
 
 
 @pytest.mark.parametrize("cells", [1, 3, 6])

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from e2e_matrix import store
+from e2e_matrix import preflight, store
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.compare import compare_runs
+from e2e_matrix.engine.base import Engine
 from e2e_matrix.errors import BadInput, CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause
 from e2e_matrix.progress import Beside, Progress, Silent
+from e2e_matrix.registry import ResolvedImage
 from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.results import Attempt, Cell, Results
 from e2e_matrix.store import RunFolder
@@ -233,6 +235,22 @@ def test_an_image_of_both_goes_once_neither_needs_it(bench: Bench) -> None:
     bench.run(f"{ONE_AT_A_TIME}images: remove\n", baseline_ref="old")
     assert left == [0] * 12
     assert [name for method, name in bench.engine.calls if method == "remove_image"] == [PINNED]
+
+
+@pytest.mark.parametrize(("baseline_ref", "at_a_time"), [(None, 2), ("old", 3)])
+def test_room_is_asked_for_the_images_of_both_as_they_take_turns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, baseline_ref: str | None, at_a_time: int
+) -> None:
+    asked: list[tuple[list[str], int | None]] = []
+
+    def check_images(images: Sequence[ResolvedImage], engine: Engine, removing: int | None) -> None:
+        asked.append(([image.reference.rpartition(":")[2] for image in images], removing))
+
+    monkeypatch.setattr(preflight, "check_images", check_images)
+    bench.run("ref: new\nmax-parallel: 2\nimages: remove\n", baseline_ref=baseline_ref)
+    tags = [f"new-{cell.partition('-')[0]}" for cell in CELLS]
+    both = [tag.replace("new", ref) for tag in tags for ref in ("new", "old")]
+    assert asked == [(both if baseline_ref else tags, at_a_time)]
 
 
 def test_the_cells_of_the_baseline_are_called_so(bench: Bench) -> None:

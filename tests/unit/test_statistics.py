@@ -157,6 +157,14 @@ def test_more_than_25_values_on_either_side_are_not_counted_out(before: int) -> 
     assert (signed_rank(steps) == math.ldexp(2, -before)) is (before == 25)
 
 
+def test_many_values_with_ties_have_the_p_that_scipy_gives_them() -> None:
+    """Version 1.17: mannwhitneyu by `asymptotic`, wilcoxon by `approx`, both with their corrections."""
+    before, after = [float(one // 3) for one in range(26)], [float(one // 2) for one in range(26)]
+    assert rank_sum(before, after) == pytest.approx(0.0405400562461499, rel=1e-12)
+    steps = [float((one * 7 % 23) // 2 - 4) for one in range(30)]
+    assert signed_rank(steps) == pytest.approx(0.05791126981572139, rel=1e-12)
+
+
 def test_a_p_that_is_tiny_is_not_zero() -> None:
     low, high = [float(one) for one in range(200)], [float(one) for one in range(1000, 1200)]
     assert 0 < rank_sum(low, high) < 1e-50
@@ -178,13 +186,22 @@ def test_the_estimates_are_those_of_hodges_and_lehmann() -> None:
     found = shift([1.0, 2.0, 4.0], [4.0, 8.0])
     assert found  # of the ratios 1, 2, 2, 4, 4, 8 the two in the middle are 2 and 4, with sqrt(8) between
     assert found.ratio == pytest.approx(math.sqrt(8))
-    assert (found.before, found.after) == (2.0, 6.0)
+    assert (found.before, found.after, found.is_paired) == (2.0, 6.0, False)
     assert [found.low, found.high] == pytest.approx([1.0, 8.0])
     paired = paired_shift([(1.0, 1.0), (1.0, 2.0), (1.0, 16.0)])
     assert paired  # in powers of two the means of two steps are 0, 0.5, 1, 2, 2.5, 4
     assert paired.ratio == pytest.approx(2**1.5)
     assert [paired.low, paired.high] == pytest.approx([1.0, 16.0])
     assert (paired.before, paired.after, paired.is_paired) == (1.0, 2.0, True)
+
+
+def test_too_few_values_for_an_interval_give_all_that_was_seen() -> None:
+    many = [float(one) for one in range(1, 31)]
+    for before, after, low, high in ((many, [30.0], 1.0, 30.0), ([1.0, 2.0], [2.0, 4.0], 1.0, 4.0)):
+        found = shift(before, after)
+        assert found
+        assert found.least_p > LEVEL
+        assert [found.low, found.high] == pytest.approx([low, high])
 
 
 @given(st.lists(st.tuples(*[st.floats(0.01, 1e6)] * 2), min_size=1, max_size=9), st.sampled_from([0.25, 8.0]))
@@ -261,6 +278,26 @@ def test_the_interval_leaves_no_change_out_exactly_where_the_test_says_so(size: 
     assert verdicts == {True, False}
 
 
+@pytest.mark.parametrize("size", [10, 25, 26])
+def test_the_interval_ends_at_the_very_statistic_from_which_on_the_test_says_so(size: int) -> None:
+    """Which is another one by the normal distribution than by counting."""
+    by_ranks, by_pairs = set(), set()
+    for other in (size, 5, 7):
+        for wanted in range(size * other // 2):
+            sides = with_statistic(size, other, wanted)
+            before, after = ([math.exp(one / 9) for one in side] for side in sides)
+            found = shift(before, after)
+            assert found
+            assert (found.high < 1) is (found.p <= LEVEL)
+            by_ranks.add(found.p <= LEVEL)
+    for wanted in range(size * (size + 1) // 4):
+        found = paired_shift([(1.0, math.exp(step / 9)) for step in with_sum(size, wanted)])
+        assert found
+        assert (found.high < 1) is (found.p <= LEVEL)
+        by_pairs.add(found.p <= LEVEL)
+    assert by_ranks == by_pairs == {True, False}
+
+
 @pytest.mark.parametrize(
     ("size", "of", "exact"),
     [
@@ -335,6 +372,9 @@ def test_the_smallest_p_is_that_of_samples_that_do_not_meet() -> None:
         p = rank_sum([float(one) for one in range(size)], [float(one) for one in range(100, 100 + other)])
         assert statistics.smallest_p(size, other) == pytest.approx(p)
         assert signed_rank([float(one) for one in range(1, size + 1)]) == statistics.smallest_paired_p(size)
+    assert (
+        statistics.smallest_p(0, 3) == statistics.smallest_p(3, 0) == statistics.smallest_paired_p(0) == 1.0
+    )
 
 
 @pytest.mark.parametrize(("tests", "runs"), [(1, 4), (2, 5), (6, 5), (7, 6), (23, 6), (24, 7), (1000, 9)])

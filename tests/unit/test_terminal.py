@@ -16,7 +16,7 @@ from rich.console import Console
 
 from e2e_matrix.engine.base import PullProgress
 from e2e_matrix.failures import Cause, Outcome
-from e2e_matrix.progress import Progress
+from e2e_matrix.progress import Beside, Progress
 from e2e_matrix.results import Phases, Results, SettingValue
 from e2e_matrix.terminal import make_progress
 from e2e_matrix.terminal.live import LiveProgress
@@ -280,6 +280,30 @@ def test_the_picture_shows_where_each_cell_is() -> None:
     assert re.search(r"✗ java-arm64 +failed: no answer in 30 s +18\.2 s", arm)
     assert re.search(r"go-amd64 +waiting", go)
     assert re.search(r"1/4 done, 1 failed, .* s, \$0\.0000168 so far", footer)
+
+
+def test_two_runs_in_turns_are_one_picture_in_which_each_cell_has_its_line() -> None:
+    progress, _ = _live()
+    beside = Beside(progress, "baseline")
+    cells = ["python-amd64", "java-amd64"]
+    progress.run_started(
+        "r", [*cells, *(Beside.named("baseline", cell) for cell in cells)], 2, "the stand-in"
+    )
+    beside.cell_started("python-amd64", 1)
+    beside.step_started("python-amd64", "boot", "The server boots")
+    progress.cell_started("python-amd64", 1, 2)
+    progress.step_started("python-amd64", "talk", "The conversation ends")
+    beside.cell_finished(
+        a_cell("java-amd64", Cause.STEP_TIMEOUT, message="no answer", cost_usd=Decimal("0.1"))
+    )
+    progress.cell_finished(a_cell("java-amd64", cost_usd=Decimal("0.2")))
+    python, java, old_python, old_java, footer = _picture(progress).splitlines()
+    progress.close()
+    assert re.search(r"python-amd64 +The conversation ends", python)
+    assert re.search(r"java-amd64 +passed", java)
+    assert re.search(r"baseline python-amd64 +The server boots", old_python)
+    assert re.search(r"baseline java-amd64 +failed: no answer", old_java)
+    assert re.search(r"2/4 done, 1 failed, .* s, \$0\.30 so far", footer)
 
 
 def test_the_picture_fits_the_screen_and_keeps_what_runs() -> None:
