@@ -330,3 +330,22 @@ def test_a_step_of_the_same_name_twice_is_two_steps() -> None:
     [told] = build(samples.run([twice])).told
     assert [step.name for step in told.steps][-2:] == ["removal", "removal"]
     assert [step.broke for step in told.steps][-2:] == [False, True]
+
+
+def test_a_step_of_the_baseline_alone_stands_where_it_was_done() -> None:
+    cell = one().cells[0]
+    without = cell.model_copy(update={"steps": [step for step in cell.steps if step.name != "init"]})
+    failed = cell.model_copy(update={"outcome": Outcome.FAILED})
+    [told] = qa(samples.run([failed]), samples.run([without])).told
+    assert [step.name for step in told.steps] == samples.NAMES
+    first = cell.model_copy(update={"steps": cell.steps[1:]})
+    [told] = qa(samples.run([failed]), samples.run([first])).told
+    assert [step.name for step in told.steps] == samples.NAMES
+
+
+def test_of_what_passed_no_log_is_shown() -> None:
+    results = with_keys()
+    attempts = [results.cells[0].attempts[0].model_copy(update={"log_excerpt": "all is well"})]
+    cells = [results.cells[0].model_copy(update={"attempts": attempts}), *results.cells[1:]]
+    [told] = qa(without_keys(), results.model_copy(update={"cells": cells})).told
+    assert [log.side for log in told.excerpts] == ["baseline"]

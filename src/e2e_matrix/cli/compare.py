@@ -61,6 +61,8 @@ def command(
     if axis is not None and formats:
         raise click.UsageError("--report is of two runs: leave --axis out.")
     folders = [store.find(name, reports_folder(ctx)) for name in runs]
+    if formats and folders[0].resolve() == folders[1].resolve():
+        raise BadInput([Problem("--report", 0, 0, "both names are of one run", "name two, or leave it out")])
     found = [store.load(folder) for folder in folders]
     compared = compare_runs(*found) if axis is None else compare_axis(found[0], axis, baseline, candidate)
     kept = load_question(folders[1]) if axis is None else Question()
