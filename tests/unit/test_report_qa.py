@@ -349,3 +349,12 @@ def test_of_what_passed_no_log_is_shown() -> None:
     cells = [results.cells[0].model_copy(update={"attempts": attempts}), *results.cells[1:]]
     [told] = qa(without_keys(), results.model_copy(update={"cells": cells})).told
     assert [log.side for log in told.excerpts] == ["baseline"]
+
+
+def test_a_side_without_the_cell_has_not_reached_nothing() -> None:
+    failing = samples.run(
+        [samples.cell("java", "amd64", [samples.attempt("java-amd64", False, 0, 0, **KEYS)])]
+    )
+    report = qa(one(), failing)
+    assert [report.told[0].missing(side) for side in ("baseline", "candidate")] == ["–", "not reached"]
+    assert phases(report)["images resolved"][1].endswith("; no cell is in both")

@@ -226,6 +226,8 @@ def _images(results: Results, assessed: Assessment | None) -> Phase:
 def _same_images(compared: Comparison) -> str:
     """On what the two sides ran: a release ran on another image, a repetition should not have."""
     both = [pair.same_image for pair in compared.both]
+    if not both:
+        return "no cell is in both"
     counts = [
         f"{words} in {both.count(same)} of {counted(len(both), 'cell')}"
         for same, words in ((False, "another image than the baseline's"), (True, "the baseline's image"))
