@@ -115,6 +115,7 @@ def test_the_claim_is_the_title_and_an_expectation_decides() -> None:
         report = qa(without_keys(), with_keys(), question)
         assert (report.title, report.standing) == ("Enforce session keys", standing)
     assert "expected fixed:*, but python-arm64 is same" in report.reasons[0].words
+    assert phases(report)["comparison"][1].endswith("; expected fixed:*: 3 of 4 cells")
 
 
 def test_the_phases_say_what_was_found() -> None:

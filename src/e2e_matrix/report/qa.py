@@ -289,7 +289,12 @@ def _verification(results: Results) -> Phase:
 def _comparison(assessed: Assessment | None) -> Phase:
     if assessed is None:
         return Phase("comparison", Outcome.NOT_RUN, f"{_NOT_COMPARED}: there is no baseline")
-    return Phase("comparison", OUTCOMES[assessed.standing], assessed.headline)
+    words = [assessed.headline]
+    for expected in assessed.question.expected:
+        pairs = expected.of(assessed.compared)
+        met = sum(pair.change is expected.change for pair in pairs)
+        words.append(f"expected {expected}: {met} of {counted(len(pairs), 'cell')}")
+    return Phase("comparison", OUTCOMES[assessed.standing], "; ".join(words))
 
 
 def _api(api: Api | None) -> Phase:

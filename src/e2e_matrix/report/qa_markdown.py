@@ -35,7 +35,7 @@ _LOG_WIDTH = 200
 _MOST_NAMES = 20
 _MOST_MEASURES = 200  # of which there is no news
 _LABEL = 10  # characters of a label before what it labels
-_NOTHING = "Nothing is known that was not verified."
+_NOTHING = "Nothing is known to be left unverified."
 
 
 @dataclass(frozen=True)
