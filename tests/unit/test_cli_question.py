@@ -56,7 +56,10 @@ def test_compare_writes_the_qa_report_beside_the_candidate_and_keeps_what_it_nee
     assert sorted(path.name for path in (reports / "old").iterdir()) == ["results.json"]
 
 
-def test_compare_without_a_report_leaves_no_trace_and_goes_by_what_is_kept(reports: Path) -> None:
+def test_compare_without_a_report_leaves_no_trace_and_goes_by_what_is_kept(
+    reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E2E_MATRIX_REPORT", "qa")
     result = invoke(compare.command, "old", "new", "--expect", "fixed:*")
     assert result.return_value == 1
     assert "FAIL: expected fixed:*, but python-arm64 is same" in result.output

@@ -17,7 +17,7 @@ from e2e_matrix.cli.question import asked_of, question_options
 from e2e_matrix.compare import compare_axis, compare_runs
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.question import Asked, keep_question, load_question
-from e2e_matrix.report import comparison, write_reports
+from e2e_matrix.report import FORMATS, comparison, write_reports
 from e2e_matrix.terminal.comparison import show_comparison
 from e2e_matrix.terminal.screen import Screen
 
@@ -29,7 +29,12 @@ from e2e_matrix.terminal.screen import Screen
 @click.option("--candidate", metavar="VALUE", help="The axis's value after  [default: the second].")
 @options.fail_on
 @question_options
-@options.report
+@click.option(  # no variable: one that is set for `run` must not make this write
+    "--report",
+    metavar="NAME[,NAME]",
+    multiple=True,
+    help=f"Write reports beside CANDIDATE: qa, or another of {', '.join(FORMATS)}.",
+)
 @click.option("--reports", envvar="E2E_MATRIX_REPORTS", metavar="FOLDER", help="Where the runs lie.")
 @click.option(
     "--format", "form", type=click.Choice(["text", "md", "json"]), default="text", show_default=True

@@ -38,7 +38,6 @@ def _option(name: str, help: str, **attributes: Any) -> Callable[[Command], Comm
 
 
 fail_on = _option("--fail-on", "What of a comparison ends with 1.", metavar="NAME[,NAME]", multiple=True)
-report = _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True)
 _MATRIX_OPTIONS = (
     _option("--matrix", f"What to test.  [default: {DEFAULT_FILE}]", metavar="FILE"),
     _option("--ref", "Release, commit, branch or latest.", metavar="REF"),
@@ -62,7 +61,7 @@ _RUN_OPTIONS = (
     _option("--base-url", "The real model's endpoint.", metavar="URL"),
     fail_on,
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
-    report,
+    _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True),
 )
 
 
@@ -130,7 +129,7 @@ def load(
 
 
 def comparing(ctx: click.Context) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """What ``fail_on`` and ``report`` of a command that runs nothing come to; None where they were not given.
+    """What --fail-on and --report of `compare` come to; None where they were not given.
 
     Raises BadInput for words that are none.
     """

@@ -14,7 +14,7 @@ NO_BASELINE = Problem(
     0,
     0,
     "nothing can be expected without a baseline",
-    "say which, as --help tells, or leave it out",
+    "say --baseline RUN, or leave it out",
 )
 
 
