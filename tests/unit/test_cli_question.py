@@ -56,7 +56,10 @@ def test_compare_writes_the_qa_report_beside_the_candidate_and_keeps_what_it_nee
     assert sorted(path.name for path in (reports / "old").iterdir()) == ["results.json"]
 
 
-def test_compare_without_a_report_leaves_no_trace_and_goes_by_what_is_kept(reports: Path) -> None:
+def test_compare_without_a_report_leaves_no_trace_and_goes_by_what_is_kept(
+    reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E2E_MATRIX_REPORT", "qa")
     result = invoke(compare.command, "old", "new", "--expect", "fixed:*")
     assert result.return_value == 1
     assert "FAIL: expected fixed:*, but python-arm64 is same" in result.output
@@ -67,13 +70,29 @@ def test_compare_without_a_report_leaves_no_trace_and_goes_by_what_is_kept(repor
 
 
 def test_the_policy_of_a_comparison_is_that_of_its_report(reports: Path) -> None:
-    keep(reports / "worse", samples.broken(), samples.broken())
-    assert invoke(compare.command, "worse", "worse").return_value == 3
-    result = invoke(compare.command, "worse", "worse", "--fail-on", "still-failing, cost", "--report", "qa")
+    keep(reports / "bad", samples.broken())
+    keep(reports / "worse", samples.broken())
+    assert invoke(compare.command, "bad", "worse").return_value == 3
+    result = invoke(compare.command, "bad", "worse", "--fail-on", "still-failing, cost", "--report", "qa")
     assert result.return_value == 1
     assert "FAIL: still failing: java-amd64, java-arm64" in result.output
     assert load_question(reports / "worse").fail_on == ("still-failing", "cost")
-    assert "## ❌ FAIL" in (reports / "worse" / "qa.md").read_text()
+    text = (reports / "worse" / "qa.md").read_text()
+    assert text.startswith("## ❌ FAIL")
+    assert "- **FAIL**: still failing: java-amd64, java-arm64" in text
+
+
+def test_one_run_has_no_report_of_itself_against_itself(reports: Path) -> None:
+    assert invoke(compare.command, "new", "new").return_value == 0
+    assert "both names are of one run" in refused(invoke(compare.command, "new", "new", "--report", "qa"))
+
+
+def test_what_is_no_text_is_kept_as_text(reports: Path) -> None:
+    invoke(render.command, str(reports / "new"), "--report", "qa", "--claim", "a\udcffb")
+    assert load_question(reports / "new").claim == "a?b"
+    many = [word for number in range(1500) for word in ("--expect", f"same:{number}")]
+    invoke(render.command, str(reports / "new"), "--report", "qa", "--baseline", "old", *many)
+    assert len(load_question(reports / "new").expected) == 1500
 
 
 def test_programs_get_json_alone(reports: Path) -> None:

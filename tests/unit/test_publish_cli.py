@@ -402,14 +402,17 @@ def test_a_run_that_could_not_be_made_tells_its_workflow(
 
 
 @pytest.mark.parametrize(
-    ("candidate", "conclusion", "mark"),
+    ("baseline", "candidate", "conclusion", "mark"),
     [
-        (PASSED, "success", "\u2705 PASS"),
-        (FAILED, "failure", "\u274c FAIL"),
-        (UNKNOWN, "failure", "\u26a0\ufe0f INCONCLUSIVE"),
+        (PASSED, PASSED, "success", "\u2705 PASS"),
+        (PASSED, FAILED, "failure", "\u274c FAIL"),
+        # The policy does not fail on what had failed before.
+        (FAILED, FAILED, "success", "\u2705 PASS"),
+        (PASSED, UNKNOWN, "failure", "\u26a0\ufe0f INCONCLUSIVE"),
     ],
 )
 def test_the_qa_report_is_told_in_the_place_of_the_run(
+    baseline: Results,
     candidate: Results,
     conclusion: str,
     mark: str,
@@ -417,7 +420,7 @@ def test_the_qa_report_is_told_in_the_place_of_the_run(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    folder = qa_samples.keep(Path("reports/run-1"), candidate, PASSED)
+    folder = qa_samples.keep(Path("reports/run-1"), candidate, baseline)
     keep_question(folder, Asked("It boots"))
     for place in ("github-comment", "github-check"):
         assert e2e_matrix(monkeypatch, "publish", place, "run-1", "--report", "qa") == 0

@@ -115,6 +115,7 @@ def test_the_claim_is_the_title_and_an_expectation_decides() -> None:
         report = qa(without_keys(), with_keys(), question)
         assert (report.title, report.standing) == ("Enforce session keys", standing)
     assert "expected fixed:*, but python-arm64 is same" in report.reasons[0].words
+    assert phases(report)["comparison"][1].endswith("; expected fixed:*: 3 of 4 cells")
 
 
 def test_the_phases_say_what_was_found() -> None:
@@ -345,3 +346,31 @@ def test_a_step_of_the_same_name_twice_is_two_steps() -> None:
     [told] = build(samples.run([twice])).told
     assert [step.name for step in told.steps][-2:] == ["removal", "removal"]
     assert [step.broke for step in told.steps][-2:] == [False, True]
+
+
+def test_a_step_of_the_baseline_alone_stands_where_it_was_done() -> None:
+    cell = one().cells[0]
+    without = cell.model_copy(update={"steps": [step for step in cell.steps if step.name != "init"]})
+    failed = cell.model_copy(update={"outcome": Outcome.FAILED})
+    [told] = qa(samples.run([failed]), samples.run([without])).told
+    assert [step.name for step in told.steps] == samples.NAMES
+    first = cell.model_copy(update={"steps": cell.steps[1:]})
+    [told] = qa(samples.run([failed]), samples.run([first])).told
+    assert [step.name for step in told.steps] == samples.NAMES
+
+
+def test_of_what_passed_no_log_is_shown() -> None:
+    results = with_keys()
+    attempts = [results.cells[0].attempts[0].model_copy(update={"log_excerpt": "all is well"})]
+    cells = [results.cells[0].model_copy(update={"attempts": attempts}), *results.cells[1:]]
+    [told] = qa(without_keys(), results.model_copy(update={"cells": cells})).told
+    assert [log.side for log in told.excerpts] == ["baseline"]
+
+
+def test_a_side_without_the_cell_has_not_reached_nothing() -> None:
+    failing = samples.run(
+        [samples.cell("java", "amd64", [samples.attempt("java-amd64", False, 0, 0, **KEYS)])]
+    )
+    report = qa(one(), failing)
+    assert [report.told[0].missing(side) for side in ("baseline", "candidate")] == ["–", "not reached"]
+    assert phases(report)["images resolved"][1].endswith("; no cell is in both")

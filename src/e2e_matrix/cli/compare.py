@@ -17,7 +17,7 @@ from e2e_matrix.cli.question import asked_of, question_options
 from e2e_matrix.compare import compare_axis, compare_runs
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.question import Asked, keep_question, load_question
-from e2e_matrix.report import comparison, write_reports
+from e2e_matrix.report import FORMATS, comparison, write_reports
 from e2e_matrix.terminal.comparison import show_comparison
 from e2e_matrix.terminal.screen import Screen
 
@@ -29,7 +29,12 @@ from e2e_matrix.terminal.screen import Screen
 @click.option("--candidate", metavar="VALUE", help="The axis's value after  [default: the second].")
 @options.fail_on
 @question_options
-@options.report
+@click.option(  # no variable: one that is set for `run` must not make this write
+    "--report",
+    metavar="NAME[,NAME]",
+    multiple=True,
+    help=f"Write reports beside CANDIDATE: qa, or another of {', '.join(FORMATS)}.",
+)
 @click.option("--reports", envvar="E2E_MATRIX_REPORTS", metavar="FOLDER", help="Where the runs lie.")
 @click.option(
     "--format", "form", type=click.Choice(["text", "md", "json"]), default="text", show_default=True
@@ -61,6 +66,8 @@ def command(
     if axis is not None and formats:
         raise click.UsageError("--report is of two runs: leave --axis out.")
     folders = [store.find(name, reports_folder(ctx)) for name in runs]
+    if formats and folders[0].resolve() == folders[1].resolve():
+        raise BadInput([Problem("--report", 0, 0, "both names are of one run", "name two, or leave it out")])
     found = [store.load(folder) for folder in folders]
     compared = compare_runs(*found) if axis is None else compare_axis(found[0], axis, baseline, candidate)
     kept = load_question(folders[1]) if axis is None else Question()

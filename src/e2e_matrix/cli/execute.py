@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
 
+from e2e_matrix.assessment import Assessment
 from e2e_matrix.cli.publish_options import Published
 from e2e_matrix.errors import E2EMatrixError
 from e2e_matrix.launch import launch
@@ -36,7 +37,7 @@ def execute(job: Job, quiet: bool, published: Published, stand_in: bool = False)
             results = launch(job, Several(watcher, ending), stand_in)
         assessed = assessed_in(Path(ending.folder), results)
         if assessed:
-            show_standing(Screen(sys.stdout, os.environ, sys.stdout.isatty()), assessed, brief=quiet)
+            _show(assessed, quiet)
         return exit_code_of(results, assessed)
     except BaseException as error:
         ending.break_off(error)
@@ -46,6 +47,14 @@ def execute(job: Job, quiet: bool, published: Published, stand_in: bool = False)
     finally:
         if ending.results:
             workflow.tell(ending.results, Path(ending.folder), os.environ, sys.stdout, sys.stderr)
+
+
+def _show(assessed: Assessment, quiet: bool) -> None:
+    """Below the summary of the run, which may have passed where this did not."""
+    screen = Screen(sys.stdout, os.environ, sys.stdout.isatty())
+    if not quiet:
+        screen.line("")
+    show_standing(screen, assessed, brief=quiet)
 
 
 def told_to_the_workflow(command: Callable[_P, int]) -> Callable[_P, int]:

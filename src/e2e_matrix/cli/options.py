@@ -39,7 +39,6 @@ def _option(name: str, help: str, **attributes: Any) -> Callable[[Command], Comm
 
 
 fail_on = _option("--fail-on", "What of a comparison ends with 1.", metavar="NAME[,NAME]", multiple=True)
-report = _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True)
 _MATRIX_OPTIONS = (
     _option("--matrix", f"What to test.  [default: {DEFAULT_FILE}]", metavar="FILE"),
     _option("--profile", "A profile of that file, laid over it.", metavar="NAME"),
@@ -67,7 +66,7 @@ _RUN_OPTIONS = (
     fail_on,
     _option("--reports", "Where the run's folder goes.", metavar="FOLDER"),
     _option("--history", "What remembers runs.  [default: history.sqlite beside them]", metavar="FILE"),
-    report,
+    _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True),
 )
 
 
@@ -147,7 +146,7 @@ def load_all(
 
 
 def comparing(ctx: click.Context) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """What ``fail_on`` and ``report`` of a command that runs nothing come to; None where they were not given.
+    """What --fail-on and --report of `compare` come to; None where they were not given.
 
     Raises BadInput for words that are none.
     """

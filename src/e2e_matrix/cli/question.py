@@ -14,7 +14,7 @@ NO_BASELINE = Problem(
     0,
     0,
     "nothing can be expected without a baseline",
-    "say which, as --help tells, or leave it out",
+    "say --baseline RUN, or leave it out",
 )
 
 
@@ -45,7 +45,9 @@ def asked_of(ctx: click.Context, *, compared: bool) -> Asked:
 
     Raises BadInput with everything that is wrong with it.
     """
-    claim, texts = ctx.params.get("claim"), ctx.params.get("expect") or ()
+    claim = ctx.params.get("claim")
+    claim = claim if claim is None else _text(claim).strip()
+    texts = [_text(text) for text in ctx.params.get("expect") or ()]
     problems: list[Problem] = []
     expected: tuple[Expectation, ...] = ()
     if claim and len(claim) > LONGEST_CLAIM:
@@ -59,4 +61,9 @@ def asked_of(ctx: click.Context, *, compared: bool) -> Asked:
         problems.append(NO_BASELINE)
     if problems:
         raise BadInput(problems)
-    return Asked(claim if claim is None else claim.strip(), expected or None)
+    return Asked(claim, expected or None)
+
+
+def _text(argument: str) -> str:
+    """An argument may have bytes in it that are no text; a file of ours has not."""
+    return argument.encode("utf-8", "replace").decode()

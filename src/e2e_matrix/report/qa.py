@@ -238,6 +238,8 @@ def _images(results: Results, assessed: Assessment | None) -> Phase:
 def _same_images(compared: Comparison) -> str:
     """On what the two sides ran: a release ran on another image, a repetition should not have."""
     both = [pair.same_image for pair in compared.both]
+    if not both:
+        return "no cell is in both"
     counts = [
         f"{words} in {both.count(same)} of {counted(len(both), 'cell')}"
         for same, words in ((False, "another image than the baseline's"), (True, "the baseline's image"))
@@ -299,7 +301,12 @@ def _verification(results: Results) -> Phase:
 def _comparison(assessed: Assessment | None) -> Phase:
     if assessed is None:
         return Phase("comparison", Outcome.NOT_RUN, f"{_NOT_COMPARED}: there is no baseline")
-    return Phase("comparison", OUTCOMES[assessed.standing], assessed.headline)
+    words = [assessed.headline]
+    for expected in assessed.question.expected:
+        pairs = expected.of(assessed.compared)
+        met = sum(pair.change is expected.change for pair in pairs)
+        words.append(f"expected {expected}: {met} of {counted(len(pairs), 'cell')}")
+    return Phase("comparison", OUTCOMES[assessed.standing], "; ".join(words))
 
 
 def _api(api: Api | None) -> Phase:

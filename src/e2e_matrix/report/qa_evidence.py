@@ -110,6 +110,11 @@ class Told:
         """The words of SIDES that there is anything of."""
         return [side for side, run in zip(SIDES, self.runs, strict=True) if run]
 
+    def missing(self, side: str) -> str:
+        """What stands where ``side`` has no such step."""
+        cell = self.first.baseline if side == SIDES[0] else self.first.candidate
+        return "not reached" if cell else NO_VALUE
+
     @property
     def commands(self) -> list[tuple[str, str]]:
         """What runs the first cell again, of each side that has it."""

@@ -35,7 +35,7 @@ _LOG_WIDTH = 200
 _MOST_NAMES = 20
 _MOST_MEASURES = 200  # of which there is no news
 _LABEL = 10  # characters of a label before what it labels
-_NOTHING = "Nothing is known that was not verified."
+_NOTHING = "Nothing is known to be left unverified."
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,11 @@ def _where(told: Told) -> str:
 
 def _steps(told: Told, steps: Sequence[StepPair]) -> str:
     """Of the first cell."""
-    sides = [SIDES.index(side) for side in told.sides]
     rows = [
-        [f"{code(step.name)} {prose(step.title, 120)}", *(_step(step.sides[side]) for side in sides)]
+        [
+            f"{code(step.name)} {prose(step.title, 120)}",
+            *(_step(step.sides[SIDES.index(side)]) or told.missing(side) for side in told.sides),
+        ]
         for step in steps
     ]
     return table(["step", *told.sides], rows)
@@ -173,7 +175,7 @@ def _steps(told: Told, steps: Sequence[StepPair]) -> str:
 
 def _step(step: Step | None) -> str:
     if step is None:
-        return "not reached"
+        return ""
     word = "" if step.outcome is Outcome.PASSED else f" **{step.outcome.value.replace('_', ' ')}**"
     return f"{MARKS[step.outcome]}{word} {format_seconds(step.duration_seconds)}"
 
