@@ -184,8 +184,8 @@ def test_a_measure_to_fail_on_that_nothing_has_leaves_it_open() -> None:
 def test_where_a_side_failed_its_measures_are_not_what_is_missing() -> None:
     for before, after in ((ended(FAILED), costing("1")), (costing("1"), ended(FAILED))):
         assert judged([before], [after], "cost").standing is PASS
-    for before, after in ((FAILED, FAILED), (PASSED, FAILED), (FAILED, PASSED)):
-        assert judged([ended(before)], [ended(after)], "cost").standing is PASS
+    for first, second in ((FAILED, FAILED), (PASSED, FAILED), (FAILED, PASSED)):
+        assert judged([ended(first)], [ended(second)], "cost").standing is PASS
 
 
 def test_what_was_reused_was_not_measured() -> None:
