@@ -184,7 +184,8 @@ def test_a_measure_to_fail_on_that_nothing_has_leaves_it_open() -> None:
 def test_where_a_side_failed_its_measures_are_not_what_is_missing() -> None:
     for before, after in ((ended(FAILED), costing("1")), (costing("1"), ended(FAILED))):
         assert judged([before], [after], "cost").standing is PASS
-    assert judged([ended(FAILED)], [ended(FAILED)], "cost").standing is PASS
+    for first, second in ((FAILED, FAILED), (PASSED, FAILED), (FAILED, PASSED)):
+        assert judged([ended(first)], [ended(second)], "cost").standing is PASS
 
 
 def test_what_was_reused_was_not_measured() -> None:
@@ -251,6 +252,8 @@ def test_what_is_no_expectation_is_refused(text: str, hint: str) -> None:
         Expectation.parse(text)
     assert str(caught.value).startswith(f"--expect: cannot be {text!r}\n    ")
     assert hint in str(caught.value)
+    assert ("did you mean" in str(caught.value)) is ("did you mean" in hint)
+    assert ("known here" in str(caught.value)) is ("known here" in hint)
 
 
 def test_all_that_is_wrong_with_expectations_is_said_at_once() -> None:

@@ -84,7 +84,9 @@ def test_the_change_is_that_of_all_values_and_not_of_the_medians() -> None:
 def test_what_changed_is_told_with_its_interval() -> None:
     told = boots(EIGHT, times(EIGHT, 1.3), turns=True)
     assert told.change == "+30% (+30% to +30%)"
-    assert boots([5.0], [6.5]).change == "+30%"  # of one run a side there is no interval
+    for before, after in (([5.0], [6.5]), ([5.0], [6.5, 6.5]), ([5.0, 5.0], [6.5])):
+        assert boots(before, after).change == "+30%"  # of one run on a side there is no interval
+    assert boots([5.0, 5.0], [6.5, 6.5]).change == "+30% (+30% to +30%)"
     assert boots(FIVE, times(FIVE, 1.0001)).change.startswith("+0.0% (")  # never -0.0%
     [cost] = of(runs.compared([costing("0.10")], [costing("0.104")]), "cost")
     assert cost.change == "+4.0%"

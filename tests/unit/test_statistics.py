@@ -182,6 +182,13 @@ def test_equal_values_differ_in_nothing() -> None:
         assert (paired.ratio, paired.low, paired.high, paired.p) == (1.0, 1.0, 1.0, 1.0)
 
 
+def test_samples_of_the_same_values_differ_in_nothing_either() -> None:
+    for count in (6, 30):
+        values = [float(one) for one in range(1, count + 1)]
+        assert rank_sum(values, values) == 1.0
+        assert signed_rank([*values, *(-one for one in values)]) == 1.0
+
+
 def test_the_estimates_are_those_of_hodges_and_lehmann() -> None:
     found = shift([1.0, 2.0, 4.0], [4.0, 8.0])
     assert found  # of the ratios 1, 2, 2, 4, 4, 8 the two in the middle are 2 and 4, with sqrt(8) between
