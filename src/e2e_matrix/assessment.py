@@ -17,7 +17,6 @@ from e2e_matrix.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED, Bad
 from e2e_matrix.failures import Outcome
 from e2e_matrix.measures import MEASURES
 from e2e_matrix.regression import Difference, Judgement, Policy, judge
-from e2e_matrix.results import Cell
 from e2e_matrix.script_words import counted
 from e2e_matrix.templates import did_you_mean
 
@@ -40,6 +39,16 @@ _CHANGES = {
     "removed": Change.REMOVED,
     "wasted": Change.WASTES_MORE,
 }
+# A cell whose change is one of these has a verdict in both runs.
+_KNOWN = (
+    Change.NEWLY_FAILING,
+    Change.FIXED,
+    Change.STILL_FAILING,
+    Change.WASTES_MORE,
+    Change.WASTES_LESS,
+    Change.SAME,
+    Change.UNSUPPORTED,
+)
 _EXPECTED = {change.value.replace(" ", "-"): change for change in Change}
 
 
@@ -176,7 +185,8 @@ class Assessment:
             breaking = [change.words for change, _ in self.api.breaking]
             return f"the API breaks a client of the baseline: {some(breaking)}" if breaking else ""
         elif word == "different-api":
-            return "; ".join(finding.words for finding in self.findings)
+            # Another text about the same API is told, and breaks nobody.
+            return "; ".join(finding.words for finding in self.findings if finding.matters)
         else:
             worse = [one for one in self.of(Judgement.WORSE) if one.measure.name == word]
             told = [f"{one.pair.name} {one.change}" for one in worse]
@@ -184,10 +194,17 @@ class Assessment:
         return f"{word.replace('-', ' ')}: {some([pair.name for pair in pairs])}" if pairs else ""
 
     def _unknown_api(self) -> Iterator[Reason]:
-        """What was kept of an API and cannot be read. That a run kept none is told elsewhere."""
-        unread = [pair.words for pair in self.api.pairs if pair.told.difference is None]
-        if unread:
-            yield Reason(Standing.INCONCLUSIVE, f"the API: {some(unread)}")
+        """Cells whose API nobody can compare; that of one and the same image is the same."""
+        same = {pair.name for pair in self.compared.pairs if pair.same_image}
+        alike: dict[str, list[str]] = {}
+        for cell, why in self.api.undescribed.items():
+            if cell not in same:
+                alike.setdefault(why, []).append(cell)
+        for pair in self.api.pairs:
+            if pair.told.unknown is not None:
+                alike.setdefault(pair.told.unknown, []).extend(pair.cells)
+        for why, cells in alike.items():
+            yield Reason(Standing.INCONCLUSIVE, f"the API of {some(cells)}: not comparable ({why})")
 
     def _unmet(self) -> Iterator[Reason]:
         for expected in self.question.expected:
@@ -208,6 +225,8 @@ class Assessment:
         compared = self.compared
         if not compared.both:
             yield Reason(Standing.INCONCLUSIVE, "no cell is in both")
+        elif not any(pair.change in _KNOWN for pair in compared.both):
+            yield Reason(Standing.INCONCLUSIVE, "no cell has a verdict in both")
         if untold := compared.untold:
             told = [f"{pair.name} ({pair.candidate.outcome.value})" for pair in untold if pair.candidate]
             yield Reason(Standing.INCONCLUSIVE, f"no verdict in the candidate: {some(told)}")
@@ -216,15 +235,12 @@ class Assessment:
         asked = [one for one in self.differences if one.measure.name in self.policy.fail_on]
         for words in _together(one for one in asked if _leaves_open(one)):
             yield Reason(Standing.INCONCLUSIVE, words)
-        measured = {one.measure.name for one in asked}
-        if any(_passed(pair.baseline) and _passed(pair.candidate) for pair in compared.both):
-            for word in self.policy.fail_on:
-                if word in MEASURES and word not in measured:
-                    yield Reason(Standing.INCONCLUSIVE, f"{word} was judged in no cell")
-
-
-def _passed(cell: Cell | None) -> bool:
-    return cell is not None and cell.outcome is Outcome.PASSED
+        unknown = (Judgement.NOT_ENOUGH, Judgement.NOT_COMPARABLE)
+        judged = {one.measure.name for one in asked if one.judgement not in unknown}
+        open_ones = {one.measure.name for one in asked if _leaves_open(one)}
+        for word in self.policy.fail_on:
+            if word in MEASURES and word not in judged | open_ones:
+                yield Reason(Standing.INCONCLUSIVE, f"{word} was judged in no cell")
 
 
 def _together(differences: Iterable[Difference]) -> list[str]:

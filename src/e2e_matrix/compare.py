@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from e2e_matrix import statistics
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.failures import BROKEN, Cause, Outcome
 from e2e_matrix.results import Cell, Results, Run
 from e2e_matrix.script_words import counted, script_of, waste
 
@@ -20,6 +21,8 @@ from e2e_matrix.script_words import counted, script_of, waste
 SCENARIO = "scenario"
 _T = TypeVar("_T")
 _DECIDED = (Outcome.PASSED, Outcome.FAILED)
+# A baseline that never had the image has no such cell: nothing in it was mended.
+_NO_IMAGE = (Cause.TAG_MISSING, Cause.PLATFORM_MISSING)
 # Seconds. Waste is news where it is twice as much and so much more: a turn of a script's own polling is none.
 _NEWS = 5.0
 
@@ -55,8 +58,14 @@ class Pair:
         before, after = self.baseline, self.candidate
         if after is None:
             return Change.REMOVED
+        if before is not None and before.cause in _NO_IMAGE:
+            before = None
+        if after.cause is Cause.LLM_REPLAY_DIFFERS or (before and before.cause is Cause.LLM_REPLAY_DIFFERS):
+            return (
+                Change.UNDECIDED
+            )  # another question than was recorded: nobody knows how it would have ended
         if after.outcome is Outcome.FAILED:
-            again = before is not None and before.outcome is Outcome.FAILED
+            again = before is not None and before.outcome is Outcome.FAILED and not self._fails_more
             return Change.STILL_FAILING if again else Change.NEWLY_FAILING
         if before is None:
             return Change.ADDED
@@ -65,6 +74,16 @@ class Pair:
         if before.outcome not in _DECIDED or after.outcome not in _DECIDED:
             return Change.UNDECIDED
         return Change.FIXED if before.outcome is Outcome.FAILED else self._waste
+
+    @property
+    def _fails_more(self) -> bool:
+        """Whether a cell that failed now and then fails so much more often that it is no chance."""
+        told = self._both(lambda cell: cell.repeat)
+        if told is None:
+            return False
+        before, after = told
+        p = statistics.fewer_passes(before.passed, before.runs, after.passed, after.runs)
+        return before.passed > 0 and p <= statistics.LEVEL
 
     @property
     def _waste(self) -> Change:
@@ -153,7 +172,7 @@ class Comparison:
         """Cells of which the candidate has no verdict, but for platforms that neither run could test."""
         return [
             pair
-            for pair in self.both
+            for pair in self.pairs
             if pair.candidate
             and pair.candidate.outcome not in _DECIDED
             and not (pair.baseline and pair.baseline.outcome is pair.candidate.outcome is Outcome.UNSUPPORTED)

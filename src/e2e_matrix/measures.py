@@ -32,6 +32,7 @@ class Measure:
     read: Callable[[Attempt], Number | None]
     floor: float = 0.0
     is_time: bool = False  # depends on the machine
+    adds_up: bool = False  # over the attempts of a repetition: what was paid in vain was paid
     of_any: bool = False  # also of an attempt that failed later on: what it measures had ended well by then
 
 
@@ -88,7 +89,14 @@ MEASURES: dict[str, Measure] = {
         _time("removal", Phases.model_fields["removal"].description or ""),
         _time("total", "the whole cell without its pull", _total),
         Measure(
-            "cost", "what the cell cost", 0.05, "dearer", "cheaper", _money, lambda attempt: attempt.cost_usd
+            "cost",
+            "what the cell cost",
+            0.05,
+            "dearer",
+            "cheaper",
+            _money,
+            lambda attempt: attempt.cost_usd,
+            adds_up=True,
         ),
         Measure(
             "tokens",
@@ -98,6 +106,7 @@ MEASURES: dict[str, Measure] = {
             "fewer tokens",
             _count,
             lambda attempt: attempt.tokens.total if attempt.tokens else None,
+            adds_up=True,
         ),
         Measure(
             "memory",
@@ -127,8 +136,14 @@ def samples(cell: Cell, measure: Measure) -> dict[int, Number]:
     """One value of each repetition that has one, by its number; of a cell that was not run here, none."""
     if measure.name == "size":
         return {} if cell.image.size_bytes is None else {1: cell.image.size_bytes}
-    ends = {one.repetition: one for one in cell.attempts if not one.superseded}
+    counted = [one for one in cell.attempts if not one.superseded]
+    ends = {one.repetition: one for one in counted}
     read = {number: measure.read(one) for number, one in ends.items() if _counts(one, measure)}
+    if measure.adds_up:
+        tried = [(one.repetition, measure.read(one)) for one in counted]
+        for number in read:
+            told = [value for repetition, value in tried if repetition == number and value is not None]
+            read[number] = sum(told) if told else None
     return {number: value for number, value in read.items() if value is not None}
 
 

@@ -14,7 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from e2e_matrix.api import Differences, of_run
 from e2e_matrix.assessment import Assessment, Expectation, Question, assess, expectations
 from e2e_matrix.compare import compare_runs
-from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.errors import (
+    EXIT_FAILED,
+    EXIT_INFRASTRUCTURE,
+    EXIT_INTERRUPTED,
+    EXIT_PASSED,
+    BadInput,
+    Problem,
+)
 from e2e_matrix.regression import FAILS
 from e2e_matrix.results import Results
 from e2e_matrix.store import load_baseline, write_atomically
@@ -118,5 +125,13 @@ def keep_differences(folder: Path, results: Results) -> None:
 
 
 def exit_code_of(results: Results, assessed: Assessment | None) -> int:
-    """How a command that made the run ends: as the run, and where that passed, as its comparison."""
-    return results.run.exit_code or (assessed.exit_code if assessed else 0)
+    """How a command that made the run ends: with the worse of what the run and its comparison came to.
+
+    That something is worse outweighs that something is not known.
+    """
+    run = results.run
+    codes = {run.exit_code, assessed.exit_code if assessed else EXIT_PASSED}
+    if assessed is None and run.beside and not run.for_comparison:
+        codes.add(EXIT_INFRASTRUCTURE)  # what it was to be compared with is not there
+    order = (EXIT_INTERRUPTED, EXIT_FAILED, EXIT_INFRASTRUCTURE)
+    return next((code for code in order if code in codes), EXIT_PASSED)

@@ -29,7 +29,7 @@ class Job:
 
     ``resume`` is the folder of a run to go on with; ``force``, where it was another plan all the same.
     ``baseline`` is the folder of a run that its report compares it with; ``baseline_job`` makes such a run,
-    its cells taking turns with these. ``asked`` is what is asked of the comparison.
+    its cells taking turns with these, and is ``for_comparison``. ``asked`` is what is asked of that.
     """
 
     plan: Plan
@@ -39,6 +39,7 @@ class Job:
     force: bool = False
     baseline: Path | None = None
     baseline_job: Job | None = None
+    for_comparison: bool = False
     asked: Asked = field(default_factory=Asked)
 
 
@@ -170,4 +171,5 @@ class Record:
             llm=self.llm,
             workers=self.workers,
             beside=self._beside,
+            for_comparison=self.job.for_comparison,
         )

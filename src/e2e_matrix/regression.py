@@ -34,7 +34,7 @@ EVENTS = {
 }
 FAILS = (*EVENTS, *MEASURES)
 _SHARE_DIGITS = 9
-DEFAULT_FAIL_ON = ("newly-failing", "different-api")
+DEFAULT_FAIL_ON = ("newly-failing", "still-failing", "different-api")
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,21 @@ def _answered(compared: Comparison, measure: Measure, threshold: float) -> dict[
         for place, pair in enumerate(compared.both)
         if (difference := _difference(compared, pair, measure))
     }
-    asked = {place: one for place, one in found.items() if one.judgement is Judgement.NO_DIFFERENCE}
-    if is_noisy(measure, compared.candidate_run.llm.kind):
-        # Where all is zero, nothing is more than something else.
-        known = {place: one for place, one in asked.items() if one.before}
-        return found | _tested(known, compared, threshold)
-    return found | {place: _judged(one, threshold) for place, one in asked.items()}
+    asked = {
+        place: one for place, one in found.items() if one.judgement is Judgement.NO_DIFFERENCE and not one.why
+    }
+    exact = {place: one for place, one in asked.items() if _is_exact(compared, one)}
+    # Where all is zero, nothing is more than something else.
+    noisy = {place: one for place, one in asked.items() if place not in exact and one.before}
+    judged = {place: _judged(one, threshold) for place, one in exact.items()}
+    return found | judged | _tested(noisy, compared, threshold)
+
+
+def _is_exact(compared: Comparison, difference: Difference) -> bool:
+    """Whether a single run shows it: it is the same every time, as it was in the runs of either side."""
+    sides = _samples(difference.pair, difference.measure)
+    constant = all(len(set(values.values())) < 2 for values in sides)
+    return constant and not is_noisy(difference.measure, compared.candidate_run.llm.kind)
 
 
 def _difference(compared: Comparison, pair: Pair, measure: Measure) -> Difference | None:
@@ -185,11 +194,25 @@ def _difference(compared: Comparison, pair: Pair, measure: Measure) -> Differenc
         middle(list(after.values())) if after else None,
         (len(before), len(after)),
     )
+    if _stands_for(pair):
+        return replace(difference, why="the same image under the same key, and not run again")
     why = _why_not(compared, pair, measure, len(before), len(after))
-    if not why and is_noisy(measure, compared.candidate_run.llm.kind):
+    if not why and not _is_exact(compared, difference):
         values = {*before.values(), *after.values()}
         why = "a zero was measured, and nothing is a share of it" if min(values) <= 0 < max(values) else ""
     return replace(difference, judgement=Judgement.NOT_COMPARABLE, why=why) if why else difference
+
+
+def _stands_for(pair: Pair) -> bool:
+    """Whether one side was not run because the other, or its like, had passed: nothing can have changed."""
+    sides = [cell for cell in (pair.baseline, pair.candidate) if cell]
+    reused = any(cell.reused_from for cell in sides)
+    return (
+        reused
+        and pair.same_image is True
+        and len({cell.key for cell in sides}) == 1
+        and None not in (cell.key for cell in sides)
+    )
 
 
 def _samples(pair: Pair, measure: Measure) -> tuple[dict[int, Number], dict[int, Number]]:

@@ -359,6 +359,9 @@ class Run(Model):
     emulated_cpu: str | None = Field(None, description="QEMU_CPU given to emulated cells")
     workers: int
     beside: str | None = Field(None, description="The run whose cells took turns with those of this one")
+    for_comparison: bool = Field(
+        False, description="It was made only so that the run in `beside` could be compared with it"
+    )
     totals: Totals
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -86,6 +87,8 @@ class PlanFile(Model):
     repeat: int
     cells: dict[str, PlannedFacts]
     keys: dict[str, str] = Field({})  # by cell, those of which nothing was run under another key
+    beside: str | None = None  # the run whose cells take turns with these
+    for_comparison: bool = False  # it is there for that one's sake
 
 
 class Started(Model):
@@ -116,8 +119,10 @@ def plan_of(
     llm: Llm,
     started_at: datetime,
     keys: Mapping[str, str] = MappingProxyType({}),
+    beside: str | None = None,
 ) -> PlanFile:
-    """What a run is made from, for the record; ``keys`` are those of its cells."""
+    """What a run is made from, for the record; ``keys`` are those of its cells, ``beside`` is the run that
+    takes turns with it."""
     settings = job.settings
     answers = answers_digest(settings, llm)
     return PlanFile(
@@ -128,6 +133,8 @@ def plan_of(
         repeat=settings.repeat,
         cells={cell.planned.id: facts_of(cell, settings, llm, answers) for cell in prepared},
         keys=dict(keys),
+        beside=beside,
+        for_comparison=job.for_comparison,
     )
 
 
@@ -175,9 +182,19 @@ def find(name: str, reports: Path) -> Path:
 
 
 def newest_begun(reports: Path) -> Path | None:
-    """The folder of the run that began last, also where it was killed; None where there is none."""
+    """The folder of the run that began last, also where it was killed; None where there is none.
+
+    A run that is there for the sake of another is never meant.
+    """
     begun = [path.parent for path in reports.glob(f"*/{PLAN}") if not path.parent.is_symlink()]
-    return max(begun, key=lambda folder: age(folder.name), default=None)
+    newest_first = sorted(begun, key=lambda folder: age(folder.name), reverse=True)
+    return next((folder for folder in newest_first if not _is_for_comparison(folder)), None)
+
+
+def _is_for_comparison(folder: Path) -> bool:
+    with suppress(BadInput):  # who asks for it hears what is wrong with it
+        return read_plan(folder).for_comparison
+    return False
 
 
 def read_plan(folder: Path) -> PlanFile:
@@ -265,6 +282,8 @@ def go_on(folder: RunFolder, now: PlanFile, force: bool) -> Earlier:
             "started_at": before.started_at,
             "resumed_at": [*before.resumed_at, now.started_at],
             "command": before.command or now.command,
+            "beside": before.beside,
+            "for_comparison": before.for_comparison,
             "first_attempts": {cell: number for cell, number in first.items() if number > 1},
             "keys": {
                 cell: key

@@ -51,16 +51,16 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     jobs = [job, *([job.baseline_job] if job.baseline_job else [])]
     for one in jobs:
         tools.progress.note(f"testing {one.settings.subject}{' as the baseline' if one is not job else ''}")
-    clock = Clock()
+    clocks = [Clock() for _ in jobs]
     limit = cancel_after(job.settings.run_timeout, tools.cancel)
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)
-        known = [_look_around(one, tools, alone=not job.baseline_job) for one in jobs]
+        known = [_look_around(one, tools, alone=len(jobs) == 1) for one in jobs]
         if not job.resume:
             _get_ready([cell for one in known for cell in one.to_run], job, tools)
         with ExitStack() as stack:
-            folders = [stack.enter_context(_folder(one, clock)) for one in jobs]
-            return _run(jobs, tools, clock, known, folders), folders[0]
+            folders = [stack.enter_context(_folder(*one)) for one in zip(jobs, clocks, strict=True)]
+            return _run(jobs, tools, clocks, known, folders), folders[0]
     finally:
         limit.cancel()
 
@@ -92,7 +92,7 @@ def _folder(job: Job, clock: Clock) -> RunFolder:
 def _run(
     jobs: Sequence[Job],
     tools: Tools,
-    clock: Clock,
+    clocks: Sequence[Clock],
     known: Sequence[_Known],
     folders: Sequence[RunFolder],
 ) -> Results:
@@ -105,7 +105,10 @@ def _run(
     # Each knows of the one that takes turns with it; of a single run there is none.
     besides = [one.run_id for one in reversed(folders)] if len(folders) > 1 else [None]
     undertakings = [
-        _begin(*one, clock, tools) for one in zip(jobs, known, folders, besides, watchers, strict=True)
+        _begin(one, of_it, place, beside, watcher, clock, tools)
+        for one, of_it, place, beside, watcher, clock in zip(
+            jobs, known, folders, besides, watchers, clocks, strict=True
+        )
     ]
     record = undertakings[0].record
     to_come = [
@@ -136,13 +139,14 @@ def _finish(undertakings: Sequence[Undertaking], tools: Tools) -> Results:
     folder, note = first.record.folder, tools.progress.note
     results = first.record.results(tools.cancel)
     try:
+        # Whoever finds a candidate that has ended has to find what it is compared with.
+        ended = [(one.record, one.record.results(tools.cancel)) for one in others]
+        for record, beside in ended:
+            record.folder.write_results(beside)
+            keep_baseline(folder.path, record.folder.path)
         folder.write_results(results)
-        for one in others:
-            beside = one.record.results(tools.cancel)
-            one.record.folder.write_results(beside)
-            keep_baseline(folder.path, one.record.folder.path)
-            _report(one.record, beside, note)
-        _report(first.record, results, note)
+        for record, beside in [*ended, (first.record, results)]:
+            _report(record, beside, note)
         folder.point_latest_here()
     finally:  # where the disk refuses, the terminal is what is left
         tools.progress.run_finished(results, str(folder.path))
@@ -168,7 +172,7 @@ def _begin(
 ) -> Undertaking:
     """Write down what the run is made from, and take over what an earlier process has made of it."""
     llm = tools.llm.describe()
-    plan = resume.plan_of(job, known.prepared, llm, clock.started_at, known.past.keys)
+    plan = resume.plan_of(job, known.prepared, llm, clock.started_at, known.past.keys, beside)
     earlier: Mapping[str, Sequence[Attempt]] = {}
     if job.resume:
         before = resume.go_on(folder, plan, job.force)
@@ -182,7 +186,7 @@ def _begin(
     engine = tools.engine.info()
     job = replace(job, command=plan.command)
     key_of = known.past.limited_to(plan.keys).key_of
-    record = Record(job, clock, known.prepared, engine, llm, folder, digests, key_of, beside)
+    record = Record(job, clock, known.prepared, engine, llm, folder, digests, key_of, plan.beside)
     return Undertaking(record, known.to_run, earlier, progress)
 
 
@@ -197,7 +201,8 @@ def _prepare(job: Job, tools: Tools) -> list[Prepared]:
         probing = {platform: pool.submit(tools.engine.probe, platform) for platform in foreign}
         resolved = _resolve(list(requests.values()), job.settings, tools)
         probes |= {platform: future.result() for platform, future in probing.items()}
-    if not job.plan.left_out:
+    # Cells that the one ref never had must not be found to be fixed in the other.
+    if not job.plan.left_out or job.for_comparison:
         _refuse_nothing(resolved, job.settings.origins["ref"].place or "--ref")
     return [_combine(cell, resolved[requests[cell.id]], probes[cell.platform]) for cell in job.plan.cells]
 

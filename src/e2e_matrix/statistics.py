@@ -115,6 +115,17 @@ def signed_rank(steps: Sequence[float]) -> float:
     return min(1.0, math.ldexp(2 * min(below, above), -len(moved)))
 
 
+def fewer_passes(before: int, of_before: int, after: int, of_after: int) -> float:
+    """The one-sided p of Fisher's exact test: how likely the second passes so seldom where both are alike."""
+    passed, runs = before + after, of_before + of_after
+    ways = [
+        math.comb(of_after, some) * math.comb(of_before, passed - some)
+        for some in range(after + 1)
+        if some <= passed
+    ]
+    return sum(ways) / math.comb(runs, passed)
+
+
 def smallest_p(before: int, after: int) -> float:
     """The smallest p that the rank-sum test can come to with samples of these sizes."""
     return min(1.0, 2 / math.comb(before + after, after))

@@ -277,6 +277,7 @@ def results_of(
     llm: Llm,
     workers: int,
     beside: str | None = None,
+    for_comparison: bool = False,
 ) -> Results:
     """The whole of results.json."""
     now = datetime.now(UTC)
@@ -321,6 +322,7 @@ def results_of(
             emulated_cpu=EMULATED_CPU if any(cell.emulated for cell in cells) else None,
             workers=workers,
             beside=beside,
+            for_comparison=for_comparison,
             totals=totals,
         ),
         cells=list(cells),

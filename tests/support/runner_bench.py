@@ -128,6 +128,7 @@ class Bench:
         progress: Progress | None = None,
         baseline: Path | None = None,
         baseline_ref: str | None = None,
+        resume_beside: Path | None = None,
         command: Sequence[str] = ("e2e-matrix", "run"),
         asked: Asked | None = None,
     ) -> Results:
@@ -138,15 +139,16 @@ class Bench:
         )
         loaded = load_matrix(str(file), {})
 
-        def job_of(overrides: Overrides) -> Job:
+        def job_of(overrides: Overrides, resume: Path | None) -> Job:
             settings = resolve(loaded, overrides, {})
             settings = type(settings)(**{**vars(settings), "reports": self.tmp_path / "reports"})
             return Job(make_plan(loaded, settings), settings, command, resume, force, baseline)
 
-        job = job_of(Overrides())
+        job = job_of(Overrides(), resume)
         if baseline_ref:
             ref = Setting(baseline_ref, Source.COMMAND_LINE, "--baseline-ref")
-            job = replace(job, baseline_job=job_of(Overrides(ref=ref)))
+            beside = replace(job_of(Overrides(ref=ref), resume_beside), for_comparison=True)
+            job = replace(job, baseline_job=beside)
         self.engine = FakeEngine(
             {PINNED: FakeImage({}, ())},
             present=[PINNED] if self.pulls else [],

@@ -54,6 +54,7 @@ def test_the_baseline_is_the_same_matrix_on_its_ref(jobs: list[Job], by_variable
     assert (job.settings.repeat, beside.settings.repeat, beside.command) == (5, 5, job.command)
     assert beside.settings.sources()["ref"].value == "1.58.1"
     assert (beside.resume, beside.baseline, beside.baseline_job, beside.force) == (None, None, None, False)
+    assert (job.for_comparison, beside.for_comparison) == (False, True)
 
 
 def test_without_it_there_is_one_run(jobs: list[Job]) -> None:
@@ -67,7 +68,10 @@ def test_without_it_there_is_one_run(jobs: list[Job]) -> None:
         (["--baseline-ref", ""], "--baseline-ref: must not be empty"),
         (["--baseline-ref", "  "], "--baseline-ref: must not be empty"),
         (["--baseline-ref", "é"], "--baseline-ref: 'é' is no release, commit or branch"),
-        (["--baseline-ref", "1", "--resume"], "--baseline-ref: does not go with --resume\n    resume each"),
+        (
+            ["--baseline-ref", "1", "--resume"],
+            "--baseline-ref: does not go with --resume\n    it goes on with both",
+        ),
         (["--baseline-ref", "1", "--baseline", "x"], "does not go with --baseline\n    leave one out"),
         (
             ["--baseline-ref", "1", "--baseline", "x", "--resume", "y"],

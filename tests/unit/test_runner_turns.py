@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -10,15 +11,19 @@ from pathlib import Path
 import pytest
 
 from e2e_matrix import preflight, store
+from e2e_matrix.assessment import Standing
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.compare import compare_runs
 from e2e_matrix.engine.base import Engine
 from e2e_matrix.errors import BadInput, CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause
 from e2e_matrix.progress import Beside, Progress, Silent
+from e2e_matrix.question import assessed_in
 from e2e_matrix.registry import ResolvedImage
 from e2e_matrix.report.cell_view import command_for
+from e2e_matrix.report.qa import qa_of
 from e2e_matrix.results import Attempt, Cell, Results
+from e2e_matrix.resume import newest_begun
 from e2e_matrix.store import RunFolder
 from e2e_matrix.task import CellTask
 from support.runner_bench import PINNED, Bench, outcomes
@@ -350,12 +355,57 @@ def test_a_retry_of_one_side_keeps_the_number_of_its_repetition(bench: Bench) ->
     assert not any(cell.flaky for cell in candidate.cells)
 
 
-def test_a_resumed_run_is_beside_none(bench: Bench) -> None:
-    """Its repetitions ran alone: they have no partners."""
+def interrupted_pair(bench: Bench) -> tuple[Path, Path]:
+    """The folders of a candidate and its baseline that were stopped when both had passed one cell."""
+
+    def behave(task: CellTask, cancel: Cancellation) -> Cause | None:
+        if task.cell == "python-arm64":
+            cancel.cancel(Cause.INTERRUPTED)
+            return Cause.INTERRUPTED
+        return None
+
+    bench.behave = behave
     candidate = bench.run(ONE_AT_A_TIME, baseline_ref="old")
-    folder = bench.tmp_path / "reports" / candidate.run.id
+    bench.behave = lambda task, cancel: None
+    bench.cancel = Cancellation()
+    bench.tasks.clear()
+    reports = bench.tmp_path / "reports"
+    return reports / candidate.run.id, reports / str(candidate.run.beside)
+
+
+def test_both_runs_go_on_and_the_comparison_is_of_what_they_came_to(bench: Bench) -> None:
+    folder, other = interrupted_pair(bench)
+    resumed = bench.run(ONE_AT_A_TIME, resume=folder, baseline_ref="old", resume_beside=other)
+    assert (resumed.run.id, resumed.run.beside) == (folder.name, other.name)
+    assert len(bench.tasks) == 10
+    baseline = store.load_baseline(folder)
+    assert baseline == store.load(other)
+    assert baseline is not None
+    assert (baseline.run.for_comparison, resumed.run.for_comparison) == (True, False)
+    assert set(outcomes(baseline).values()) == {"passed"}
+    assessed = assessed_in(folder, resumed)
+    assert assessed
+    assert assessed.standing is Standing.PASS
+
+
+def test_a_candidate_that_went_on_alone_is_no_pass(bench: Bench) -> None:
+    """Its baseline was lost: what it is to be compared with is not there."""
+    folder, other = interrupted_pair(bench)
+    (folder / "baseline.json").unlink()
+    shutil.rmtree(other)
     resumed = bench.run(ONE_AT_A_TIME, resume=folder)
-    assert resumed.run.id == candidate.run.id
-    assert resumed.run.beside is None
-    assert len(bench.tasks) == 12
-    assert store.load_baseline(folder)
+    assert set(outcomes(resumed).values()) == {"passed"}
+    assert resumed.run.beside == other.name
+    assert assessed_in(folder, resumed) is None
+    assert qa_of(resumed, folder).standing is Standing.INCONCLUSIVE
+
+
+def test_the_newest_run_is_the_candidate_and_never_its_baseline(bench: Bench) -> None:
+    for _ in range(4):
+        candidate = bench.run(ONE_AT_A_TIME, baseline_ref="old")
+        newest = newest_begun(bench.tmp_path / "reports")
+        assert newest
+        assert newest.name == candidate.run.id
+        for folder in (bench.tmp_path / "reports").iterdir():
+            if folder.is_dir() and not folder.is_symlink():
+                shutil.rmtree(folder)

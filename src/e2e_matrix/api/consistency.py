@@ -41,6 +41,11 @@ class Finding:
     told: Told
 
     @property
+    def matters(self) -> bool:
+        """Whether anything but the documentation is different, or may be."""
+        return self.told.difference is None or bool(self.told.difference)
+
+    @property
     def words(self) -> str:
         """One line: ``java-arm64 describes another API than 5 cells of 1.58.0: 1 breaking change, ...``."""
         these = ", ".join(self.cells[:3]) + (f" and {len(self.cells) - 3} more" if self.cells[3:] else "")

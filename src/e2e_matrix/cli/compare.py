@@ -71,7 +71,7 @@ def command(
     found = [store.load(folder) for folder in folders]
     compared = compare_runs(*found) if axis is None else compare_axis(found[0], axis, baseline, candidate)
     kept = load_question(folders[1]) if axis is None else Question()
-    assessed = assess(compared, question=asked.over(kept))
+    assessed = assess(compared, question=asked.over(kept), folder=folders[-1], baseline_folder=folders[0])
     _print(assessed, form)
     if formats:
         store.keep_baseline(folders[1], folders[0])

@@ -63,12 +63,17 @@ class Loaded:
     resume: Path | None  # the folder of the run to go on with
     baseline: Path | None  # that of the run to compare it with
     beside: tuple[Settings, Plan] | None = None  # the run to make for the comparison
+    resume_beside: Path | None = None  # its folder, where it is one to go on with, too
     asked: Asked = field(default_factory=Asked)  # of the comparison
 
     def job(self, force: bool) -> Job:
         command = command_line()
-        beside = Job(self.beside[1], self.beside[0], command) if self.beside else None
-        return Job(self.plan, self.settings, command, self.resume, force, self.baseline, beside, self.asked)
+        job = Job(self.plan, self.settings, command, self.resume, force, self.baseline, asked=self.asked)
+        if self.beside is None:
+            return job
+        settings, plan = self.beside
+        beside = Job(plan, settings, command, self.resume_beside, force, for_comparison=True)
+        return replace(job, baseline_job=beside)
 
 
 def load_run(
@@ -100,9 +105,9 @@ def _check_kept(loaded: Loaded) -> None:
     """Raises BadInput where what a resumed run keeps for its comparison cannot be read, or is not there."""
     if (folder := loaded.resume) is None:
         return
-    load_question(folder)
-    compared = loaded.baseline or store.load_baseline(folder)
-    if loaded.asked.expected and not compared:
+    expected = loaded.asked.over(load_question(folder)).expected
+    compared = loaded.baseline or loaded.beside or store.load_baseline(folder)
+    if expected and not compared:
         raise BadInput([NO_BASELINE])
 
 
@@ -118,12 +123,27 @@ def _load_run(ctx: click.Context, defaults: Overrides | None, ours: frozenset[st
             loads.append(lambda: _beside(ctx, defaults, ours, ref))
         (settings, plan), *others = _all(loads)
         return Loaded(settings, plan, None, baseline, beside=next(iter(others), None))
-    folder = resume.find(name, reports_folder(ctx))
-    before = resume.read_plan(folder)
+    folder, before = _to_resume(resume.find(name, reports_folder(ctx)))
     if not ctx.params.get("matrix"):
         ctx.params["matrix"] = before.matrix_file
-    settings, plan = load(ctx, (defaults or Overrides()).over(resume.overrides(before)), ours)
-    return Loaded(settings, plan, folder, baseline)
+    kept = (defaults or Overrides()).over(resume.overrides(before))
+    settings, plan = load(ctx, kept, ours)
+    loaded = Loaded(settings, plan, folder, baseline)
+    beside = folder.parent / before.beside if before.beside else None
+    if beside is None or not (beside / resume.PLAN).is_file():
+        return loaded
+    chosen = Overrides(ref=resume.overrides(resume.read_plan(beside)).ref)
+    return replace(loaded, beside=load(ctx, kept, ours, chosen), resume_beside=beside)
+
+
+def _to_resume(folder: Path) -> tuple[Path, resume.PlanFile]:
+    """The run that is meant: of two that take turns the candidate, with which the other goes on as well."""
+    before = resume.read_plan(folder)
+    if before.for_comparison and before.beside:
+        other = folder.parent / before.beside
+        if (other / resume.PLAN).is_file():
+            return other, resume.read_plan(other)
+    return folder, before
 
 
 def _all(loads: Sequence[Callable[[], T]]) -> list[T]:
@@ -146,19 +166,24 @@ def _baseline_ref(ctx: click.Context, ours: frozenset[str]) -> str | None:
     if ref is None:
         return None
     if "ref" in ours:
-        if ctx.get_parameter_source("baseline_ref") is ParameterSource.ENVIRONMENT:
+        if _is_from_variable(ctx, "baseline_ref"):
             return None
         hint = "use `run`, on images that are published under both"
         raise BadInput([Problem("--baseline-ref", 0, 0, "the demo builds images of one ref", hint)])
-    others = [("--baseline", ctx.params.get("baseline")), ("--resume", ctx.params.get("resume"))]
-    if wrong := [option for option, value in others if value is not None]:
-        hint = (
-            "resume each of the two runs, then `render --baseline`"
-            if "--resume" in wrong
-            else "leave one out"
-        )
-        raise BadInput([Problem("--baseline-ref", 0, 0, f"does not go with {' and '.join(wrong)}", hint)])
+    others = [option for option in ("baseline", "resume") if ctx.params.get(option) is not None]
+    typed = [option for option in others if not _is_from_variable(ctx, option)]
+    if _is_from_variable(ctx, "baseline_ref") and others:
+        return None
+    if typed:
+        hint = "it goes on with both runs by itself" if "resume" in typed else "leave one out"
+        wrong = " and ".join(f"--{option}" for option in typed)
+        raise BadInput([Problem("--baseline-ref", 0, 0, f"does not go with {wrong}", hint)])
+    ctx.params["baseline"] = None  # a variable's, which the option overrides
     return ref
+
+
+def _is_from_variable(ctx: click.Context, option: str) -> bool:
+    return ctx.get_parameter_source(option) is ParameterSource.ENVIRONMENT
 
 
 def _beside(
@@ -170,6 +195,9 @@ def _beside(
         raise BadInput([Problem(place, 0, 0, "must not be empty", "give it a value, or leave it out")])
     chosen = Overrides(ref=Setting(ref, Source.COMMAND_LINE, place))
     settings, plan = load(ctx, defaults, ours, chosen)
+    if settings.record:
+        hint = "leave llm.record out: the calls of both would be kept as those of the same cells"
+        raise BadInput([Problem(place, 0, 0, "does not go with llm.record", hint)])
     if not any(cell.ref for cell in plan.cells):
         hint = "its image needs the field {ref}"
         raise BadInput([Problem(place, 0, 0, "no image of the matrix depends on the ref", hint)])

@@ -113,14 +113,15 @@ def build(results: Results, assessed: Assessment | None = None, question: Questi
     compared = assessed.compared if assessed else None
     pairs = compared.pairs if compared else [Pair(cell.id, None, cell) for cell in results.cells]
     runs = (compared.baseline_run if compared else None, results.run)
-    standing = assessed.standing if assessed else _OF_A_RUN.get(results.run.verdict, Standing.INCONCLUSIVE)
+    reasons = assessed.reasons if assessed else _alone(results, question)
+    standing = assessed.standing if assessed else reasons[0].standing
     api = api_of(assessed)
     return QA(
         results=results,
         assessed=assessed,
         question=question,
         standing=standing,
-        reasons=assessed.reasons if assessed else [Reason(standing, results.run.reason.rstrip("."))],
+        reasons=reasons,
         facts=_facts(results, assessed),
         phases=_phases(results, assessed, api),
         told=told_of(_worst_first(pairs), runs),
@@ -128,6 +129,18 @@ def build(results: Results, assessed: Assessment | None = None, question: Questi
         api=api,
         gaps=[*gaps_of(results, assessed, question), *_api_gap(assessed, api)],
     )
+
+
+def _alone(results: Results, question: Question) -> list[Reason]:
+    """The reasons of a run that is compared with nothing; the first has its standing."""
+    run = results.run
+    standing = _OF_A_RUN.get(run.verdict, Standing.INCONCLUSIVE)
+    reasons = [Reason(standing, run.reason.rstrip("."))]
+    due = [f"the run {run.beside} that took turns with it"] if run.beside and not run.for_comparison else []
+    due += [f"what {one} is expected of" for one in question.expected]
+    if due and standing is Standing.PASS:
+        return [Reason(Standing.INCONCLUSIVE, f"there is no baseline: {some(due)}"), *reasons]
+    return reasons
 
 
 def api_of(assessed: Assessment | None) -> Api | None:
