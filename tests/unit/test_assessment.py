@@ -16,12 +16,12 @@ from e2e_matrix.assessment import Assessment, Expectation, Question, Reason, Sta
 from e2e_matrix.cli.compare import command
 from e2e_matrix.compare import Change
 from e2e_matrix.errors import BadInput
-from e2e_matrix.failures import Outcome
+from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.regression import EVENTS, FAILS, Policy
 from e2e_matrix.report.comparison import as_json, as_markdown
 from e2e_matrix.report.html import render
 from e2e_matrix.report.markdown import SMALLEST_BYTES
-from e2e_matrix.results import Cell, Evidence, Results
+from e2e_matrix.results import Cell, Evidence, Repeat, Results
 from e2e_matrix.terminal.comparison import show_comparison
 from e2e_matrix.terminal.screen import Screen
 from support import measured_runs as runs
@@ -181,11 +181,80 @@ def test_a_measure_to_fail_on_that_nothing_has_leaves_it_open() -> None:
     assert one_has.standing is PASS  # a cell without a conversation costs nothing
 
 
-def test_where_a_side_failed_its_measures_are_not_what_is_missing() -> None:
+def test_where_a_side_failed_the_measure_is_judged_in_the_other_cells_or_in_none() -> None:
     for before, after in ((ended(FAILED), costing("1")), (costing("1"), ended(FAILED))):
-        assert judged([before], [after], "cost").standing is PASS
-    for first, second in ((FAILED, FAILED), (PASSED, FAILED), (FAILED, PASSED)):
-        assert judged([ended(first)], [ended(second)], "cost").standing is PASS
+        others = [costing("1", "more-amd64")]
+        assert judged([before, *others], [after, *others], "cost").standing is PASS
+        assert judged([before], [after], "cost").why == "cost was judged in no cell"
+
+
+def test_a_pass_of_the_same_image_under_the_same_key_stands_for_its_measures() -> None:
+    evidence = Evidence(run="20251101T000000Z-aaaaaa", cell="python-amd64", finished_at=samples.START)
+    ran = costing("1", key="a" * 64)
+    for key, standing in (("a" * 64, PASS), ("b" * 64, INCONCLUSIVE), (None, INCONCLUSIVE)):
+        reused = costing("1", reused=True, reused_from=evidence, key=key).model_copy(update={"attempts": []})
+        assert judged([ran], [reused], "cost").standing is standing
+        assert judged([ran], [reused], "breaking-api").standing is PASS  # one image has one API
+
+
+def test_a_breaking_api_that_nobody_knows_is_no_pass() -> None:
+    other = costing("1").image.model_copy(update={"digest": samples.digest("another")})
+    told = judged([costing("1")], [costing("1", image=other)], "breaking-api")
+    assert told.standing is INCONCLUSIVE
+    assert told.why.startswith(
+        "the API of python-amd64: not comparable (no description was kept in the baseline"
+    )
+
+
+def test_a_baseline_that_never_had_the_image_has_nothing_to_be_fixed() -> None:
+    for cause in (Cause.TAG_MISSING, Cause.PLATFORM_MISSING):
+        missing = ended(FAILED, cause=cause)
+        told = judged([missing, _MORE], [ended(PASSED), _MORE], "newly-failing", expect=["fixed:python-*"])
+        assert (told.standing, told.compared.of(Change.ADDED)[0].name) == (FAIL, "python-amd64")
+        assert judged([missing], [ended(FAILED)], "newly-failing").standing is FAIL
+
+
+def test_a_replay_that_was_asked_something_else_says_nothing() -> None:
+    differs = ended(FAILED, cause=Cause.LLM_REPLAY_DIFFERS)
+    for before, after in ((differs, ended(PASSED)), (ended(PASSED), differs), (differs, differs)):
+        assert judged([before], [after], "newly-failing", "still-failing").standing is INCONCLUSIVE
+
+
+def test_where_no_cell_has_a_verdict_in_both_nothing_was_compared() -> None:
+    told = judged([ended("error")], [ended(PASSED)], "newly-failing")
+    assert (told.exit_code, told.why) == (3, "no cell has a verdict in both")
+    assert judged([ended("error"), _MORE], [ended(PASSED), _MORE], "newly-failing").standing is PASS
+
+
+def test_a_cell_that_is_new_and_met_an_error_is_no_pass() -> None:
+    assert judged([_MORE], [_MORE, ended("error")], "newly-failing").standing is INCONCLUSIVE
+
+
+def test_a_cell_that_failed_now_and_then_and_always_fails_now_is_newly_failing() -> None:
+    def passing(passed: int) -> Cell:
+        return ended(FAILED, repeat=Repeat(planned=8, runs=8, passed=passed))
+
+    assert [passing(before).repeat and judged([passing(before)], [passing(after)], "newly-failing").standing
+            for before, after in ((7, 0), (7, 6), (0, 0), (1, 0))] == [FAIL, PASS, PASS, PASS]  # fmt: skip
+
+
+def test_what_a_retry_cost_was_paid_as_well() -> None:
+    tries = [
+        runs.attempt(outcome=FAILED, number=1, cost_usd=Decimal(5)),
+        runs.attempt(number=2, cost_usd=Decimal("0.01")),
+    ]
+    told = judged([costing("0.01")], [runs.cell(attempts=tries)], "cost")
+    assert (told.standing, told.why) == (FAIL, "cost is dearer: python-amd64 +50000%")
+
+
+def test_what_is_the_same_every_time_and_was_not_is_tested_as_noise() -> None:
+    def costing_each(*costs: str) -> Cell:
+        return runs.timed(cost_usd=[Decimal(cost) for cost in costs])
+
+    steady = costing_each(*["0.01"] * 8)
+    told = judged([steady], [costing_each(*["0.01"] * 5, *["9"] * 3)], "cost")
+    assert [one.shift is not None for one in told.differences if one.measure.name == "cost"] == [True]
+    assert judged([steady], [costing_each("9", "9.1", *["9"] * 6)], "cost").standing is FAIL
 
 
 def test_what_was_reused_was_not_measured() -> None:

@@ -72,7 +72,7 @@ def test_compare_without_a_report_leaves_no_trace_and_goes_by_what_is_kept(
 def test_the_policy_of_a_comparison_is_that_of_its_report(reports: Path) -> None:
     keep(reports / "bad", samples.broken())
     keep(reports / "worse", samples.broken())
-    assert invoke(compare.command, "bad", "worse").return_value == 3
+    assert invoke(compare.command, "bad", "worse", "--fail-on", "newly-failing").return_value == 3
     result = invoke(compare.command, "bad", "worse", "--fail-on", "still-failing, cost", "--report", "qa")
     assert result.return_value == 1
     assert "FAIL: still failing: java-amd64, java-arm64" in result.output

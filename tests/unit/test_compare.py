@@ -78,7 +78,7 @@ def test_scripts_that_passed_differ_by_what_they_wasted(
     ("before", "after", "mark"),
     [
         ("failed", "passed", "✅"),
-        ("failed", "failed", "⚠️"),
+        ("failed", "failed", "❌"),
         ("passed", "error", "⚠️"),
         ("passed", "failed", "❌"),
     ],
@@ -95,8 +95,8 @@ def test_no_news_is_not_taken_for_good_news(before: str, after: str, mark: str) 
         ("failed", "not_run", 3),
         ("passed", "cancelled", 3),
         ("passed", None, 3),  # nothing is in both
-        ("error", "passed", 0),
-        ("failed", "failed", 0),
+        ("error", "passed", 3),
+        ("failed", "failed", 1),
         ("unsupported", "unsupported", 0),
         ("passed", "unsupported", 3),
         ("passed", "failed", 1),

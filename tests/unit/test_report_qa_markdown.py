@@ -176,6 +176,6 @@ def test_every_stage_is_whole_and_says_that_it_is_short() -> None:
 def test_a_thousand_cells_fit_into_a_comment_with_the_verdict(tmp_path: Path) -> None:
     text = render(samples.large(1002), keep(tmp_path, samples.large(1002), samples.large(1002)))
     assert len(text.encode()) <= COMMENT_BYTES
-    assert text.startswith("## ✅ PASS: QA of ")
+    assert text.startswith("## ❌ FAIL: QA of ")
     assert "still failing" in text
     assert shown(text).problems == []
