@@ -147,12 +147,16 @@ class Assessment:
     @property
     def headline(self) -> str:
         """What changed: cells by their change, then measures that are worse or better."""
-        return "; ".join([self.compared.verdict, *self._measures(), *self._api_words()])
+        return "; ".join([self.compared.verdict, *self._measures(), *self.api_words])
 
-    def _api_words(self) -> Iterator[str]:
+    @property
+    def api_words(self) -> list[str]:
+        """What became of the REST APIs, and which images are unlike the others; a line each."""
         changed = [pair for pair in self.api.pairs if pair.baseline_digest != pair.candidate_digest]
-        yield from (f"API: {pair.told.words}" for pair in changed[:3])
-        yield from (finding.words for finding in self.findings[:3])
+        return [
+            *(f"API: {pair.told.words}" for pair in changed[:3]),
+            *(finding.words for finding in self.findings[:3]),
+        ]
 
     def of(self, judgement: Judgement) -> list[Difference]:
         return [one for one in self.differences if one.judgement is judgement]

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from e2e_matrix import store
 from e2e_matrix.api import Differences, of_run
+from e2e_matrix.api.kept import carry
 from e2e_matrix.assessment import Assessment, Expectation, Question, assess, expectations
 from e2e_matrix.compare import compare_runs
 from e2e_matrix.errors import (
@@ -57,6 +59,17 @@ class Asked:
             expected=kept.expected if self.expected is None else self.expected,
             fail_on=kept.fail_on if self.fail_on is None else self.fail_on,
         )
+
+
+def keep_baseline(folder: Path, baseline: Path) -> None:
+    """Let the run in ``folder`` be compared with the one in ``baseline``, also where that is gone later.
+
+    Raises ``BadInput`` where that has no results that can be read.
+    """
+    results = store.load(baseline)
+    store.keep_baseline(folder, baseline)
+    if baseline.resolve() != folder.resolve():
+        carry(results, baseline, folder)
 
 
 def keep_question(folder: Path, asked: Asked) -> None:

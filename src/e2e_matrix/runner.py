@@ -22,7 +22,7 @@ from e2e_matrix.history.extract import keep_past
 from e2e_matrix.history.remember import remember
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Beside, Progress
-from e2e_matrix.question import keep_question
+from e2e_matrix.question import keep_baseline, keep_question
 from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, ResolvedImage, resolve_all
 from e2e_matrix.report import write_reports
@@ -31,7 +31,7 @@ from e2e_matrix.reuse import Past, look_back
 from e2e_matrix.schedule import cancel_after
 from e2e_matrix.script import ahead
 from e2e_matrix.settings import Settings
-from e2e_matrix.store import RunFolder, keep_baseline
+from e2e_matrix.store import RunFolder
 from e2e_matrix.templates import expected_version
 from e2e_matrix.text import format_seconds
 
@@ -52,6 +52,8 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     for one in jobs:
         tools.progress.note(f"testing {one.settings.subject}{' as the baseline' if one is not job else ''}")
     clocks = [Clock() for _ in jobs]
+    if job.baseline_job and job.settings.fail_fast:
+        tools.progress.note("fail-fast is off: two runs are compared, and a baseline may fail")
     limit = cancel_after(job.settings.run_timeout, tools.cancel)
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)

@@ -44,7 +44,7 @@ from e2e_matrix.results import READABLE_VERSIONS, Attempt, Results
 
 RESULTS = "results.json"
 BASELINE = "baseline.json"
-API = "api"
+_API = "api"
 ATTEMPT = "attempt.json"
 STARTED = "started.json"
 CALLS = "llm-calls.json"
@@ -170,9 +170,9 @@ class RunFolder:
         """Keep a document of half a megabyte once, for all the cells whose servers gave it."""
         if (api := attempt.api) is None:
             return attempt
-        shared = f"{API}/{api.digest.removeprefix('sha256:')[:16]}.json"
+        shared = shared_name(api.digest)
         try:
-            (self.path / API).mkdir(exist_ok=True)
+            (self.path / shared).parent.mkdir(exist_ok=True)
             (self.path / api.file).replace(self.path / shared)
         except OSError as error:
             raise _refused(f"cannot keep {shared}", error) from error
@@ -191,6 +191,11 @@ class RunFolder:
         except OSError as error:
             fresh.unlink(missing_ok=True)
             raise _refused(f"cannot let {link} name this run", error) from error
+
+
+def shared_name(digest: str) -> str:
+    """Where in a run's folder the description of an API with this digest lies."""
+    return f"{_API}/{digest.removeprefix('sha256:')[:16]}.json"
 
 
 def _number(folder: Path) -> int:
@@ -264,13 +269,9 @@ def load(folder: Path) -> Results:
 
 def keep_baseline(folder: Path, baseline: Path) -> None:
     """Put the results of the run in ``baseline`` beside those of ``folder``, which is compared with them from
-    now on, and what its servers said of their API beside that of these."""
-    if baseline.resolve() == folder.resolve():
-        return
-    for document in sorted((baseline / API).glob("*.json")):
-        if not (folder / API / document.name).exists():
-            write_atomically(folder / API / document.name, document.read_bytes())
-    write_atomically(folder / BASELINE, (baseline / RESULTS).read_bytes())
+    now on. Raises ``BadInput`` as ``load``."""
+    if baseline.resolve() != folder.resolve():
+        write_atomically(folder / BASELINE, _bytes(baseline / RESULTS))
 
 
 def load_baseline(folder: Path) -> Results | None:
@@ -279,13 +280,17 @@ def load_baseline(folder: Path) -> Results | None:
     return _read(path, "Name the baseline again, with --baseline.") if path.is_file() else None
 
 
-def _read(path: Path, mend: str) -> Results:
-    """``mend``: what to do where the file was cut short."""
+def _bytes(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         hint = "Name a run's folder, such as reports/latest."
         raise BadInput([Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", hint)]) from error
+
+
+def _read(path: Path, mend: str) -> Results:
+    """``mend``: what to do where the file was cut short."""
+    text = _bytes(path)
     if problem := other_version(path, text, READABLE_VERSIONS):
         raise BadInput([problem])
     try:

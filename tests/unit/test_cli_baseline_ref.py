@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,51 @@ def test_the_demo_has_images_of_one_ref(jobs: list[Job], monkeypatch: pytest.Mon
 def test_what_is_not_judged_can_be_no_option_to_fail_on(jobs: list[Job], word: str) -> None:
     Path("matrix.yaml").write_text(f"{MATRIX}regression: {{{word}: null}}\n")
     words = f"--fail-on: {word} is not judged: regression.{word} is null\n    give it a threshold there"
-    assert refused("--fail-on", f"newly-failing,{word}") == words
-    refused("--fail-on", "cost")
+    beside = ("--baseline-ref", "1.58.1")
+    assert refused("--fail-on", f"newly-failing,{word}", *beside) == words
+    assert "nothing to fail on without a baseline" in refused("--fail-on", "cost")
+    refused("--fail-on", "cost", *beside)
     assert [job.settings.fail_on for job in jobs] == [("cost",)]
+
+
+def planned(folder: Path, **told: object) -> None:
+    """A run that was begun, of another command."""
+    folder.mkdir(parents=True)
+    plan = {
+        "started_at": "2026-03-01T12:00:00Z",
+        "matrix_file": "matrix.yaml",
+        "repeat": 2,
+        "cells": {},
+        **told,
+    }
+    (folder / "plan.json").write_text(json.dumps({"schema_version": 1, "options": {}, **plan}))
+
+
+@pytest.mark.parametrize("named", ["new", "old"])
+def test_resume_goes_on_with_both_whichever_is_named(jobs: list[Job], named: str) -> None:
+    planned(Path("reports/new"), beside="old", options={"ref": "1.58.2", "repeat": 2})
+    planned(Path("reports/old"), beside="new", for_comparison=True, options={"ref": "1.58.1", "repeat": 2})
+    refused("--resume", named)
+    [job] = jobs
+    beside = job.baseline_job
+    assert beside
+    assert [one.resume and one.resume.name for one in (job, beside)] == ["new", "old"]
+    assert [one.settings.ref for one in (job, beside)] == ["1.58.2", "1.58.1"]
+    assert [one.settings.repeat for one in (job, beside)] == [2, 2]
+    assert [one.for_comparison for one in (job, beside)] == [False, True]
+
+
+def test_a_variable_gives_way_to_what_was_typed(jobs: list[Job]) -> None:
+    planned(Path("reports/new"))
+    refused("--resume", "new", E2E_MATRIX_BASELINE_REF="1.58.1")
+    refused("--baseline-ref", "1.58.1", E2E_MATRIX_BASELINE="new")
+    assert [job.baseline_job is not None for job in jobs] == [False, True]
+    assert [job.baseline for job in jobs] == [None, None]
+
+
+def test_two_runs_are_not_recorded_as_one(jobs: list[Job]) -> None:
+    model = "llm: {model: m, base-url: 'http://x/v1', record: calls.jsonl}\n"
+    Path("matrix.yaml").write_text(f"{MATRIX}{model}")
+    told = refused("--baseline-ref", "1.58.1")
+    assert "--baseline-ref: does not go with llm.record\n    leave llm.record out" in told
+    assert jobs == []

@@ -212,3 +212,10 @@ def test_what_a_resumed_run_cannot_read_is_said_before_it_runs(name: str, report
     (folder / name).write_text("{")
     with pytest.raises(BadInput, match=name):
         loaded("--resume", str(folder))
+
+
+def test_what_was_expected_can_be_taken_back(reports: Path) -> None:
+    keep_question(reports / "new", Asked(expected=expectations(["same:*"])))
+    assert invoke(compare.command, "old", "new").return_value == 1
+    assert invoke(compare.command, "old", "new", "--expect", "", "--report", "qa").return_value == 0
+    assert load_question(reports / "new") == Question()

@@ -406,8 +406,7 @@ def test_a_run_that_could_not_be_made_tells_its_workflow(
     [
         (PASSED, PASSED, "success", "\u2705 PASS"),
         (PASSED, FAILED, "failure", "\u274c FAIL"),
-        # The policy does not fail on what had failed before.
-        (FAILED, FAILED, "success", "\u2705 PASS"),
+        (FAILED, FAILED, "failure", "\u274c FAIL"),
         (PASSED, UNKNOWN, "failure", "\u26a0\ufe0f INCONCLUSIVE"),
     ],
 )

@@ -6,7 +6,9 @@ larger than a description may be, and is what the run wrote down that it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +18,8 @@ from e2e_matrix.api.changes import RULES, ApiDifference
 from e2e_matrix.api.difference import difference
 from e2e_matrix.api.document import MAX_BYTES, Json, canonical_digest, read
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.results import Api, Cell
-from e2e_matrix.store import write_atomically
+from e2e_matrix.results import Api, Cell, Results
+from e2e_matrix.store import shared_name, write_atomically
 from e2e_matrix.text import one_line
 
 KEPT = "api-differences.json"
@@ -114,6 +116,21 @@ class Differences:
                 reasons = (f"{problem.file} {problem.message}".strip() for problem in error.problems)
                 self._told[key] = Told(unknown=one_line("; ".join(reasons), 300))
         return self._told[key]
+
+
+def carry(results: Results, source: Path, target: Path) -> None:
+    """Take what the servers of the run in ``source`` described along into another run's folder.
+
+    What cannot be read there is not known here either. Raises ``InfrastructureError`` where the disk refuses.
+    """
+    described = described_by({cell.id: cell for cell in results.cells}, source)
+    for one in {one.api.digest: one for one in described.values()}.values():
+        with suppress(BadInput):
+            document = one.document()
+            # Its digest is what it is called by now, and nothing else that the other folder says.
+            name = shared_name(one.api.digest)
+            if one.api.file == name and not (target / name).exists():
+                write_atomically(target / name, json.dumps(document).encode())
 
 
 def _name(digests: tuple[str, str]) -> str:

@@ -16,7 +16,7 @@ from e2e_matrix.cli.job import reports_folder
 from e2e_matrix.cli.question import asked_of, question_options
 from e2e_matrix.compare import compare_axis, compare_runs
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.question import Asked, keep_question, load_question
+from e2e_matrix.question import Asked, keep_baseline, keep_question, load_question
 from e2e_matrix.report import FORMATS, comparison, write_reports
 from e2e_matrix.terminal.comparison import show_comparison
 from e2e_matrix.terminal.screen import Screen
@@ -74,7 +74,7 @@ def command(
     assessed = assess(compared, question=asked.over(kept), folder=folders[-1], baseline_folder=folders[0])
     _print(assessed, form)
     if formats:
-        store.keep_baseline(folders[1], folders[0])
+        keep_baseline(folders[1], folders[0])
         keep_question(folders[1], asked)
         for path in write_reports(folders[1], formats):
             click.echo(str(path), err=form != "text")

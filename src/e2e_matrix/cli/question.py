@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
+from click.core import ParameterSource
 
 from e2e_matrix.assessment import Expectation, expectations
 from e2e_matrix.cli.options import Command, with_options
@@ -16,6 +19,9 @@ NO_BASELINE = Problem(
     "nothing can be expected without a baseline",
     "say --baseline RUN, or leave it out",
 )
+
+
+_NOTHING = "there is nothing to fail on without a baseline"
 
 
 def question_options(command: Command) -> Command:
@@ -47,7 +53,8 @@ def asked_of(ctx: click.Context, *, compared: bool) -> Asked:
     """
     claim = ctx.params.get("claim")
     claim = claim if claim is None else _text(claim).strip()
-    texts = [_text(text) for text in ctx.params.get("expect") or ()]
+    given = ctx.params.get("expect") or ()
+    texts = [_text(text) for text in given if text]  # an empty one takes back what is kept
     problems: list[Problem] = []
     expected: tuple[Expectation, ...] = ()
     if claim and len(claim) > LONGEST_CLAIM:
@@ -59,9 +66,13 @@ def asked_of(ctx: click.Context, *, compared: bool) -> Asked:
         problems += error.problems
     if texts and not compared:
         problems.append(NO_BASELINE)
+    if not compared and ctx.get_parameter_source("fail_on") is ParameterSource.COMMANDLINE:
+        problems.append(
+            replace(NO_BASELINE, file="--fail-on", message="there is nothing to fail on without a baseline")
+        )
     if problems:
         raise BadInput(problems)
-    return Asked(claim, expected or None)
+    return Asked(claim, expected if given else None)
 
 
 def _text(argument: str) -> str:

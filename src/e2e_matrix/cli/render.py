@@ -10,7 +10,7 @@ import click
 from e2e_matrix import store
 from e2e_matrix.cli.question import asked_of, question_options
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.question import keep_question
+from e2e_matrix.question import keep_baseline, keep_question
 from e2e_matrix.report import FORMATS, write_reports
 
 
@@ -51,7 +51,7 @@ def command(
     if baseline is not None:
         found = store.find(baseline, folder.parent)
         store.load(found)
-        store.keep_baseline(folder, found)
+        keep_baseline(folder, found)
     keep_question(folder, asked)
     for path in write_reports(folder, names):
         click.echo(str(path))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from e2e_matrix.api import ApiPair
 from e2e_matrix.assessment import Assessment, Standing
 from e2e_matrix.compare import Change, Comparison, Pair, first_message, remark, time_of
 from e2e_matrix.failures import Outcome
@@ -15,7 +16,7 @@ from e2e_matrix.measures import Number
 from e2e_matrix.regression import Difference, Judgement
 from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import code, excerpt, fence, prose
-from e2e_matrix.report.markdown_blocks import COMMENT_BYTES, MARKS, folded, listed, table, table_of
+from e2e_matrix.report.markdown_blocks import COMMENT_BYTES, MARKS, folded, listed, some, table, table_of
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
 from e2e_matrix.script_words import cost_words, counted, ended, script_of
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
@@ -159,6 +160,11 @@ def as_json(assessed: Assessment) -> str:
             for pair in compared.pairs
         ],
         "measures": [_difference_json(one) for one in assessed.differences],
+        "api": {
+            "pairs": [_api_json(pair) for pair in assessed.api.pairs],
+            "not_known": assessed.api.undescribed,
+            "unlike": [finding.words for finding in assessed.findings],
+        },
     }
     return json.dumps(told, indent=2, ensure_ascii=False)
 
@@ -181,6 +187,16 @@ def _difference_json(difference: Difference) -> dict[str, Any]:
     }
 
 
+def _api_json(pair: ApiPair) -> dict[str, Any]:
+    difference = pair.told.difference
+    return {
+        "cells": list(pair.cells),
+        "breaking": [change.words for change in difference.breaking] if difference else None,
+        "compatible": [change.words for change in difference.compatible] if difference else None,
+        "unknown": pair.told.unknown,
+    }
+
+
 def _number(value: Number | None) -> float | str | None:
     return plain_decimal(value) if isinstance(value, Decimal) else value
 
@@ -191,7 +207,7 @@ def _write(assessed: Assessment, stage: Stage) -> str:
     if stage.table and compared.pairs:
         parts.append(table_of_changes(compared, compared.pairs))
         parts.append("Time: of the script, else of the cell without its pull.")
-        parts += _measures(assessed, stage)
+        parts += [*_measures(assessed, stage), *_api(assessed, stage)]
     worth = [pair for pair in compared.pairs if pair.change in _TOLD]
     parts += [_told(compared, pair, stage.lines) for pair in worth[: stage.told]]
     if len(worth) > stage.told or not stage.lines or not stage.table:
@@ -209,6 +225,29 @@ def _measures(assessed: Assessment, stage: Stage) -> list[str]:
     if assessed.not_judged and stage.lines:
         lines = [prose(words, 400) for words in assessed.not_judged[:20]]
         parts.append(folded("Not judged", listed(lines)))
+    return parts
+
+
+def _api(assessed: Assessment, stage: Stage) -> list[str]:
+    """What breaks a client of the baseline in the open, the rest folded where there is room for it."""
+    parts = []
+    if breaking := [change.words for change, _ in assessed.api.breaking]:
+        parts.append(listed(some([prose(words, 600) for words in breaking], 20 if stage.lines else 5)))
+    others = [
+        change.words
+        for pair in assessed.api.pairs
+        for change in (pair.told.difference.compatible if pair.told.difference else ())
+    ]
+    if others and stage.lines:
+        lines = some([prose(words, 600) for words in others], 40)
+        parts.append(
+            folded(
+                counted(len(others), "compatible change of the API", "compatible changes of the API"),
+                listed(lines),
+            )
+        )
+    if parts or assessed.api_words:
+        parts.insert(0, "<br>".join(prose(words, 600) for words in assessed.api_words))
     return parts
 
 

@@ -151,7 +151,7 @@ def _changed(view: View, stage: Stage) -> list[str]:
     if assessed.standing is not Standing.PASS:
         said.append(f"{prose(assessed.why, stage.quoted)}.")
     if stage.in_a_line:
-        said += [prose(warning) for warning in compared.warnings]
+        said += [prose(words, 600) for words in (*assessed.api_words, *compared.warnings)]
     told = [table_of_changes(compared, news)] if 0 < len(news) <= stage.in_a_line else []
     measures = [*assessed.of(Judgement.WORSE), *assessed.of(Judgement.BETTER)]
     if 0 < len(measures) <= stage.in_a_line:

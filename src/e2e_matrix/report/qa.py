@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e_matrix.api import Finding, of_run
 from e2e_matrix.assessment import Assessment, Question, Reason, Standing
 from e2e_matrix.compare import Change, Comparison, Pair, some
 from e2e_matrix.failures import BROKEN, Outcome
@@ -56,6 +57,7 @@ class Api:
     compatible: list[str]
     findings: list[str]
     breaking_fails: bool = False  # whether the policy fails on it
+    unknown: int = 0  # cells of which it was not compared
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,19 @@ class QA:
 
 def qa_of(results: Results, folder: Path) -> QA:
     """The QA report of the run in its folder. Raises ``BadInput`` where what is kept there cannot be read."""
-    return build(results, assessed_in(folder, results), load_question(folder))
+    return build(results, assessed_in(folder, results), load_question(folder), of_run(results, folder))
 
 
-def build(results: Results, assessed: Assessment | None = None, question: Question | None = None) -> QA:
-    """Pure: the same results and the same question give the same."""
+def build(
+    results: Results,
+    assessed: Assessment | None = None,
+    question: Question | None = None,
+    findings: Sequence[Finding] = (),
+) -> QA:
+    """Pure: the same results and the same question give the same.
+
+    ``findings``: images that serve another API than the others of their ref, where nothing was compared.
+    """
     question = question or (assessed.question if assessed else Question())
     compared = assessed.compared if assessed else None
     pairs = compared.pairs if compared else [Pair(cell.id, None, cell) for cell in results.cells]
@@ -116,6 +126,8 @@ def build(results: Results, assessed: Assessment | None = None, question: Questi
     reasons = assessed.reasons if assessed else _alone(results, question)
     standing = assessed.standing if assessed else reasons[0].standing
     api = api_of(assessed)
+    if assessed is None and findings:
+        api = Api([], [], [finding.words for finding in findings])
     return QA(
         results=results,
         assessed=assessed,
@@ -144,8 +156,10 @@ def _alone(results: Results, question: Question) -> list[Reason]:
 
 
 def api_of(assessed: Assessment | None) -> Api | None:
-    """What the REST APIs of both sides come to; None where they were not compared."""
-    if assessed is None or not any(pair.told.difference is not None for pair in assessed.api.pairs):
+    """What the REST APIs of both sides come to; None where nothing is known of them."""
+    if assessed is None:
+        return None
+    if not assessed.findings and not any(pair.told.difference is not None for pair in assessed.api.pairs):
         return None
     told = [(pair, pair.told.difference) for pair in assessed.api.pairs if pair.told.difference is not None]
     several = len(assessed.api.pairs) > 1
@@ -158,9 +172,10 @@ def api_of(assessed: Assessment | None) -> Api | None:
         ):
             found += [of + change.words for change in changes]
             found += [f"{of}and {omitted} more"] if omitted else []
-    return Api(
-        *lines, [finding.words for finding in assessed.findings], "breaking-api" in assessed.policy.fail_on
-    )
+    unknown = len(assessed.api.undescribed)
+    unknown += sum(len(pair.cells) for pair in assessed.api.pairs if pair.told.difference is None)
+    findings = [finding.words for finding in assessed.findings]
+    return Api(*lines, findings, "breaking-api" in assessed.policy.fail_on, unknown)
 
 
 def _api_gap(assessed: Assessment | None, api: Api | None) -> list[str]:
@@ -328,6 +343,8 @@ def _api(api: Api | None) -> Phase:
     words = f"{len(api.breaking)} breaking, {counted(len(api.compatible), 'compatible change')}"
     if api.findings:
         words += f"; {counted(len(api.findings), 'image')} of one ref with another API"
+    if api.unknown:
+        words += f"; not known of {counted(api.unknown, 'cell')}"
     if api.findings or (api.breaking and api.breaking_fails):
         return Phase("API", Outcome.FAILED, words)
-    return Phase("API", Outcome.ERROR if api.breaking else Outcome.PASSED, words)
+    return Phase("API", Outcome.ERROR if api.breaking or api.unknown else Outcome.PASSED, words)
