@@ -84,16 +84,10 @@ def _put(connection: sqlite3.Connection, reading: Reading) -> bool:
         "INSERT OR REPLACE INTO places (folder, run, size, mtime_ns) VALUES (?, ?, ?, ?)",
         (folder, run["id"], reading.stamp.size, reading.stamp.mtime_ns),
     )
-    known = connection.execute(
-        "SELECT finished_at, sha256, read_by FROM runs WHERE id = ?", (run["id"],)
-    ).fetchone()
-    if known == (run["finished_at"], run["sha256"], READER):
-        return False
-    if (
-        known
-        and known > (run["finished_at"], run["sha256"], READER)
-        and _is_elsewhere(connection, run["id"], folder)
-    ):
+    query = "SELECT finished_at, sha256, read_by FROM runs WHERE id = ?"
+    known = connection.execute(query, (run["id"],)).fetchone()
+    # Never by an older copy, wherever it lies: it may have come here from elsewhere, and the later one not.
+    if known and known >= (run["finished_at"], run["sha256"], READER):
         return False
     connection.execute("DELETE FROM runs WHERE id = ?", (run["id"],))
     for table, rows in (("runs", [run]), ("cells", reading.cells)):
@@ -102,9 +96,3 @@ def _put(connection: sqlite3.Connection, reading: Reading) -> bool:
             places = ", ".join(f":{column}" for column in columns)
             connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
     return True
-
-
-def _is_elsewhere(connection: sqlite3.Connection, run: str, folder: str) -> bool:
-    """Whether that run was seen in another folder, too: a copy, of which the later one counts."""
-    query = "SELECT 1 FROM places WHERE run = ? AND folder != ? LIMIT 1"
-    return connection.execute(query, (run, folder)).fetchone() is not None
