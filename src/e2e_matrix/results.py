@@ -267,6 +267,7 @@ class Cell(Model):
     key: str | None = Field(
         None, description="sha256 of everything that can change the outcome; null where that is not known"
     )
+    model: str | None = Field(None, description="That answered here; null: not known but for the run's")
     outcome: Outcome
     flaky: bool = Field(False, description="Passed, after an attempt in which the product failed")
     reused: bool = Field(
@@ -359,7 +360,14 @@ class Run(Model):
     emulated_cpu: str | None = Field(None, description="QEMU_CPU given to emulated cells")
     workers: int
     beside: str | None = Field(None, description="The run whose cells took turns with those of this one")
+    for_comparison: bool = Field(
+        False, description="It was made only so that the run in `beside` could be compared with it"
+    )
     totals: Totals
+
+    def model_of(self, cell: Cell) -> str:
+        """What answered in one of its cells, and how, such as ``openai/gpt-4o (stand-in)``."""
+        return f"{cell.model or self.llm.model} ({self.llm.kind})"
 
 
 class Results(Model):

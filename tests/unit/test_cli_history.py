@@ -310,3 +310,10 @@ def test_to_ask_loads_nothing_that_runs_a_matrix() -> None:
     loads = "import sys, e2e_matrix.cli.history, e2e_matrix.report.history_page; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
     assert {"docker", "requests", "httpx", "e2e_matrix.summary"}.isdisjoint(done.stdout.split())
+
+
+def test_what_was_made_for_a_comparison_is_told_to_be_left_out(here: Path) -> None:
+    put(here / "reports", 0)
+    put(here / "reports", 1, for_comparison=True)
+    told = "reports/history.sqlite: 1 run new or changed, 0 known, 1 made for a comparison left out\n"
+    assert (_run("import").stdout, _run("rebuild").stdout) == (told, told)

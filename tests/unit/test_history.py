@@ -14,9 +14,9 @@ import pytest
 from e2e_matrix.failures import Outcome
 from e2e_matrix.history.database import History
 from e2e_matrix.history.making import rebuild
-from e2e_matrix.history.reading import Unfinished, Unreadable
+from e2e_matrix.history.reading import LeftOut, Unfinished, Unreadable
 from e2e_matrix.history.writing import run_folders
-from e2e_matrix.results import READABLE_VERSIONS, Evidence
+from e2e_matrix.results import READABLE_VERSIONS, Evidence, Llm
 from support import history_runs as runs
 from support import report_samples as samples
 from support.history_runs import START, cell, put
@@ -323,3 +323,46 @@ def test_what_a_cell_takes_is_the_median_of_what_compares(history: History, repo
     ):
         history.add(put(reports, number, told))
     assert history.typical_seconds(["python-amd64", "rust-amd64"], 3) == {"python-amd64": pytest.approx(20.0)}
+
+
+def test_models_are_kept_apart_where_each_cell_has_its_own(history: History, reports: Path) -> None:
+    """A run's list of them is another one as soon as --only leaves one out."""
+    for number in range(4):
+        small, large = (
+            cell("passed" if number == 0 or name == "java" else "failed", f"{name}-amd64", model=model)
+            for name, model in (("python", "small" if number % 2 else "large"), ("java", "large"))
+        )
+        cells = [small, large] if number < 3 else [small]
+        listed = ", ".join(str(one.model) for one in cells)
+        history.add(put(reports, number, *cells, llm=Llm(kind="stand-in", model=listed)))
+    assert [point.model for point in history.points("python-amd64")] == [
+        "large (stand-in)",
+        "small (stand-in)",
+        "large (stand-in)",
+        "small (stand-in)",
+    ]
+    assert [point.started_at.day for point in history.samples("python-amd64", 9)] == [2, 4]
+    assert len(history.samples("java-amd64", 9)) == 3
+    since = history.failing_since("python-amd64")
+    assert since is not None
+    assert (since.failures, since.last_good) == (2, None)
+    assert history.runs()[0].model == "large, large (stand-in)"
+
+
+def test_a_cell_without_a_model_of_its_own_has_its_runs(history: History, reports: Path) -> None:
+    history.add(put(reports, 0, cell(model=None), llm=Llm(kind="provider", model="m")))
+    assert history.points()[0].model == "m (provider)"
+
+
+def test_what_was_made_for_a_comparison_is_left_out(history: History, reports: Path, tmp_path: Path) -> None:
+    """It began in the same second as the run that it was made for, and is of another ref."""
+    ours = put(reports, 0)
+    theirs = put(reports, 1, cell("failed"), started_at=START, for_comparison=True)
+    with pytest.raises(LeftOut):
+        history.add(theirs)
+    done = history.import_runs(run_folders(reports))
+    assert (done.new, done.left_out, done.unreadable) == (1, 1, [])
+    anew = rebuild(tmp_path / "anew.sqlite", run_folders(reports)).imported
+    assert (anew.new, anew.left_out) == (1, 1)
+    assert [run.id for run in history.runs()] == [ours.name]
+    assert history.failing_since("python-amd64") is None

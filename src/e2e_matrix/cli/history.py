@@ -287,6 +287,7 @@ def _tell(path: Path, done: Imported) -> int:
     for folder, why in done.unreadable:
         _note(f"{folder / RESULTS}: {why}; left out")
     parts = [f"{counted(done.new, 'run')} new or changed", f"{done.unchanged:,} known"]
+    parts += [f"{done.left_out:,} made for a comparison left out"] if done.left_out else []
     parts += [f"{len(done.unfinished):,} not ended"] if done.unfinished else []
     parts += [f"{len(done.unreadable):,} unreadable"] if done.unreadable else []
     click.echo(f"{path}: {', '.join(parts)}")

@@ -18,13 +18,14 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
 from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.failures import Outcome
 from e2e_matrix.history import files, merging
 from e2e_matrix.history.connection import Damaged, connect, telling_damage, trouble
 from e2e_matrix.history.making import make
 from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.reading import Stamp, Unreadable, place_of, read, stamp_of, written
 from e2e_matrix.history.rows import POINT_COLUMNS, RUN_COLUMNS, as_written, points_of, run_lines_of
-from e2e_matrix.history.since import Since, since_when
+from e2e_matrix.history.since import Since
 from e2e_matrix.history.writing import READER, Imported, import_runs, run_folders, write
 from e2e_matrix.results import Evidence
 from e2e_matrix.script_words import counted
@@ -152,7 +153,8 @@ class History:
         raise InfrastructureError(f"the history {self.path} is damaged as often as it is made")
 
     def add(self, folder: Path) -> bool:
-        """Take in one run; False where it is there already, unchanged. Raises Unreadable, or Unfinished."""
+        """Take in one run; False where it is there already, unchanged. Raises Unreadable, Unfinished
+        or LeftOut."""
         stamp = stamp_of(folder)
         query = "SELECT size, mtime_ns FROM places JOIN runs ON id = run WHERE folder = ? AND read_by >= ?"
         if (stamp.size, stamp.mtime_ns) in self._rows(query, (str(place_of(folder)), READER)):
@@ -218,7 +220,7 @@ class History:
         name, *alike = newest[0].series
         query = (
             f"WHERE {_SAMPLES} AND c.emulated = ? AND c.scenario = ? AND c.scenario_version IS ?"
-            f" AND r.model = ? {_NEWEST_FIRST} LIMIT ?"
+            f" AND c.model = ? {_NEWEST_FIRST} LIMIT ?"
         )
         return self._points(query, (name, *alike, count))
 
@@ -228,12 +230,18 @@ class History:
         if not newest:
             return None
         one = newest[0]
-        alike = f"WHERE {_SAMPLES} AND c.emulated = ? AND c.scenario = ? AND r.model = ?"
+        if one.outcome is not Outcome.FAILED:
+            return None
+        alike = f"WHERE {_SAMPLES} AND c.emulated = ? AND c.scenario = ? AND c.model = ?"
         which = (cell, one.emulated, one.scenario, one.model)
         good = self._points(f"{alike} AND c.outcome = 'passed' {_NEWEST_FIRST} LIMIT 1", which)
+        # A streak may be as long as the history: its first is looked for, and the others are counted.
+        streak = f"{alike} AND (c.started_at, c.run) > (?, ?) AND (c.started_at, c.run) <= (?, ?)"
         after = (written(good[0].started_at), good[0].run) if good else ("", "")
-        streak = self._points(f"{alike} AND (c.started_at, c.run) > (?, ?) {_NEWEST_FIRST}", (*which, *after))
-        return since_when([*good, *streak])
+        within = (*which, *after, written(one.started_at), one.run)
+        first = self._points(f"{streak} ORDER BY c.started_at, c.run LIMIT 1", within)
+        [(failures,)] = self._rows(f"SELECT count(*) FROM cells c {streak}", within)
+        return Since(first[0], good[0] if good else None, failures, one) if first else None
 
     def passed(self, key: str, not_before: datetime) -> Evidence | None:
         """The newest cell of that key that passed, ended at ``not_before`` or later, and is neither flaky nor

@@ -83,4 +83,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE runs ADD COLUMN read_by INTEGER NOT NULL DEFAULT 1",  # the version that made its rows
         "ALTER TABLE cells ADD COLUMN mixed INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        "ALTER TABLE cells ADD COLUMN model TEXT NOT NULL DEFAULT ''",
+        "UPDATE cells SET model = (SELECT model FROM runs WHERE id = run)",
+    ),
 )

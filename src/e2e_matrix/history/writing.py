@@ -10,7 +10,16 @@ from itertools import islice
 from pathlib import Path
 
 from e2e_matrix.history.connection import in_transaction, telling_damage
-from e2e_matrix.history.reading import Reading, Stamp, Unfinished, Unreadable, place_of, read, stamp_of
+from e2e_matrix.history.reading import (
+    LeftOut,
+    Reading,
+    Stamp,
+    Unfinished,
+    Unreadable,
+    place_of,
+    read,
+    stamp_of,
+)
 from e2e_matrix.history.schema import MIGRATIONS
 from e2e_matrix.store import RESULTS
 
@@ -24,6 +33,7 @@ class Imported:
 
     new: int = 0  # or changed since
     unchanged: int = 0
+    left_out: int = 0  # made for a comparison
     unfinished: list[Path] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)  # and why
 
@@ -65,6 +75,8 @@ def _readings(folders: Iterable[Path], known: dict[str, Stamp], done: Imported) 
                 done.unchanged += 1
             else:
                 yield read(folder)
+        except LeftOut:
+            done.left_out += 1
         except Unfinished:
             done.unfinished.append(folder)
         except Unreadable as error:
