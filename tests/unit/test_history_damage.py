@@ -318,6 +318,7 @@ def test_an_older_version_is_brought_up_to_date_with_what_it_holds(tmp_path: Pat
     with History.open(file) as history:
         [point] = history.points()
     assert (point.run, point.mixed, point.duration_seconds) == ("old", False, 12)
+    assert (point.model, point.key) == ("m (stand-in)", None)  # the run's, where its cells had none
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     assert _aside(file) == []
