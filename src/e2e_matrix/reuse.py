@@ -129,11 +129,13 @@ def _cells_in(folder: str) -> dict[str, Cell] | None:
 def _confirmed(
     found: Evidence, key: str, reports: Path, cells_in: Callable[[str], dict[str, Cell] | None]
 ) -> Reused | None:
-    """The evidence as a report beside that run's can name it; None where that run itself says otherwise."""
-    cells = cells_in(found.folder) if found.folder else None
-    if not found.folder or cells is None:
-        return Reused(found.model_copy(update={"folder": None}))
-    cell = cells.get(found.cell)
+    """The evidence as a report beside that run's can name it; None where that run itself says otherwise.
+
+    What the history knows counts alone where the run's folder is gone.
+    """
+    if not found.folder:
+        return Reused(found)
+    cell = (cells_in(found.folder) or {}).get(found.cell)
     if cell is None or not _stands(cell, key):
         return None
     beside = (reports / found.run).resolve() == Path(found.folder).resolve()

@@ -409,13 +409,33 @@ def test_only_a_pass_of_a_known_age_within_the_limit_stands(
     assert bool(found) is stands
 
 
-def test_evidence_whose_folder_cannot_be_read_any_more_is_named_only(bench: Bench) -> None:
+def test_a_run_that_cannot_be_read_any_more_stands_for_nothing(bench: Bench) -> None:
     first = bench.run()
     folder = reports(bench) / first.run.id
     (folder / "results.json").write_text("{cut")
     history = OneRun(NOW, folder=str(folder))
-    found = dict(reuse.passes(_job(_settings(bench)), {"c": "k"}, history, NOW))
-    assert found == {"c": reuse.Reused(history.evidence.model_copy(update={"folder": None}))}
+    assert dict(reuse.passes(_job(_settings(bench)), {"c": "k"}, history, NOW)) == {}
+
+
+@pytest.mark.parametrize("say", ["failed", "{cut"])
+def test_a_run_that_was_changed_since_it_was_read_stands_for_nothing(say: str, bench: Bench) -> None:
+    first = bench.run()
+    results = reports(bench) / first.run.id / "results.json"
+    results.write_text(results.read_text().replace('"passed"', '"failed"') if say == "failed" else say)
+    ran(bench)
+    bench.run(REUSE)
+    assert len(ran(bench)) == 6
+
+
+def test_a_pass_is_not_reused_over_a_newer_failure(bench: Bench) -> None:
+    bench.run()
+    bench.when += timedelta(hours=1)
+    bench.behave = lambda task, cancel: Cause.ASSERTION if task.cell == "java-amd64" else None
+    bench.run()
+    ran(bench)
+    bench.behave = lambda task, cancel: None
+    bench.run(REUSE)
+    assert ran(bench) == ["java-amd64"]
 
 
 def test_a_run_that_many_cells_are_reused_from_is_read_once(
