@@ -257,6 +257,9 @@ class Evidence(Model):
     folder: str | None = Field(
         None, description="That run's folder, relative to this one's; null where it is out of reach"
     )
+    api: Api | None = Field(
+        None, description="What its server described; the file is this run's own, relative to its folder"
+    )
 
 
 class Cell(Model):

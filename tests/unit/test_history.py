@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,11 +15,11 @@ from typing import Any
 import pytest
 
 from e2e_matrix.failures import Outcome
-from e2e_matrix.history.database import History
+from e2e_matrix.history.database import _VERDICT, History
 from e2e_matrix.history.making import rebuild
 from e2e_matrix.history.reading import LeftOut, Unfinished, Unreadable
 from e2e_matrix.history.writing import run_folders
-from e2e_matrix.results import READABLE_VERSIONS, Evidence, Llm
+from e2e_matrix.results import READABLE_VERSIONS, Evidence, Llm, Repeat
 from support import history_runs as runs
 from support import report_samples as samples
 from support.history_runs import START, cell, put
@@ -289,19 +292,85 @@ def test_a_run_lies_in_its_own_folder_and_not_at_the_link_to_it(history: History
     assert found.folder == str(folder)
 
 
-@pytest.mark.parametrize("gone", ["removed", "changed"])
-def test_a_folder_that_is_gone_or_another_now_is_not_named(
-    history: History, reports: Path, gone: str
-) -> None:
+def test_a_folder_that_is_gone_is_not_named(history: History, reports: Path) -> None:
     folder = put(reports, 0, cell(key="k"))
     history.add(folder)
-    if gone == "removed":
-        shutil.rmtree(folder)
-    else:
-        (folder / "results.json").write_text("{}")
+    shutil.rmtree(folder)
     found = _evidence(history)
     assert found is not None
     assert found.folder is None
+
+
+def _changed(file: Path) -> None:
+    file.write_text("{}")
+
+
+def _made_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("change", [_changed, _made_a_folder])
+def test_a_pass_whose_folder_holds_something_else_by_now_is_none(
+    history: History, reports: Path, change: Callable[[Path], None]
+) -> None:
+    folder = put(reports, 0, cell(key="k"))
+    history.add(folder)
+    change(folder / "results.json")
+    assert _evidence(history) is None
+
+
+def test_a_copy_that_is_as_it_was_read_is_named_whatever_became_of_the_other(
+    history: History, reports: Path, tmp_path: Path
+) -> None:
+    folder = put(reports, 0, cell(key="k"))
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    history.import_runs([folder, copy])
+    (folder / "results.json").write_text("{}")
+    found = _evidence(history)
+    assert found is not None
+    assert found.folder == str(copy)
+
+
+_MIXED = cell("failed", key="k", repeat=Repeat(planned=2, runs=2, passed=1))
+_REUSED = cell(
+    key="k",
+    attempts=[],
+    reused=True,
+    reused_from=Evidence(run="r", cell="c", finished_at=START, folder=None),
+)
+
+
+@pytest.mark.parametrize("told", [cell("failed", key="k"), cell("flaky", key="k"), _MIXED])
+def test_no_pass_counts_against_a_newer_verdict_that_is_none(
+    history: History, reports: Path, told: Any
+) -> None:
+    history.import_runs([put(reports, 0, cell(key="k")), put(reports, 1, told)])
+    assert _evidence(history) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [cell("error", key="k"), cell("failed", key="another"), _REUSED],
+    ids=["error", "another", "reused"],
+)
+def test_what_is_no_verdict_on_the_key_takes_no_pass_away(history: History, reports: Path, told: Any) -> None:
+    first = put(reports, 0, cell(key="k"))
+    history.import_runs([first, put(reports, 1, told)])
+    found = _evidence(history)
+    assert found is not None
+    assert found.run == first.name
+
+
+def test_a_pass_after_a_failure_counts(history: History, reports: Path) -> None:
+    history.import_runs([put(reports, 0, cell("failed", key="k")), put(reports, 1, cell(key="k"))])
+    assert _evidence(history) is not None
+
+
+def test_the_newest_verdict_on_a_key_is_found_by_an_index(history: History, reports: Path) -> None:
+    with closing(sqlite3.connect(history.path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {_VERDICT}", ("k",)).fetchall()
+    assert "verdicts_by_key" in str(plan)
 
 
 def test_what_a_cell_takes_is_the_median_of_what_compares(history: History, reports: Path) -> None:

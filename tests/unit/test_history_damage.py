@@ -101,7 +101,7 @@ def _without_a_column(file: Path) -> None:
 
 
 def _without_an_index(file: Path) -> None:
-    _execute(file, "DROP INDEX cells_by_key")
+    _execute(file, "DROP INDEX verdicts_by_key")
 
 
 def _without_version(file: Path) -> None:

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 from e2e_matrix.api.changes import RULES, ApiDifference
 from e2e_matrix.api.difference import difference
-from e2e_matrix.api.document import MAX_BYTES, Json, canonical_digest, read
+from e2e_matrix.api.document import MAX_BYTES, Json, canonical, canonical_digest, operations, read
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.results import Api, Cell
-from e2e_matrix.store import write_atomically
+from e2e_matrix.store import api_file, write_atomically
 from e2e_matrix.text import one_line
 
 KEPT = "api-differences.json"
@@ -55,6 +55,19 @@ class Described:
         if canonical_digest(document) != self.api.digest:
             raise BadInput([Problem(name, 0, 0, f"is not what the run kept: that was {self.api.digest}")])
         return document
+
+    def kept_in(self, folder: Path) -> Api | None:
+        """The same, with its document in the ``folder`` of another run; None where it is not to be had.
+
+        Raises ``InfrastructureError`` where the disk refuses.
+        """
+        try:
+            document = self.document()
+        except BadInput:
+            return None
+        file = api_file(self.api.digest)
+        write_atomically(folder / file, canonical(document).encode())
+        return Api(digest=self.api.digest, file=file, operations=operations(document))
 
 
 @dataclass(frozen=True)
@@ -121,11 +134,13 @@ def _name(digests: tuple[str, str]) -> str:
 
 
 def described_by(cells: Mapping[str, Cell], folder: Path | None) -> dict[str, Described]:
-    """By the names of the cells, those whose attempt that counts has a description."""
-    found = {}
-    for name, cell in cells.items():
-        counts = cell.counted_attempt
-        # Of repetitions only the first is asked; what counts may be another.
-        if api := next((one.api for one in (counts, *cell.attempts) if one and one.api), None):
-            found[name] = Described(api, folder)
-    return found
+    """By the names of the cells, those whose attempt that counts, or reused pass, has a description."""
+    apis = {name: _api_of(cell) for name, cell in cells.items()}
+    return {name: Described(api, folder) for name, api in apis.items() if api}
+
+
+def _api_of(cell: Cell) -> Api | None:
+    if cell.reused_from is not None:
+        return cell.reused_from.api
+    # Of repetitions only the first is asked; what counts may be another.
+    return next((one.api for one in (cell.counted_attempt, *cell.attempts) if one and one.api), None)

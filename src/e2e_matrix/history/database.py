@@ -39,10 +39,20 @@ _POINTS = f"SELECT {POINT_COLUMNS} FROM cells c CROSS JOIN runs r ON r.id = c.ru
 _POINTS_OF_ALL = f"SELECT {POINT_COLUMNS} FROM runs r CROSS JOIN cells c ON c.run = r.id"
 _SAMPLES = "c.cell = ? AND c.outcome IN ('passed', 'failed') AND NOT c.reused"
 _NEWEST_FIRST = "ORDER BY c.started_at DESC, c.run DESC"
+# The newest verdict on a key, and whether it is a clean pass.
+_VERDICT = (
+    "SELECT run, cell, finished_at, outcome = 'passed' AND NOT flaky AND NOT mixed FROM cells"
+    " WHERE key = ? AND NOT reused AND outcome IN ('passed', 'failed')"
+    " ORDER BY finished_at DESC, run DESC, cell LIMIT 1"
+)
 
 
 def _unheard(message: str) -> None:
     """Nobody is told."""
+
+
+class _Changed(Exception):
+    """A run's folder is there, and is not what was read from it."""
 
 
 class History:
@@ -244,22 +254,33 @@ class History:
         return Since(first[0], good[0] if good else None, failures, one) if first else None
 
     def passed(self, key: str, not_before: datetime) -> Evidence | None:
-        """The newest cell of that key that passed, ended at ``not_before`` or later, and is neither flaky nor
-        itself reused; with the absolute folder of its run, where that is still there as it was read."""
-        query = (
-            "SELECT run, cell, finished_at FROM cells"
-            " WHERE key = ? AND outcome = 'passed' AND NOT flaky AND NOT reused AND finished_at >= ?"
-            " ORDER BY finished_at DESC, run DESC, cell LIMIT 1"
-        )
-        found = self._safely(lambda connection: _evidence(connection, query, (key, written(not_before))))
-        return found and found.model_copy(update={"folder": self._folder(found.run)})
+        """The newest cell of that key that passed or failed by itself, where that is a pass that ended at
+        ``not_before`` or later and is not flaky.
+
+        With the absolute folder of its run where that is still there as it was read, without one where it is
+        gone. None where the run's folder holds something else by now.
+        """
+        found = self._safely(lambda connection: _evidence(connection, key))
+        if found is None or found.finished_at < not_before:
+            return None
+        with suppress(_Changed):
+            return found.model_copy(update={"folder": self._folder(found.run)})
+        return None
 
     def _folder(self, run: str) -> str | None:
+        """Where the run lies as it was read; None: nowhere. Raises _Changed where it lies otherwise."""
         query = "SELECT folder, size, mtime_ns FROM places WHERE run = ? ORDER BY mtime_ns DESC, folder"
+        changed = False
         for folder, size, mtime_ns in self._rows(query, (run,)):
-            with suppress(Unreadable):
+            try:
                 if stamp_of(Path(folder)) == Stamp(size, mtime_ns):
                     return str(folder)
+            except Unreadable as error:
+                if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                    continue
+            changed = True
+        if changed:
+            raise _Changed
         return None
 
     def typical_seconds(self, cells: Sequence[str], count: int = 5) -> dict[str, float]:
@@ -284,10 +305,11 @@ class History:
         return self._safely(lambda connection: _fetch(connection, query, values))
 
 
-def _evidence(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Evidence | None:
+def _evidence(connection: sqlite3.Connection, key: str) -> Evidence | None:
     with as_written():
-        for run, cell, finished_at in _fetch(connection, query, values):
-            return Evidence(run=run, cell=cell, finished_at=datetime.fromisoformat(finished_at))
+        for run, cell, finished_at, is_clean in _fetch(connection, _VERDICT, (key,)):
+            if is_clean:
+                return Evidence(run=run, cell=cell, finished_at=datetime.fromisoformat(finished_at))
     return None
 
 
