@@ -150,8 +150,8 @@ def show_flaky(ctx: click.Context, /, cells: tuple[str, ...], last: int, form: s
     """How often each cell fails for no reason of its image's, and since when it fails.
 
     CELLS are ids or globs, such as 'python-*'. Flaky is a run in which the product failed and then
-    passed: when it was tried again, in another repetition, or in a later run on the same image. The
-    interval is Wilson's, at 95 %.
+    passed: when it was tried again, in another repetition, or in a later run on the same image under the
+    same settings. The interval is Wilson's, at 95 %.
     """
     with _open(ctx) as history:
         names = _check_cells(history.cells(), cells)
