@@ -15,10 +15,12 @@ import io
 import os
 import random
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -149,6 +151,7 @@ def measure(folder: Path, runs: int, rounds: int) -> None:
     print(f"  {'the file, MB':<44} {file.stat().st_size / 1e6:.1f}")
     _queries(file, ids, rounds)
     _commands(file, reports, rounds)
+    _where_all_fails(file, folder / "failing.sqlite", reports, rounds)
     _say("a run's end: opened, added, closed, ms", [_added(folder, number) for number in range(rounds)])
     _say("rebuild, s", [_timed(lambda: rebuild(file, run_folders(reports)))])
     _say("merge into nothing, s", [_merged(folder / f"merged-{number}.sqlite", file) for number in range(3)])
@@ -197,6 +200,21 @@ def _commands(file: Path, reports: Path, rounds: int) -> None:
     for line in ("list", "cell java-arm64", "cell java-arm64 --limit 10000", "flaky"):
         arguments = [*line.split(), "--history", str(file), "--reports", str(reports)]
         _say(f"history {line}, ms", [_timed(partial(_typed, arguments)) for _ in range(rounds)])
+
+
+def _where_all_fails(file: Path, failing: Path, reports: Path, rounds: int) -> None:
+    """The worst case of "since when": six streaks that are as long as the history."""
+    shutil.copy(file, failing)
+    with closing(sqlite3.connect(failing)) as connection, connection:
+        connection.execute("UPDATE cells SET outcome = 'failed', flaky = 0")
+    names = [f"{variant}-{arch}" for variant, arch in CELLS]
+    with History.open(failing) as history:
+        _say("failing_since(a cell that always fails), ms",
+             [_timed(lambda: history.failing_since(names[0])) for _ in range(rounds)])  # fmt: skip
+    for line in ("cell java-arm64", "flaky"):
+        arguments = [*line.split(), "--history", str(failing), "--reports", str(reports)]
+        _say(f"history {line}, all fail, ms", [_timed(partial(_typed, arguments)) for _ in range(rounds)])
+    failing.unlink()
 
 
 def _typed(arguments: list[str]) -> None:

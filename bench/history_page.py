@@ -9,17 +9,19 @@ it can be read when Chromium has laid it out.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from history import make_runs
+from history import Taken, make_runs
 from report import SEEN, chromium
 
 from e2e_matrix.history.database import History
@@ -48,11 +50,13 @@ def main() -> None:
 
 
 def _measure(reports: Path, rounds: int) -> None:
-    command = [sys.executable, "-m", "e2e_matrix", "history", "page", "--reports", str(reports)]
     page = reports / history_page.FILENAME
-    _say("the command, s", [_timed(command) for _ in range(rounds)])
+    command = [sys.executable, "-m", "e2e_matrix", "history", "page"]
+    _say("to start and to say --help, s", [_timed(lambda: _run(*command, "--help")) for _ in range(rounds)])
+    made = [_timed(lambda: _run(*command, "--reports", str(reports))) for _ in range(rounds)]
+    _say("the command, s", made)
     print(f"  history.html, MB                 {page.stat().st_size / 1e6:.2f}")
-    _say("asked and written in a process, s", [_written(reports, page) for _ in range(rounds)])
+    _say("asked and written in a process, s", [_timed(lambda: _write(reports, page)) for _ in range(rounds)])
     with chromium() as browser:
         times = []
         for _ in range(rounds):
@@ -62,24 +66,33 @@ def _measure(reports: Path, rounds: int) -> None:
             opened.evaluate(SEEN)
             times.append(time.perf_counter() - start)
             opened.close()
-    _say("opened and on the screen, s", times)
+    print(f"  {'opened and on the screen, s':<34} {_spread(times)}")
 
 
-def _timed(command: list[str]) -> float:
-    start = time.perf_counter()
+def _run(*command: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
 
 
-def _written(reports: Path, page: Path) -> float:
-    start = time.perf_counter()
+def _write(reports: Path, page: Path) -> None:
     with History.open(reports / "history.sqlite", reports=reports) as history:
         history_page.write(history, page)
-    return time.perf_counter() - start
 
 
-def _say(name: str, seconds: list[float]) -> None:
-    print(f"  {name:<34} {median(seconds):.2f}  ({min(seconds):.2f} to {max(seconds):.2f})")
+def _timed(action: Callable[[], object]) -> Taken:
+    """With the CPU time of the processes that ended meanwhile."""
+    start, before = time.perf_counter(), os.times()
+    action()
+    used = sum(os.times()[:4]) - sum(before[:4])
+    return Taken(time.perf_counter() - start, used)
+
+
+def _say(name: str, rounds: list[Taken]) -> None:
+    used = median(one.cpu_seconds for one in rounds)
+    print(f"  {name:<34} {_spread([one.seconds for one in rounds])}  CPU {used:.2f}", flush=True)
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{median(seconds):.2f}  ({min(seconds):.2f} to {max(seconds):.2f})"
 
 
 if __name__ == "__main__":

@@ -112,6 +112,11 @@ class Pair:
         return self._same(lambda cell: cell.scenario)
 
     @property
+    def same_model(self) -> bool | None:
+        """Whether a model of the same name answered both; None where that is not known."""
+        return self._same(lambda cell: cell.model)
+
+    @property
     def same_sdk(self) -> bool | None:
         """Whether both scripts ran with the same openhands-sdk; None where that is not known."""
         return self._same(lambda cell: script.sdk_version if (script := script_of(cell)) else None)
@@ -215,20 +220,43 @@ class Comparison:
         if mixed := [pair for pair in self.both if not pair.alike]:
             cells = counted(len(mixed), "cell")
             found.append(f"{cells} ran native once and emulated once: their times cannot be compared")
-        models = [f"{run.llm.model} ({run.llm.kind})" for run in (self.baseline_run, self.candidate_run)]
-        if models[0] != models[1]:
-            found.append(f"not the same model: {models[0]}, then {models[1]}")
-        elif not self.same_model:
-            found.append(f"not the same model: the axis {self.axis} chooses it")
+        if not self.same_model:
+            found.append(f"not the same model: {self._other_models}")
         return found
 
     @property
     def same_model(self) -> bool:
-        """Whether the same model answered both, by its name and its kind."""
+        """Whether the same model answered both, in every cell that both have."""
+        return all(map(self.same_model_in, self.both)) if self.both else self._same_model_of_runs
+
+    def same_model_in(self, pair: Pair) -> bool:
+        """Whether the same model answered both cells, by its name and its kind."""
+        if (same := pair.same_model) is None:
+            return self._same_model_of_runs
+        return same and self.baseline_run.llm.kind == self.candidate_run.llm.kind
+
+    @property
+    def _same_model_of_runs(self) -> bool:
         before, after = self.baseline_run.llm, self.candidate_run.llm
+        return (before.kind, before.model) == (after.kind, after.model) and not self._axis_chooses_model
+
+    @property
+    def _axis_chooses_model(self) -> bool:
         template = self.candidate_run.settings.get("llm.model")
-        chosen = template is not None and self.axis is not None and f"{{{self.axis}}}" in str(template.value)
-        return (before.kind, before.model) == (after.kind, after.model) and not chosen
+        return template is not None and self.axis is not None and f"{{{self.axis}}}" in str(template.value)
+
+    @property
+    def _other_models(self) -> str:
+        """How they differ, where they do."""
+        if self._axis_chooses_model:
+            return f"the axis {self.axis} chooses it"
+        before, after = (
+            f"{run.llm.model} ({run.llm.kind})" for run in (self.baseline_run, self.candidate_run)
+        )
+        if before != after:
+            return f"{before}, then {after}"
+        others = [pair.name for pair in self.both if not self.same_model_in(pair)]
+        return f"in {counted(len(others), 'cell')}: {some(others)}"
 
     @property
     def both(self) -> list[Pair]:

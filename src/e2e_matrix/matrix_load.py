@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from e2e_matrix.errors import MAX_PROBLEMS, BadInput, Problem
@@ -27,8 +27,8 @@ from e2e_matrix.matrix import (
     Thresholds,
 )
 from e2e_matrix.matrix_checks import check_matrix
-from e2e_matrix.matrix_fields import kind_of
-from e2e_matrix.matrix_profiles import PROFILES, split
+from e2e_matrix.matrix_fields import Section, kind_of
+from e2e_matrix.matrix_profiles import PROFILES, Family, split
 from e2e_matrix.matrix_yaml import Document, Location, read_document
 from e2e_matrix.plan import Room
 from e2e_matrix.script.settings import Expect, PerScript, ScriptSection
@@ -43,10 +43,17 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "reports": ReportsSection,
     "regression": Thresholds,
 }
+_REPORTS = "reports"
 # Keys of a script scenario without which the others can be judged.
 _SEPARATE = frozenset({"sdk", "timeout", "expect", "environment", "arguments", "cwd"})
 # Words under which people write a key into a file.
 _SECRET_KEYS = frozenset({"api-key", "api_key", "apikey", "apiKey", "key", "token", "secret", "password"})
+
+
+class _Reports(Section):
+    """What is left of a matrix.yaml where nothing but its reports is asked for."""
+
+    reports: ReportsSection = Field(default_factory=ReportsSection)
 
 
 def load_matrix(
@@ -61,10 +68,7 @@ def load_matrix(
     the profiles that were not chosen.
     """
     document = read_document(Path(path), environ)
-    if not isinstance(document.tree, dict):
-        message = f"must be a mapping, not {kind_of(document.tree)}"
-        raise BadInput([document.problem((), message, "begin with `matrix:` and the axes below it")])
-    family = split(document)
+    family = _family(document)
     check = _Check(_known_scenarios() if scenarios is None else scenarios)
     matrix, problems = check(family.base)
     problems = [*document.problems, *family.problems, *problems]
@@ -83,6 +87,47 @@ def load_matrix(
     if problems or matrix is None:
         raise BadInput(list(dict.fromkeys(problems)))
     return matrix
+
+
+def _family(document: Document) -> Family:
+    """Raises BadInput where the file is no mapping."""
+    if not isinstance(document.tree, dict):
+        message = f"must be a mapping, not {kind_of(document.tree)}"
+        raise BadInput([document.problem((), message, "begin with `matrix:` and the axes below it")])
+    return split(document)
+
+
+def load_reports(
+    path: Path | str, environ: Mapping[str, str], profile: Setting[str] | None = None
+) -> ReportsSection:
+    """Only what a file says of reports, whatever else in it is wrong, or not set.
+
+    Raises BadInput where that cannot be told: of the file, of this section, and of the profile.
+    """
+    document = read_document(Path(path), environ)
+    family = _family(document)
+    chosen, problems = family.base, list[Problem]()
+    if profile is not None:
+        chosen = family.profiles.get(profile.value, chosen)
+        if chosen is family.base:
+            problems += [*family.problems, *family.unknown(profile.value, profile.place)]
+    assert isinstance(chosen.tree, dict)
+    if any(_is_of_reports(where) for where in chosen.broken):
+        problems += document.problems
+    problems += [problem for where, problem in chosen.unset if _is_of_reports(where)]
+    told = {key: value for key, value in chosen.tree.items() if key == _REPORTS}
+    try:
+        section = _Reports.model_validate(told).reports
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        problems += [_explain(chosen, one) for one in errors if not _reported(chosen, one)]
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
+    return section
+
+
+def _is_of_reports(where: Location) -> bool:
+    return where[:1] in ((), (_REPORTS,))
 
 
 class _Check:

@@ -146,6 +146,7 @@ class Record:
             reused=reused,
             digest=self._digests.get(cell.planned.id),
             key=self._key_of(cell.planned.id, attempts),
+            model=self.llm.model,
         )
 
     def results(self, cancel: Cancellation | None) -> Results:

@@ -235,7 +235,7 @@ def _why_not(compared: Comparison, pair: Pair, measure: Measure, before: int, af
         return ""
     if not pair.alike:
         return "native once and emulated once"
-    if not compared.same_model:
+    if not compared.same_model_in(pair):
         return "not the same model"
     versions = [cell.scenario_version for cell in (pair.baseline, pair.candidate)]
     if pair.same_scenario is False or versions[0] != versions[1]:

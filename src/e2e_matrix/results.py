@@ -257,6 +257,9 @@ class Evidence(Model):
     folder: str | None = Field(
         None, description="That run's folder, relative to this one's; null where it is out of reach"
     )
+    api: Api | None = Field(
+        None, description="What its server described; the file is this run's own, relative to its folder"
+    )
 
 
 class Cell(Model):
@@ -267,6 +270,7 @@ class Cell(Model):
     key: str | None = Field(
         None, description="sha256 of everything that can change the outcome; null where that is not known"
     )
+    model: str | None = Field(None, description="That answered here; null: not known but for the run's")
     outcome: Outcome
     flaky: bool = Field(False, description="Passed, after an attempt in which the product failed")
     reused: bool = Field(
@@ -363,6 +367,10 @@ class Run(Model):
         False, description="It was made only so that the run in `beside` could be compared with it"
     )
     totals: Totals
+
+    def model_of(self, cell: Cell) -> str:
+        """What answered in one of its cells, and how, such as ``openai/gpt-4o (stand-in)``."""
+        return f"{cell.model or self.llm.model} ({self.llm.kind})"
 
 
 class Results(Model):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from e2e_matrix import store
+from e2e_matrix.api.kept import Described, described_by
 from e2e_matrix.cell_key import KeyParts, parts_by_cell
 from e2e_matrix.engine.base import EngineInfo
 from e2e_matrix.errors import BadInput
@@ -22,7 +23,7 @@ from e2e_matrix.history.database import History
 from e2e_matrix.history.writing import run_folders
 from e2e_matrix.order import longest_first
 from e2e_matrix.record import Job, Prepared
-from e2e_matrix.results import Attempt, Cell, Evidence, Llm, Server
+from e2e_matrix.results import Api, Attempt, Cell, Evidence, Llm, Server
 from e2e_matrix.settings import Settings
 
 _PATIENCE = 5.0  # seconds: what a run waits for others at the history
@@ -40,10 +41,11 @@ class Finder(Protocol):
 
 @dataclass(frozen=True)
 class Reused:
-    """The pass of another run that stands for a cell. ``server`` is empty where that run is out of reach."""
+    """The pass of another run that stands for a cell; the rest is empty where that run is out of reach."""
 
     evidence: Evidence
     server: Server = field(default_factory=Server)
+    described: Described | None = None  # in that run's folder
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,23 @@ def passes(job: Job, keys: Mapping[str, str], finder: Finder, now: datetime) -> 
             yield cell, confirmed
 
 
+def with_apis(reused: Mapping[str, Reused], folder: Path) -> Iterator[tuple[str, Evidence]]:
+    """The evidence for each cell, with what its server described, where that is to be had.
+
+    The document is put into ``folder``, the run's own, for the other run may be removed. Raises
+    ``InfrastructureError`` where the disk refuses.
+    """
+    kept: dict[tuple[Path | None, str, str], Api | None] = {}
+    for cell, one in reused.items():
+        api = None
+        if source := one.described:
+            which = (source.folder, source.api.file, source.api.digest)
+            if which not in kept:
+                kept[which] = source.kept_in(folder)
+            api = kept[which]
+        yield cell, one.evidence.model_copy(update={"api": api})
+
+
 def _reuses(settings: Settings, note: Note) -> bool:
     """Whether passes may stand for cells at all; says why not where that was asked for."""
     if not settings.reuse:
@@ -129,15 +148,19 @@ def _cells_in(folder: str) -> dict[str, Cell] | None:
 def _confirmed(
     found: Evidence, key: str, reports: Path, cells_in: Callable[[str], dict[str, Cell] | None]
 ) -> Reused | None:
-    """The evidence as a report beside that run's can name it; None where that run itself says otherwise."""
-    cells = cells_in(found.folder) if found.folder else None
-    if not found.folder or cells is None:
-        return Reused(found.model_copy(update={"folder": None}))
-    cell = cells.get(found.cell)
+    """The evidence as a report beside that run's can name it; None where that run itself says otherwise.
+
+    What the history knows counts alone where the run's folder is gone.
+    """
+    if not found.folder:
+        return Reused(found)
+    cell = (cells_in(found.folder) or {}).get(found.cell)
     if cell is None or not _stands(cell, key):
         return None
     beside = (reports / found.run).resolve() == Path(found.folder).resolve()
-    return Reused(found.model_copy(update={"folder": f"../{found.run}" if beside else None}), cell.server)
+    evidence = found.model_copy(update={"folder": f"../{found.run}" if beside else None})
+    described = described_by({cell.id: cell}, Path(found.folder)).get(cell.id)
+    return Reused(evidence, cell.server, described)
 
 
 def _stands(cell: Cell, key: str) -> bool:

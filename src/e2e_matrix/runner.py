@@ -27,7 +27,7 @@ from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, ResolvedImage, resolve_all
 from e2e_matrix.report import write_reports
 from e2e_matrix.results import Attempt, Results
-from e2e_matrix.reuse import Past, look_back
+from e2e_matrix.reuse import Past, look_back, with_apis
 from e2e_matrix.schedule import cancel_after
 from e2e_matrix.script import ahead
 from e2e_matrix.settings import Settings
@@ -126,9 +126,11 @@ def _run(
     names += [Beside.named(BASELINE, cell.planned.id) for one in known[1:] for cell in one.prepared]
     progress.run_started(folder.run_id, names, record.workers, f"{record.llm.model} ({record.llm.kind})")
     try:
+        reused = known[0].past.reused
+        evidence = dict(with_apis(reused, folder.path))
         for cell in known[0].prepared:
-            if one := known[0].past.reused.get(cell.planned.id):
-                record.reuse(cell, one.evidence, one.server, progress)
+            if one := reused.get(cell.planned.id):
+                record.reuse(cell, evidence[cell.planned.id], one.server, progress)
         execute(undertakings, tools)
     finally:
         results = _finish(undertakings, tools)

@@ -13,7 +13,8 @@
             openapi.json         while it runs; then it lies in api/
             server.log           what the container printed
             llm-calls.json       what the stand-in served to it; while it runs a line each in llm-calls.jsonl
-        api/<digest>.json        what servers said of their API, also the baseline's, each document once
+        api/<digest>.json        what servers said of their API, also the baseline's and those of the passes
+                                 that are reused, each document once
     reports/latest               a link to the newest run
 
 Files are written beside their place, synced and renamed: a reader sees the old one or the new, never half.
@@ -44,7 +45,7 @@ from e2e_matrix.results import READABLE_VERSIONS, Attempt, Results
 
 RESULTS = "results.json"
 BASELINE = "baseline.json"
-_API = "api"
+API = "api"
 ATTEMPT = "attempt.json"
 STARTED = "started.json"
 CALLS = "llm-calls.json"
@@ -170,7 +171,7 @@ class RunFolder:
         """Keep a document of half a megabyte once, for all the cells whose servers gave it."""
         if (api := attempt.api) is None:
             return attempt
-        shared = shared_name(api.digest)
+        shared = api_file(api.digest)
         try:
             (self.path / shared).parent.mkdir(exist_ok=True)
             (self.path / api.file).replace(self.path / shared)
@@ -193,9 +194,9 @@ class RunFolder:
             raise _refused(f"cannot let {link} name this run", error) from error
 
 
-def shared_name(digest: str) -> str:
-    """Where in a run's folder the description of an API with this digest lies."""
-    return f"{_API}/{digest.removeprefix('sha256:')[:16]}.json"
+def api_file(digest: str) -> str:
+    """Where a run keeps the description of that digest, relative to its folder."""
+    return f"{API}/{digest.removeprefix('sha256:')[:16]}.json"
 
 
 def _number(folder: Path) -> int:

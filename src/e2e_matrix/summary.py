@@ -71,11 +71,12 @@ def cell_of(
     reused: bool = False,
     digest: str | None = None,
     key: str | None = None,
+    model: str | None = None,
 ) -> Cell:
     """A cell as its attempts left it; ``failure`` is why it has none, or not all of its repetitions.
 
     Of several repetitions the worst decides: a cell that fails sometimes is no good cell. ``digest`` is what
-    it ran on where the registry does not tell. ``key`` is that of cell_key.py.
+    it ran on where the registry does not tell. ``key`` is that of cell_key.py, ``model`` the run's.
     """
     counted = [attempt for attempt in attempts if not attempt.superseded]
     tries = Counter(attempt.repetition for attempt in counted)
@@ -100,6 +101,7 @@ def cell_of(
         scenario=planned.scenario,
         scenario_version=find_scenario(planned.scenario, planned.scenario_settings).VERSION,
         key=key,
+        model=planned.model or model,
         outcome=outcome,
         flaky=outcome is Outcome.PASSED and any(one.outcome is Outcome.FAILED for one in counted),
         reused=reused,

@@ -108,8 +108,8 @@ def _sample(run: Run, cell: Cell, point: Point) -> Sample:
 
 def _other(run: Run, cell: Cell, point: Point) -> bool:
     """Another version of the same scenario is none of it: that may be what changed."""
-    model = f"{run.llm.model} ({run.llm.kind})"
-    return (point.emulated, point.scenario, point.model) != (cell.emulated, cell.scenario, model)
+    ours = (cell.emulated, cell.scenario, run.model_of(cell))
+    return (point.emulated, point.scenario, point.model) != ours
 
 
 def _apart(run: Run, cell: Cell, point: Point) -> str | None:
@@ -120,7 +120,7 @@ def _apart(run: Run, cell: Cell, point: Point) -> str | None:
         return "it was not run there"
     if point.emulated is not cell.emulated:
         return f"it was {'emulated' if point.emulated else 'native'} there"
-    if point.model != f"{run.llm.model} ({run.llm.kind})":
+    if point.model != run.model_of(cell):
         return "another model answered there"
     if (point.scenario, point.scenario_version) != (cell.scenario, cell.scenario_version):
         return "the scenario was another there"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own without a matrix.yaml, in which `reports` is the default."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
-    for name in ("E2E_MATRIX_HISTORY", "E2E_MATRIX_REPORTS"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("HISTORY", "REPORTS", "MATRIX", "PROFILE"):
+        monkeypatch.delenv(f"E2E_MATRIX_{name}", raising=False)
     return tmp_path
 
 
@@ -254,3 +256,64 @@ def test_every_command_has_help() -> None:
 def test_the_library_is_asked_as_the_commands_ask_it(here: Path, nights: list[str]) -> None:
     with History.open(here / "other.sqlite", reports=here / "reports") as history:
         assert history.import_runs(run_folders(here / "reports")).new == len(nights)
+
+
+def _matrix(text: str) -> str:
+    return f"matrix: {{variant: [python], arch: [amd64]}}\n{text}"
+
+
+def test_a_file_that_wants_what_the_history_does_not_says_where_it_is_all_the_same(here: Path) -> None:
+    (here / "matrix.yaml").write_text(_matrix("ref: ${REF}\nretries: 7\nreports: {history: theirs.sqlite}\n"))
+    assert _refused("list").startswith("theirs.sqlite: there is no history yet")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("reports: {history: '${FILE}'}\n", "matrix.yaml:2:20: the variable FILE is not set"),
+        ("reports: {histroy: x.sqlite}\n", "matrix.yaml:2:11: unknown key 'histroy'"),
+        ("reports: {history: x.sqlite\n", "matrix.yaml:"),
+        ("reports: [x]\n", "matrix.yaml:2:10: reports: must be a mapping"),
+    ],
+)
+@pytest.mark.parametrize("command", [["list"], ["import"], ["page"], ["merge", "a", "b"]])
+def test_a_file_that_does_not_say_it_well_is_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str, command: list[str]
+) -> None:
+    """Silence would be another history."""
+    monkeypatch.delenv("FILE", raising=False)
+    (here / "matrix.yaml").write_text(_matrix(text))
+    assert _refused(*command).startswith(told)
+    assert not (here / "reports").exists()
+
+
+def test_the_file_and_its_profile_are_named_by_option_or_variable(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "ours.yaml").write_text(
+        _matrix("reports: file.sqlite\nprofiles: {nightly: {reports: {history: nightly.sqlite}}}\n")
+    )
+    assert _refused("list", "--matrix", "ours.yaml").startswith("file.sqlite/history.sqlite: ")
+    assert _refused("list", "--matrix", "ours.yaml", "--profile", "nightly").startswith("nightly.sqlite: ")
+    monkeypatch.setenv("E2E_MATRIX_MATRIX", "ours.yaml")
+    monkeypatch.setenv("E2E_MATRIX_PROFILE", "nightly")
+    assert _refused().startswith("nightly.sqlite: ")
+    monkeypatch.setenv("E2E_MATRIX_PROFILE", "nihgtly")
+    told = _refused()
+    assert told.startswith("E2E_MATRIX_PROFILE: there is no profile 'nihgtly' in ours.yaml")
+    assert "nightly" in told
+    monkeypatch.setenv("E2E_MATRIX_MATRIX", "theirs.yaml")
+    assert _refused().startswith("theirs.yaml: no such file")
+
+
+def test_to_ask_loads_nothing_that_runs_a_matrix() -> None:
+    loads = "import sys, e2e_matrix.cli.history, e2e_matrix.report.history_page; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
+    assert {"docker", "requests", "httpx", "e2e_matrix.summary"}.isdisjoint(done.stdout.split())
+
+
+def test_what_was_made_for_a_comparison_is_told_to_be_left_out(here: Path) -> None:
+    put(here / "reports", 0)
+    put(here / "reports", 1, for_comparison=True)
+    told = "reports/history.sqlite: 1 run new or changed, 0 known, 1 made for a comparison left out\n"
+    assert (_run("import").stdout, _run("rebuild").stdout) == (told, told)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,10 +15,11 @@ from typing import Any
 import pytest
 
 from e2e_matrix.failures import Outcome
-from e2e_matrix.history.database import History
-from e2e_matrix.history.reading import Unfinished, Unreadable
+from e2e_matrix.history.database import _VERDICT, History
+from e2e_matrix.history.making import rebuild
+from e2e_matrix.history.reading import LeftOut, Unfinished, Unreadable
 from e2e_matrix.history.writing import run_folders
-from e2e_matrix.results import READABLE_VERSIONS, Evidence
+from e2e_matrix.results import READABLE_VERSIONS, Evidence, Llm, Repeat
 from support import history_runs as runs
 from support import report_samples as samples
 from support.history_runs import START, cell, put
@@ -97,12 +101,24 @@ def test_a_run_that_was_resumed_takes_its_own_place(history: History, reports: P
     assert [run.finished_at for run in history.runs()] == [later]
 
 
-def test_a_run_that_was_changed_where_it_lies_is_replaced_by_what_it_says_now(
-    history: History, reports: Path
+def test_an_older_copy_takes_no_later_ones_place_though_it_lies_where_that_was_read(
+    history: History, reports: Path, tmp_path: Path
 ) -> None:
-    history.add(put(reports, 0, cell("failed"), finished_at=START + timedelta(hours=2)))
-    assert history.add(put(reports, 0, cell("passed"), finished_at=START + timedelta(hours=1)))
-    assert history.points()[0].outcome is Outcome.PASSED
+    """As on CI, where every machine has the same path: what was merged in is later than what lies there."""
+    history.add(put(reports, 0, cell("passed"), finished_at=START + timedelta(hours=1)))
+    theirs = tmp_path / "theirs.sqlite"
+    kept = (reports / history.runs()[0].id / "results.json").read_bytes()
+    with History.open(theirs) as other:
+        other.add(put(reports, 0, cell("failed"), finished_at=START + timedelta(hours=2)))
+    history.merge(theirs)
+    folder = reports / history.runs()[0].id
+    (folder / "results.json").write_bytes(kept)
+    assert history.import_runs(run_folders(reports)).new == 0
+    assert not history.add(folder)
+    assert history.points()[0].outcome is Outcome.FAILED
+    rebuild(history.path.with_name("anew.sqlite"), run_folders(reports))
+    with History.open(history.path.with_name("anew.sqlite")) as anew:
+        assert anew.points()[0].outcome is Outcome.PASSED
 
 
 def test_of_two_copies_of_a_run_the_one_that_ended_later_counts(history: History, tmp_path: Path) -> None:
@@ -276,19 +292,85 @@ def test_a_run_lies_in_its_own_folder_and_not_at_the_link_to_it(history: History
     assert found.folder == str(folder)
 
 
-@pytest.mark.parametrize("gone", ["removed", "changed"])
-def test_a_folder_that_is_gone_or_another_now_is_not_named(
-    history: History, reports: Path, gone: str
-) -> None:
+def test_a_folder_that_is_gone_is_not_named(history: History, reports: Path) -> None:
     folder = put(reports, 0, cell(key="k"))
     history.add(folder)
-    if gone == "removed":
-        shutil.rmtree(folder)
-    else:
-        (folder / "results.json").write_text("{}")
+    shutil.rmtree(folder)
     found = _evidence(history)
     assert found is not None
     assert found.folder is None
+
+
+def _changed(file: Path) -> None:
+    file.write_text("{}")
+
+
+def _made_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("change", [_changed, _made_a_folder])
+def test_a_pass_whose_folder_holds_something_else_by_now_is_none(
+    history: History, reports: Path, change: Callable[[Path], None]
+) -> None:
+    folder = put(reports, 0, cell(key="k"))
+    history.add(folder)
+    change(folder / "results.json")
+    assert _evidence(history) is None
+
+
+def test_a_copy_that_is_as_it_was_read_is_named_whatever_became_of_the_other(
+    history: History, reports: Path, tmp_path: Path
+) -> None:
+    folder = put(reports, 0, cell(key="k"))
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    history.import_runs([folder, copy])
+    (folder / "results.json").write_text("{}")
+    found = _evidence(history)
+    assert found is not None
+    assert found.folder == str(copy)
+
+
+_MIXED = cell("failed", key="k", repeat=Repeat(planned=2, runs=2, passed=1))
+_REUSED = cell(
+    key="k",
+    attempts=[],
+    reused=True,
+    reused_from=Evidence(run="r", cell="c", finished_at=START, folder=None),
+)
+
+
+@pytest.mark.parametrize("told", [cell("failed", key="k"), cell("flaky", key="k"), _MIXED])
+def test_no_pass_counts_against_a_newer_verdict_that_is_none(
+    history: History, reports: Path, told: Any
+) -> None:
+    history.import_runs([put(reports, 0, cell(key="k")), put(reports, 1, told)])
+    assert _evidence(history) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [cell("error", key="k"), cell("failed", key="another"), _REUSED],
+    ids=["error", "another", "reused"],
+)
+def test_what_is_no_verdict_on_the_key_takes_no_pass_away(history: History, reports: Path, told: Any) -> None:
+    first = put(reports, 0, cell(key="k"))
+    history.import_runs([first, put(reports, 1, told)])
+    found = _evidence(history)
+    assert found is not None
+    assert found.run == first.name
+
+
+def test_a_pass_after_a_failure_counts(history: History, reports: Path) -> None:
+    history.import_runs([put(reports, 0, cell("failed", key="k")), put(reports, 1, cell(key="k"))])
+    assert _evidence(history) is not None
+
+
+def test_the_newest_verdict_on_a_key_is_found_by_an_index(history: History, reports: Path) -> None:
+    with closing(sqlite3.connect(history.path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {_VERDICT}", ("k",)).fetchall()
+    assert "verdicts_by_key" in str(plan)
 
 
 def test_what_a_cell_takes_is_the_median_of_what_compares(history: History, reports: Path) -> None:
@@ -310,3 +392,46 @@ def test_what_a_cell_takes_is_the_median_of_what_compares(history: History, repo
     ):
         history.add(put(reports, number, told))
     assert history.typical_seconds(["python-amd64", "rust-amd64"], 3) == {"python-amd64": pytest.approx(20.0)}
+
+
+def test_models_are_kept_apart_where_each_cell_has_its_own(history: History, reports: Path) -> None:
+    """A run's list of them is another one as soon as --only leaves one out."""
+    for number in range(4):
+        small, large = (
+            cell("passed" if number == 0 or name == "java" else "failed", f"{name}-amd64", model=model)
+            for name, model in (("python", "small" if number % 2 else "large"), ("java", "large"))
+        )
+        cells = [small, large] if number < 3 else [small]
+        listed = ", ".join(str(one.model) for one in cells)
+        history.add(put(reports, number, *cells, llm=Llm(kind="stand-in", model=listed)))
+    assert [point.model for point in history.points("python-amd64")] == [
+        "large (stand-in)",
+        "small (stand-in)",
+        "large (stand-in)",
+        "small (stand-in)",
+    ]
+    assert [point.started_at.day for point in history.samples("python-amd64", 9)] == [2, 4]
+    assert len(history.samples("java-amd64", 9)) == 3
+    since = history.failing_since("python-amd64")
+    assert since is not None
+    assert (since.failures, since.last_good) == (2, None)
+    assert history.runs()[0].model == "large, large (stand-in)"
+
+
+def test_a_cell_without_a_model_of_its_own_has_its_runs(history: History, reports: Path) -> None:
+    history.add(put(reports, 0, cell(model=None), llm=Llm(kind="provider", model="m")))
+    assert history.points()[0].model == "m (provider)"
+
+
+def test_what_was_made_for_a_comparison_is_left_out(history: History, reports: Path, tmp_path: Path) -> None:
+    """It began in the same second as the run that it was made for, and is of another ref."""
+    ours = put(reports, 0)
+    theirs = put(reports, 1, cell("failed"), started_at=START, for_comparison=True)
+    with pytest.raises(LeftOut):
+        history.add(theirs)
+    done = history.import_runs(run_folders(reports))
+    assert (done.new, done.left_out, done.unreadable) == (1, 1, [])
+    anew = rebuild(tmp_path / "anew.sqlite", run_folders(reports)).imported
+    assert (anew.new, anew.left_out) == (1, 1)
+    assert [run.id for run in history.runs()] == [ours.name]
+    assert history.failing_since("python-amd64") is None

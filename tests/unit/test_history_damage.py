@@ -101,7 +101,7 @@ def _without_a_column(file: Path) -> None:
 
 
 def _without_an_index(file: Path) -> None:
-    _execute(file, "DROP INDEX cells_by_key")
+    _execute(file, "DROP INDEX verdicts_by_key")
 
 
 def _without_version(file: Path) -> None:
@@ -318,6 +318,7 @@ def test_an_older_version_is_brought_up_to_date_with_what_it_holds(tmp_path: Pat
     with History.open(file) as history:
         [point] = history.points()
     assert (point.run, point.mixed, point.duration_seconds) == ("old", False, 12)
+    assert (point.model, point.key) == ("m (stand-in)", None)  # the run's, where its cells had none
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     assert _aside(file) == []

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from e2e_matrix.cli.history import command
 from e2e_matrix.history.database import History
 from support.history_runs import put
 
@@ -24,6 +25,12 @@ def _steps() -> dict[str, str]:
     [text] = re.findall(r"```yaml\n(name: nightly\n.*?)```", PAPER.read_text(), re.DOTALL)
     steps: list[dict[str, Any]] = yaml.safe_load(text)["jobs"]["matrix"]["steps"]
     return {step["name"]: step["run"] for step in steps if "name" in step}
+
+
+def test_the_table_has_every_command() -> None:
+    told = re.findall(r"^\| (.*?) \|", PAPER.read_text(), re.MULTILINE)
+    named = {name for line in told for name in re.findall(r"`history (\w+)", line)}
+    assert named == set(command.commands)
 
 
 class Night:

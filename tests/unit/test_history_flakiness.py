@@ -16,6 +16,7 @@ from e2e_matrix.history.database import History
 from e2e_matrix.history.flakiness import Flakiness, flakiness, wilson
 from e2e_matrix.history.medians import medians
 from e2e_matrix.history.points import Point
+from e2e_matrix.history.rows import points_of
 from e2e_matrix.history.since import Since, since_when
 from e2e_matrix.results import Phases, Repeat
 from support.history_runs import START, cell, put
@@ -79,6 +80,25 @@ def test_flaky_is_what_passes_without_another_image(told: str, flaky: int) -> No
     assert (found.samples, found.flaky, found.rate) == (len(told.split()), flaky, flaky / len(told.split()))
 
 
+@pytest.mark.parametrize(
+    ("failed", "passed", "contradicted"),
+    [
+        ({"key": "a"}, {"key": "a"}, 1),
+        ({"key": "a"}, {"key": "b"}, 0),  # a setting was at fault, and was mended
+        ({"key": "a"}, {"key": None}, 0),
+        ({"key": "a", "digest": "one"}, {"key": "a", "digest": "two"}, 1),
+        ({}, {"scenario_version": "2"}, 0),
+        ({}, {"model": "another"}, 0),
+    ],
+)
+def test_a_failure_is_contradicted_by_what_has_all_in_common_with_it(
+    failed: dict[str, Any], passed: dict[str, Any], contradicted: int
+) -> None:
+    found = flakiness([*_points("f1", **failed), *_points("p1", **passed)])
+    assert found is not None
+    assert found.contradicted == contradicted
+
+
 def test_of_nothing_there_is_no_rate() -> None:
     assert flakiness([]) is None
 
@@ -122,7 +142,9 @@ def test_since_when_a_cell_fails(
 ) -> None:
     points = _points(told)
     since = since_when(points)
-    assert since == Since(points[first_bad], None if last_good is None else points[last_good], failures)
+    last = max(number for number, one in enumerate(told.split()) if one[0] == "f")
+    before = None if last_good is None else points[last_good]
+    assert since == Since(points[first_bad], before, failures, points[last])
     assert since is not None
     assert since.same_image is same_image
 
@@ -215,3 +237,30 @@ def test_medians_mix_nothing_that_does_not_compare() -> None:
         (True, "m (stand-in)", 2, 500.0, None),
         (False, "another", 1, 1.0, None),
     ]
+
+
+def test_of_a_streak_only_its_ends_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with History.open(tmp_path / "history.sqlite") as history:
+        history.add(put(tmp_path, 0))
+        for number in range(1, 9):
+            history.add(put(tmp_path, number, cell("error" if number == 4 else "failed")))
+        expected = since_when(history.points())
+        read: list[Any] = []
+
+        def counted(rows: list[Any]) -> list[Point]:
+            read.extend(rows)
+            return points_of(rows)
+
+        monkeypatch.setattr("e2e_matrix.history.database.points_of", counted)
+        assert history.failing_since("python-amd64") == expected
+    assert expected is not None
+    assert expected.failures == 7
+    assert len(read) == 3
+
+
+def test_a_setting_that_is_mended_leaves_nothing_flaky(tmp_path: Path) -> None:
+    with History.open(tmp_path / "history.sqlite") as history:
+        for number, (outcome, key) in enumerate((("failed", "a"), ("passed", "b"))):
+            history.add(put(tmp_path, number, cell(outcome, key=key)))
+        assert [point.key for point in history.points()] == ["a", "b"]
+        assert _flaky(history).flaky == 0  # type: ignore[union-attr]

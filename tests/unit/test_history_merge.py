@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2e_matrix.errors import BadInput
+from e2e_matrix.errors import BadInput, InfrastructureError
+from e2e_matrix.history import files
 from e2e_matrix.history.connection import connect
 from e2e_matrix.history.database import History
 from e2e_matrix.history.reading import Reading, Stamp, read, written
@@ -141,6 +144,66 @@ def test_what_a_writer_has_not_moved_from_its_log_yet_is_merged(tmp_path: Path) 
     with closing(connect(source, 5.0)) as writer:
         write(writer, [_reading(1, 0, "a", "x")])
         assert len(_merged(tmp_path / "a", source)["runs"]) == 2
+
+
+def _while_it_is_opened(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], object]) -> None:
+    """Each time a source is opened, the next of these has just been done."""
+    left = list(actions)
+    connected: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+    def connecting(address: Any, **how: Any) -> sqlite3.Connection:
+        if how.get("uri") and left:
+            left.pop(0)()
+        return connected(address, **how)
+
+    monkeypatch.setattr("e2e_matrix.history.merging.sqlite3.connect", connecting)
+
+
+def test_what_is_written_while_it_is_copied_is_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _made(tmp_path / "b", [(0, 0, "a", "x")])
+    with closing(connect(source, 5.0)) as writer:
+        _while_it_is_opened(monkeypatch, lambda: write(writer, [_reading(1, 0, "a", "x")]))
+        assert len(_merged(tmp_path / "a", source)["runs"]) == 2
+
+
+def test_a_log_that_is_gone_when_it_is_looked_for_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _made(tmp_path / "b", [(0, 0, "a", "x")])
+    writer = connect(source, 5.0)
+    write(writer, [_reading(1, 0, "a", "x")])
+    _while_it_is_opened(monkeypatch, writer.close)
+    assert len(_merged(tmp_path / "a", source)["runs"]) == 2
+
+
+def test_what_is_replaced_while_it_is_copied_is_merged_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _made(tmp_path / "b", [(0, 0, "a", "x")])
+    new = _made(tmp_path / "c", [(number, 0, "a", "x") for number in range(3)])
+    half = tmp_path / "half"
+    shutil.copy(new, half)
+    os.truncate(half, half.stat().st_size // 2)
+    _while_it_is_opened(monkeypatch, lambda: half.replace(source), lambda: new.replace(source))
+    assert len(_merged(tmp_path / "a", source)["runs"]) == 3
+
+
+def test_what_is_written_all_the_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _made(tmp_path / "b", [(0, 0, "a", "x")])
+    touches = [partial(os.utime, source, ns=(moment, moment)) for moment in range(99)]
+    _while_it_is_opened(monkeypatch, *touches)
+    with pytest.raises(BadInput, match="is written to all the time"):
+        _merged(tmp_path / "a", source)
+
+
+def test_who_replaces_a_source_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _made(tmp_path / "b", [(0, 0, "a", "x")])
+    monkeypatch.setattr("e2e_matrix.history.merging._PATIENCE", 0.01)
+    with files.hold(source, 1.0, alone=True), pytest.raises(InfrastructureError, match="is in use"):
+        _merged(tmp_path / "a", source)
+    assert len(_merged(tmp_path / "a", source)["runs"]) == 1
 
 
 def _text(path: Path) -> None:

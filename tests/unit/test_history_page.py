@@ -72,6 +72,15 @@ def test_a_cell_that_fails_is_said_first_with_since_when_and_what_changed() -> N
     assert f"image {good} → {bad} server 1.58.2 → 1.59.0" in text
 
 
+def test_the_message_now_is_that_of_the_last_failure_whatever_came_after_it() -> None:
+    points = with_failures(30, 27, 28)
+    points = in_run(28, points, message="it fails otherwise by now")
+    points = in_run(29, points, outcome=Outcome.ERROR, message="no answer from the registry")
+    text = text_of(render(points))
+    assert "it fails otherwise by now" in text
+    assert "no answer from the registry" not in text
+
+
 def test_what_passes_by_now_is_green_and_what_was_fixed_is_dated() -> None:
     found = view(with_failures(30, 10, 11))
     assert (found.state, found.headline) == (Outcome.PASSED, "All 6 cells pass")

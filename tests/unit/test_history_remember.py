@@ -11,9 +11,13 @@ import pytest
 from e2e_matrix.failures import Cause
 from e2e_matrix.history import files
 from e2e_matrix.history.database import History
+from e2e_matrix.history.remember import remember
 from e2e_matrix.history.schema import MIGRATIONS
+from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.progress import Silent
+from e2e_matrix.settings import Overrides, resolve
 from e2e_matrix.store import RESULTS
+from support.history_runs import put
 from support.runner_bench import Bench, outcomes
 
 SIX = [f"{variant}-{arch}" for variant in ("python", "java", "golang") for arch in ("amd64", "arm64")]
@@ -124,3 +128,27 @@ def test_a_damaged_history_is_mended_by_the_run_that_meets_it(bench: Bench) -> N
     assert any("is damaged (file is not a database)" in note for note in notes.told)
     with History.open(_file(bench)) as history:
         assert {run.id for run in history.runs()} == {first.run.id, second.run.id}
+
+
+def test_what_answers_in_a_cell_is_kept_with_it(bench: Bench) -> None:
+    results = bench.run("llm: {model: 'openai/{variant}'}\n")
+    assert {cell.model for cell in results.cells} == {"openai/python", "openai/java", "openai/golang"}
+    with History.open(_file(bench)) as history:
+        assert {point.model for point in history.points("java-arm64")} == {"openai/java (provider)"}
+
+
+def test_what_answers_is_kept_also_where_all_cells_have_the_same(bench: Bench) -> None:
+    results = bench.run()
+    assert {cell.model for cell in results.cells} == {results.run.llm.model}
+
+
+def test_a_run_that_was_made_for_a_comparison_is_not_remembered_and_no_trouble(tmp_path: Path) -> None:
+    folder = put(tmp_path / "reports", 0, for_comparison=True)
+    notes: list[str] = []
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text(f"matrix: {{variant: [python], arch: [amd64]}}\nreports: {folder.parent}\n")
+    settings = resolve(load_matrix(matrix, {}), Overrides(), {})
+    remember(folder, settings, notes.append)
+    assert notes == []
+    with History.open(settings.history) as history:
+        assert history.runs() == []

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -352,6 +353,29 @@ def test_values_of_an_axis_that_chooses_the_model_are_two_models() -> None:
         assert {one.judgement for one in of(compared, "cost")} == {judgement}
         warned = "not the same model: the axis llm chooses it" in compared.warnings
         assert warned is (judgement is NOT_COMPARABLE)
+
+
+def test_a_model_of_each_cells_own_is_compared_by_the_cell() -> None:
+    """Another list of models, as --only makes it, is not another model; nor is the same list the same."""
+
+    def cells(**models: str) -> list[Cell]:
+        attempts = [runs.attempt(cost_usd=Decimal("0.1"))]
+        return [runs.cell(f"{name}-amd64", attempts, model=model) for name, model in models.items()]
+
+    compared = runs.compared(cells(a="small", b="large"), cells(a="small"))
+    before = compared.baseline_run.model_copy(update={"llm": Llm(kind="stand-in", model="small, large")})
+    compared = replace(compared, baseline_run=before)
+    assert {one.judgement for one in of(compared, "cost")} == {SAME}
+    assert not any("model" in warning for warning in compared.warnings)
+    compared = runs.compared(cells(a="small", b="large"), cells(a="small", b="small"))
+    assert [(one.pair.name, one.why) for one in of(compared, "cost") if one.why] == [
+        ("b-amd64", "not the same model")
+    ]
+    assert "not the same model: in 1 cell: b-amd64" in compared.warnings
+    other_kind = replace(
+        compared, candidate_run=before.model_copy(update={"llm": Llm(kind="replay", model="x")})
+    )
+    assert {one.why for one in of(other_kind, "cost")} == {"not the same model"}
 
 
 def test_a_cell_that_one_run_alone_has_is_no_question() -> None:

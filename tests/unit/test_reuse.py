@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 
 from e2e_matrix import execution, reuse, store
+from e2e_matrix.api import canonical_digest, of_runs, same_api
+from e2e_matrix.api.document import operations
+from e2e_matrix.api.kept import Described
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Support
 from e2e_matrix.errors import CellFailure
@@ -29,13 +32,16 @@ from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.progress import Silent
 from e2e_matrix.record import Job
-from e2e_matrix.results import Attempt, Cell, Evidence, Results, ScriptRun, Server
+from e2e_matrix.results import Api, Attempt, Cell, Evidence, Results, ScriptRun, Server
 from e2e_matrix.settings import Overrides, Settings, resolve
 from e2e_matrix.task import CellTask
 from support.engines import OnThisHost
+from support.openapi_samples import Json, an_object, received
 from support.runner_bench import Bench, outcomes
 
 REUSE = "reuse: 7d\n"
+OLD = received(an_object(name={"type": "string"}))
+NEW = received(an_object(name={"type": "integer"}))
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
@@ -409,13 +415,33 @@ def test_only_a_pass_of_a_known_age_within_the_limit_stands(
     assert bool(found) is stands
 
 
-def test_evidence_whose_folder_cannot_be_read_any_more_is_named_only(bench: Bench) -> None:
+def test_a_run_that_cannot_be_read_any_more_stands_for_nothing(bench: Bench) -> None:
     first = bench.run()
     folder = reports(bench) / first.run.id
     (folder / "results.json").write_text("{cut")
     history = OneRun(NOW, folder=str(folder))
-    found = dict(reuse.passes(_job(_settings(bench)), {"c": "k"}, history, NOW))
-    assert found == {"c": reuse.Reused(history.evidence.model_copy(update={"folder": None}))}
+    assert dict(reuse.passes(_job(_settings(bench)), {"c": "k"}, history, NOW)) == {}
+
+
+@pytest.mark.parametrize("say", ["failed", "{cut"])
+def test_a_run_that_was_changed_since_it_was_read_stands_for_nothing(say: str, bench: Bench) -> None:
+    first = bench.run()
+    results = reports(bench) / first.run.id / "results.json"
+    results.write_text(results.read_text().replace('"passed"', '"failed"') if say == "failed" else say)
+    ran(bench)
+    bench.run(REUSE)
+    assert len(ran(bench)) == 6
+
+
+def test_a_pass_is_not_reused_over_a_newer_failure(bench: Bench) -> None:
+    bench.run()
+    bench.when += timedelta(hours=1)
+    bench.behave = lambda task, cancel: Cause.ASSERTION if task.cell == "java-amd64" else None
+    bench.run()
+    ran(bench)
+    bench.behave = lambda task, cancel: None
+    bench.run(REUSE)
+    assert ran(bench) == ["java-amd64"]
 
 
 def test_a_run_that_many_cells_are_reused_from_is_read_once(
@@ -443,6 +469,108 @@ def test_a_reused_cell_keeps_what_is_known_of_its_server(bench: Bench) -> None:
     store.RunFolder(folder).write_results(first.model_copy(update={"cells": cells}))
     results = bench.run(REUSE)
     assert {cell.server for cell in results.cells} == {server}
+
+
+def _put_outside(file: Path) -> None:
+    file.rename(file.parents[2] / "else.json")
+    file.symlink_to("../../else.json")
+
+
+def _made_a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+class TestWhatItsServerDescribed:
+    """A reused cell keeps it, so that the images of a ref are held against each other."""
+
+    @pytest.fixture
+    def apis(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Json]:
+        """What the server of each cell describes; by the cell's id."""
+        plain = vars(execution)["run_cell"]
+        described: dict[str, Json] = {}
+
+        def run_cell(task: CellTask, *rest: Any) -> Attempt:
+            attempt: Attempt = plain(task, *rest)
+            document = described.get(task.cell, OLD)
+            (Path(task.folder) / "openapi.json").write_text(json.dumps(document, indent=1))
+            file = f"{attempt.folder}/openapi.json"
+            api = Api(digest=canonical_digest(document), file=file, operations=1)
+            return attempt.model_copy(update={"api": api})
+
+        monkeypatch.setattr(execution, "run_cell", run_cell)
+        return described
+
+    def changed(self, bench: Bench, apis: dict[str, Json]) -> Results:
+        """A run in which only the image of java/amd64 is another one, and describes another API."""
+        bench.digests["registry.test/server:latest-java"] = "sha256:" + "b" * 64
+        apis["java-amd64"] = NEW
+        return bench.run(REUSE)
+
+    def test_it_is_this_runs_own_and_the_image_that_changed_is_found(
+        self, bench: Bench, apis: dict[str, Json]
+    ) -> None:
+        first = bench.run()
+        results = self.changed(bench, apis)
+        shutil.rmtree(reports(bench) / first.run.id)
+        folder = reports(bench) / results.run.id
+        assert {path.stem for path in (folder / "api").iterdir()} == {
+            canonical_digest(document)[7:23] for document in (OLD, NEW)
+        }
+        [finding] = same_api(results.cells, folder=folder, ref="latest")
+        assert (finding.cells, len(finding.others)) == (("java-amd64",), 5)
+        assert finding.told.difference
+        evidence = the(results, "python-amd64").reused_from
+        assert evidence is not None
+        assert evidence.api is not None
+        assert evidence.api.operations == operations(OLD)
+
+    def test_it_is_compared_with_a_baseline(self, bench: Bench, apis: dict[str, Json]) -> None:
+        first = bench.run()
+        results = self.changed(bench, apis)
+        compared = of_runs(reports(bench) / first.run.id, first, reports(bench) / results.run.id, results)
+        assert compared.undescribed == {}
+        assert compared.known
+        assert [pair.cells for pair in compared.pairs if pair.told.difference] == [("java-amd64",)]
+
+    def test_a_document_is_read_once_for_all_cells_that_share_it(
+        self, bench: Bench, apis: dict[str, Json], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.run()
+        asked: list[Path] = []
+        plain = Described.kept_in
+
+        def kept_in(self: Described, folder: Path) -> Api | None:
+            asked.append(folder)
+            return plain(self, folder)
+
+        monkeypatch.setattr(Described, "kept_in", kept_in)
+        assert {bool(cell.reused_from and cell.reused_from.api) for cell in bench.run(REUSE).cells} == {True}
+        assert len(asked) == 1
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            Path.unlink,
+            lambda file: file.write_text("{cut"),
+            lambda file: file.write_text(json.dumps(NEW)),
+            lambda file: os.truncate(file, 20_000_000),
+            _put_outside,
+            _made_a_pipe,
+        ],
+        ids=["gone", "cut", "another", "large", "outside", "pipe"],
+    )
+    def test_one_that_cannot_be_trusted_is_left_out(
+        self, spoil: Callable[[Path], object], bench: Bench, apis: dict[str, Json]
+    ) -> None:
+        first = bench.run()
+        ran(bench)
+        [file] = (reports(bench) / first.run.id / "api").iterdir()
+        spoil(file)
+        results = bench.run(REUSE)
+        assert ran(bench) == []
+        assert [cell.reused_from and cell.reused_from.api for cell in results.cells] == [None] * 6
+        assert not (reports(bench) / results.run.id / "api").exists()
 
 
 class TestWithResume:

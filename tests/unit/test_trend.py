@@ -123,3 +123,17 @@ def test_the_model_is_that_of_the_run() -> None:
     kept = history.trend(results.model_copy(update={"run": run}), [point])
     assert kept.cells["python-amd64"][0].apart is None
     assert kept.cells["python-amd64"][0].outcome is Outcome.PASSED
+
+
+def test_the_model_is_the_cells_own_where_it_has_one() -> None:
+    results = samples.six_passed()
+    cells = [cell.model_copy(update={"model": "openai/small"}) for cell in results.cells]
+    points = [
+        history.point(number, "python", "amd64", model=f"openai/{name} (stand-in)")
+        for number, name in enumerate(("small", "gpt-4o"))
+    ]
+    kept = history.trend(results.model_copy(update={"cells": cells}), points).cells["python-amd64"]
+    assert [(one.apart, one.other) for one in kept] == [
+        (None, False),
+        ("another model answered there", True),
+    ]

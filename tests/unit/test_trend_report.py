@@ -17,7 +17,7 @@ from e2e_matrix.failures import Outcome
 from e2e_matrix.history.points import Point
 from e2e_matrix.report import html, markdown
 from e2e_matrix.report.past import Past
-from e2e_matrix.results import Cell
+from e2e_matrix.results import Cell, Evidence
 from e2e_matrix.trend import LOOK_BACK, Sample, Trend, keep_trend
 from support import history_samples as history
 from support import report_samples as samples
@@ -63,6 +63,12 @@ def past(points: list[Point], **changed: object) -> Past:
 )
 def test_a_pass_is_put_beside_the_last_comparable_one(points: list[Point], says: str) -> None:
     assert past(points).change == says
+
+
+def test_a_pass_of_another_run_has_fixed_nothing() -> None:
+    evidence = Evidence(run=RUN(0), cell=CELL.id, finished_at=samples.START)
+    told = past([passed(0), failed(1)], reused=True, reused_from=evidence, attempts=[], attempt=None)
+    assert told.change == ""
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,10 @@ def serving(folder: Path, documents: dict[str, Json | None], default: Json | Non
 
 def _kept(folder: Path, document: Json) -> Api:
     digest = canonical_digest(document)
-    place = folder / store.shared_name(digest)
+    place = folder / store.api_file(digest)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(document))
-    return Api(digest=digest, file=store.shared_name(digest), operations=len(document["paths"]))
+    return Api(digest=digest, file=store.api_file(digest), operations=len(document["paths"]))
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ larger than a description may be, and is what the run wrote down that it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 from e2e_matrix.api.changes import RULES, ApiDifference
 from e2e_matrix.api.difference import difference
-from e2e_matrix.api.document import MAX_BYTES, Json, canonical_digest, read
+from e2e_matrix.api.document import MAX_BYTES, Json, canonical, canonical_digest, operations, read
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.results import Api, Cell, Results
-from e2e_matrix.store import shared_name, write_atomically
+from e2e_matrix.store import api_file, write_atomically
 from e2e_matrix.text import one_line
 
 KEPT = "api-differences.json"
@@ -57,6 +55,19 @@ class Described:
         if canonical_digest(document) != self.api.digest:
             raise BadInput([Problem(name, 0, 0, f"is not what the run kept: that was {self.api.digest}")])
         return document
+
+    def kept_in(self, folder: Path) -> Api | None:
+        """The same, with its document in the ``folder`` of another run; None where it is not to be had.
+
+        Raises ``InfrastructureError`` where the disk refuses.
+        """
+        try:
+            document = self.document()
+        except BadInput:
+            return None
+        file = api_file(self.api.digest)
+        write_atomically(folder / file, canonical(document).encode())
+        return Api(digest=self.api.digest, file=file, operations=operations(document))
 
 
 @dataclass(frozen=True)
@@ -125,12 +136,9 @@ def carry(results: Results, source: Path, target: Path) -> None:
     """
     described = described_by({cell.id: cell for cell in results.cells}, source)
     for one in {one.api.digest: one for one in described.values()}.values():
-        with suppress(BadInput):
-            document = one.document()
-            # Its digest is what it is called by now, and nothing else that the other folder says.
-            name = shared_name(one.api.digest)
-            if one.api.file == name and not (target / name).exists():
-                write_atomically(target / name, json.dumps(document).encode())
+        # By that name the results that are carried along ask for it.
+        if one.api.file == api_file(one.api.digest) and not (target / one.api.file).exists():
+            one.kept_in(target)
 
 
 def _name(digests: tuple[str, str]) -> str:
@@ -138,11 +146,13 @@ def _name(digests: tuple[str, str]) -> str:
 
 
 def described_by(cells: Mapping[str, Cell], folder: Path | None) -> dict[str, Described]:
-    """By the names of the cells, those whose attempt that counts has a description."""
-    found = {}
-    for name, cell in cells.items():
-        counts = cell.counted_attempt
-        # Of repetitions only the first is asked; what counts may be another.
-        if api := next((one.api for one in (counts, *cell.attempts) if one and one.api), None):
-            found[name] = Described(api, folder)
-    return found
+    """By the names of the cells, those whose attempt that counts, or reused pass, has a description."""
+    apis = {name: _api_of(cell) for name, cell in cells.items()}
+    return {name: Described(api, folder) for name, api in apis.items() if api}
+
+
+def _api_of(cell: Cell) -> Api | None:
+    if cell.reused_from is not None:
+        return cell.reused_from.api
+    # Of repetitions only the first is asked; what counts may be another.
+    return next((one.api for one in (cell.counted_attempt, *cell.attempts) if one and one.api), None)

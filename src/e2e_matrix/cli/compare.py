@@ -12,7 +12,7 @@ import click
 from e2e_matrix import store
 from e2e_matrix.assessment import Assessment, Question, assess
 from e2e_matrix.cli import options
-from e2e_matrix.cli.job import reports_folder
+from e2e_matrix.cli.places import reports_folder
 from e2e_matrix.cli.question import asked_of, question_options
 from e2e_matrix.compare import compare_axis, compare_runs
 from e2e_matrix.errors import BadInput, Problem

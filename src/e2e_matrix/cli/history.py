@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from e2e_matrix.cli.job import reports_folder
-from e2e_matrix.cli.options import DEFAULT_FILE, Command, with_options
+from e2e_matrix.cli.options import Command, file_options, with_options
+from e2e_matrix.cli.places import history_and_reports, reports_folder
 from e2e_matrix.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Problem
 from e2e_matrix.history import as_json
 from e2e_matrix.history.database import History
@@ -22,9 +22,7 @@ from e2e_matrix.history.flakiness import flakiness
 from e2e_matrix.history.making import rebuild
 from e2e_matrix.history.medians import medians
 from e2e_matrix.history.writing import Imported, run_folders
-from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.script_words import counted
-from e2e_matrix.settings import history_file
 from e2e_matrix.store import RESULTS
 from e2e_matrix.templates import did_you_mean
 from e2e_matrix.terminal import history as terminal
@@ -51,24 +49,22 @@ def command() -> None:
     """
 
 
-_REPORTS = click.option(
-    "--reports", envvar="E2E_MATRIX_REPORTS", metavar="FOLDER", help="Where the runs lie."
-)
+def _reports(command: Command) -> Command:
+    """--reports, and what says it otherwise."""
+    option = click.option(
+        "--reports", envvar="E2E_MATRIX_REPORTS", metavar="FOLDER", help="Where the runs lie."
+    )
+    return with_options((option, file_options), command)
 
 
 def _files(command: Command) -> Command:
-    return with_options(
-        (
-            click.option(
-                "--history",
-                envvar="E2E_MATRIX_HISTORY",
-                metavar="FILE",
-                help="The file  [default: history.sqlite beside the runs, or what matrix.yaml says].",
-            ),
-            _REPORTS,
-        ),
-        command,
+    option = click.option(
+        "--history",
+        envvar="E2E_MATRIX_HISTORY",
+        metavar="FILE",
+        help="The file  [default: history.sqlite beside the runs, or what matrix.yaml says].",
     )
+    return with_options((option, _reports), command)
 
 
 def _format(command: Command) -> Command:
@@ -154,8 +150,8 @@ def show_flaky(ctx: click.Context, /, cells: tuple[str, ...], last: int, form: s
     """How often each cell fails for no reason of its image's, and since when it fails.
 
     CELLS are ids or globs, such as 'python-*'. Flaky is a run in which the product failed and then
-    passed: when it was tried again, in another repetition, or in a later run on the same image. The
-    interval is Wilson's, at 95 %.
+    passed: when it was tried again, in another repetition, or in a later run on the same image under the
+    same settings. The interval is Wilson's, at 95 %.
     """
     with _open(ctx) as history:
         names = _check_cells(history.cells(), cells)
@@ -185,7 +181,7 @@ def write_page(ctx: click.Context, /, since: datetime | None, out: Path | None, 
     """
     from e2e_matrix.report import history_page  # loads the templates' engine
 
-    path = out or _places(ctx)[1] / history_page.FILENAME
+    path = out or history_and_reports(ctx)[1] / history_page.FILENAME
     if path.is_dir():
         raise BadInput([Problem("--out", 0, 0, f"{path} is a folder", "name a file in it")])
     with _open(ctx) as history:
@@ -208,7 +204,7 @@ def import_folders(ctx: click.Context, /, folders: tuple[str, ...], anew: bool, 
     """
     if anew:
         return _rebuild(ctx, folders)
-    path, reports = _places(ctx)
+    path, reports = history_and_reports(ctx)
     found = _run_folders(folders, reports)
     with History.open(path, _note, reports) as history:
         return _tell(path, history.import_runs(found))
@@ -229,7 +225,7 @@ def rebuild_history(ctx: click.Context, /, folders: tuple[str, ...], **_: Any) -
 
 
 @command.command("merge")
-@_REPORTS
+@_reports
 @click.argument("files", nargs=-1, required=True, metavar="FILE [OTHER]...", type=click.Path(path_type=Path))
 @click.option(
     "--into", type=click.Path(path_type=Path), metavar="FILE", help="Take all of them in here instead."
@@ -252,24 +248,11 @@ def merge_files(ctx: click.Context, /, files: tuple[Path, ...], into: Path | Non
 
 def _open(ctx: click.Context) -> History:
     """The history to be asked. Raises BadInput where there is none yet."""
-    path, reports = _places(ctx)
+    path, reports = history_and_reports(ctx)
     if not path.exists():
         hint = f"A run makes it at its end, and `e2e-matrix history import` from the runs below {reports}."
         raise BadInput([Problem(str(path), 0, 0, "there is no history yet", hint)])
     return History.open(path, _note, reports)
-
-
-def _places(ctx: click.Context) -> tuple[Path, Path]:
-    """The history's file, and the folder in which the runs lie."""
-    reports, given = reports_folder(ctx), ctx.params.get("history")
-    if given is not None and not given.strip():
-        raise BadInput([Problem("--history", 0, 0, "must not be empty", "give it a value, or leave it out")])
-    if given is None:
-        try:
-            given = load_matrix(DEFAULT_FILE, os.environ).reports.history
-        except BadInput:  # there need be no matrix.yaml, nor a good one
-            given = None
-    return history_file(reports, given), reports
 
 
 def _run_folders(given: Sequence[str], reports: Path) -> list[Path]:
@@ -288,7 +271,7 @@ def _run_folders(given: Sequence[str], reports: Path) -> list[Path]:
 
 
 def _rebuild(ctx: click.Context, folders: Sequence[str]) -> int:
-    path, reports = _places(ctx)
+    path, reports = history_and_reports(ctx)
     made = rebuild(path, _run_folders(folders, reports))
     if made.aside:
         lost = "it cannot be read" if made.lost is None else f"it alone has {counted(made.lost, 'run')}"
@@ -304,6 +287,7 @@ def _tell(path: Path, done: Imported) -> int:
     for folder, why in done.unreadable:
         _note(f"{folder / RESULTS}: {why}; left out")
     parts = [f"{counted(done.new, 'run')} new or changed", f"{done.unchanged:,} known"]
+    parts += [f"{done.left_out:,} made for a comparison left out"] if done.left_out else []
     parts += [f"{len(done.unfinished):,} not ended"] if done.unfinished else []
     parts += [f"{len(done.unreadable):,} unreadable"] if done.unreadable else []
     click.echo(f"{path}: {', '.join(parts)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +11,10 @@ import click
 from click.core import ParameterSource
 
 from e2e_matrix import resume, store
-from e2e_matrix.cli.options import DEFAULT_FILE, Command, command_line, load, with_options
+from e2e_matrix.cli.options import Command, command_line, load, with_options
+from e2e_matrix.cli.places import reports_folder
 from e2e_matrix.cli.question import NO_BASELINE, asked_of, question_options
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.question import Asked, load_question
 from e2e_matrix.record import Job
@@ -214,16 +213,3 @@ def find_baseline(ctx: click.Context) -> Path | None:
     folder = store.find(name, reports_folder(ctx))
     store.load(folder)
     return folder
-
-
-def reports_folder(ctx: click.Context) -> Path:
-    """Where runs lie, before anything else of the settings is known."""
-    if given := ctx.params.get("reports"):
-        return Path(given)
-    profile = ctx.params.get("profile")
-    chosen = Setting(profile, Source.COMMAND_LINE) if profile else None
-    try:
-        file = ctx.params.get("matrix") or DEFAULT_FILE
-        return Path(load_matrix(file, os.environ, profile=chosen).reports.folder)
-    except BadInput:
-        return Path("reports")

@@ -39,9 +39,12 @@ def _option(name: str, help: str, **attributes: Any) -> Callable[[Command], Comm
 
 
 fail_on = _option("--fail-on", "What of a comparison ends with 1.", metavar="NAME[,NAME]", multiple=True)
-_MATRIX_OPTIONS = (
+_FILE_OPTIONS = (
     _option("--matrix", f"What to test.  [default: {DEFAULT_FILE}]", metavar="FILE"),
     _option("--profile", "A profile of that file, laid over it.", metavar="NAME"),
+)
+_MATRIX_OPTIONS = (
+    *_FILE_OPTIONS,
     _option("--ref", "Release, commit, branch or latest.", metavar="REF"),
     _option("--image", "Image, with {ref} and the axes as fields.", metavar="TEMPLATE"),
     _option("--only", "Cells to keep, such as 'python-*'; repeatable.", metavar="GLOB", multiple=True),
@@ -68,6 +71,11 @@ _RUN_OPTIONS = (
     _option("--history", "What remembers runs.  [default: history.sqlite beside them]", metavar="FILE"),
     _option("--report", f"What to render: {', '.join(FORMATS)}.", metavar="NAME[,NAME]", multiple=True),
 )
+
+
+def file_options(command: Command) -> Command:
+    """--matrix and --profile."""
+    return with_options(_FILE_OPTIONS, command)
 
 
 def matrix_options(command: Command) -> Command:

@@ -11,8 +11,8 @@ import click
 
 from e2e_matrix import resume, store
 from e2e_matrix.cli import publish_options as options
-from e2e_matrix.cli.job import reports_folder
 from e2e_matrix.cli.options import Command, with_options
+from e2e_matrix.cli.places import reports_folder
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.failures import Outcome
 from e2e_matrix.publish.check import CheckPlace

@@ -18,13 +18,14 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
 from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.failures import Outcome
 from e2e_matrix.history import files, merging
 from e2e_matrix.history.connection import Damaged, connect, telling_damage, trouble
 from e2e_matrix.history.making import make
 from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.reading import Stamp, Unreadable, place_of, read, stamp_of, written
 from e2e_matrix.history.rows import POINT_COLUMNS, RUN_COLUMNS, as_written, points_of, run_lines_of
-from e2e_matrix.history.since import Since, since_when
+from e2e_matrix.history.since import Since
 from e2e_matrix.history.writing import READER, Imported, import_runs, run_folders, write
 from e2e_matrix.results import Evidence
 from e2e_matrix.script_words import counted
@@ -38,10 +39,20 @@ _POINTS = f"SELECT {POINT_COLUMNS} FROM cells c CROSS JOIN runs r ON r.id = c.ru
 _POINTS_OF_ALL = f"SELECT {POINT_COLUMNS} FROM runs r CROSS JOIN cells c ON c.run = r.id"
 _SAMPLES = "c.cell = ? AND c.outcome IN ('passed', 'failed') AND NOT c.reused"
 _NEWEST_FIRST = "ORDER BY c.started_at DESC, c.run DESC"
+# The newest verdict on a key, and whether it is a clean pass.
+_VERDICT = (
+    "SELECT run, cell, finished_at, outcome = 'passed' AND NOT flaky AND NOT mixed FROM cells"
+    " WHERE key = ? AND NOT reused AND outcome IN ('passed', 'failed')"
+    " ORDER BY finished_at DESC, run DESC, cell LIMIT 1"
+)
 
 
 def _unheard(message: str) -> None:
     """Nobody is told."""
+
+
+class _Changed(Exception):
+    """A run's folder is there, and is not what was read from it."""
 
 
 class History:
@@ -152,7 +163,8 @@ class History:
         raise InfrastructureError(f"the history {self.path} is damaged as often as it is made")
 
     def add(self, folder: Path) -> bool:
-        """Take in one run; False where it is there already, unchanged. Raises Unreadable, or Unfinished."""
+        """Take in one run; False where it is there already, unchanged. Raises Unreadable, Unfinished
+        or LeftOut."""
         stamp = stamp_of(folder)
         query = "SELECT size, mtime_ns FROM places JOIN runs ON id = run WHERE folder = ? AND read_by >= ?"
         if (stamp.size, stamp.mtime_ns) in self._rows(query, (str(place_of(folder)), READER)):
@@ -218,7 +230,7 @@ class History:
         name, *alike = newest[0].series
         query = (
             f"WHERE {_SAMPLES} AND c.emulated = ? AND c.scenario = ? AND c.scenario_version IS ?"
-            f" AND r.model = ? {_NEWEST_FIRST} LIMIT ?"
+            f" AND c.model = ? {_NEWEST_FIRST} LIMIT ?"
         )
         return self._points(query, (name, *alike, count))
 
@@ -228,30 +240,47 @@ class History:
         if not newest:
             return None
         one = newest[0]
-        alike = f"WHERE {_SAMPLES} AND c.emulated = ? AND c.scenario = ? AND r.model = ?"
+        if one.outcome is not Outcome.FAILED:
+            return None
+        alike = f"WHERE {_SAMPLES} AND c.emulated = ? AND c.scenario = ? AND c.model = ?"
         which = (cell, one.emulated, one.scenario, one.model)
         good = self._points(f"{alike} AND c.outcome = 'passed' {_NEWEST_FIRST} LIMIT 1", which)
+        # A streak may be as long as the history: its first is looked for, and the others are counted.
+        streak = f"{alike} AND (c.started_at, c.run) > (?, ?) AND (c.started_at, c.run) <= (?, ?)"
         after = (written(good[0].started_at), good[0].run) if good else ("", "")
-        streak = self._points(f"{alike} AND (c.started_at, c.run) > (?, ?) {_NEWEST_FIRST}", (*which, *after))
-        return since_when([*good, *streak])
+        within = (*which, *after, written(one.started_at), one.run)
+        first = self._points(f"{streak} ORDER BY c.started_at, c.run LIMIT 1", within)
+        [(failures,)] = self._rows(f"SELECT count(*) FROM cells c {streak}", within)
+        return Since(first[0], good[0] if good else None, failures, one) if first else None
 
     def passed(self, key: str, not_before: datetime) -> Evidence | None:
-        """The newest cell of that key that passed, ended at ``not_before`` or later, and is neither flaky nor
-        itself reused; with the absolute folder of its run, where that is still there as it was read."""
-        query = (
-            "SELECT run, cell, finished_at FROM cells"
-            " WHERE key = ? AND outcome = 'passed' AND NOT flaky AND NOT reused AND finished_at >= ?"
-            " ORDER BY finished_at DESC, run DESC, cell LIMIT 1"
-        )
-        found = self._safely(lambda connection: _evidence(connection, query, (key, written(not_before))))
-        return found and found.model_copy(update={"folder": self._folder(found.run)})
+        """The newest cell of that key that passed or failed by itself, where that is a pass that ended at
+        ``not_before`` or later and is not flaky.
+
+        With the absolute folder of its run where that is still there as it was read, without one where it is
+        gone. None where the run's folder holds something else by now.
+        """
+        found = self._safely(lambda connection: _evidence(connection, key))
+        if found is None or found.finished_at < not_before:
+            return None
+        with suppress(_Changed):
+            return found.model_copy(update={"folder": self._folder(found.run)})
+        return None
 
     def _folder(self, run: str) -> str | None:
+        """Where the run lies as it was read; None: nowhere. Raises _Changed where it lies otherwise."""
         query = "SELECT folder, size, mtime_ns FROM places WHERE run = ? ORDER BY mtime_ns DESC, folder"
+        changed = False
         for folder, size, mtime_ns in self._rows(query, (run,)):
-            with suppress(Unreadable):
+            try:
                 if stamp_of(Path(folder)) == Stamp(size, mtime_ns):
                     return str(folder)
+            except Unreadable as error:
+                if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                    continue
+            changed = True
+        if changed:
+            raise _Changed
         return None
 
     def typical_seconds(self, cells: Sequence[str], count: int = 5) -> dict[str, float]:
@@ -276,10 +305,11 @@ class History:
         return self._safely(lambda connection: _fetch(connection, query, values))
 
 
-def _evidence(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Evidence | None:
+def _evidence(connection: sqlite3.Connection, key: str) -> Evidence | None:
     with as_written():
-        for run, cell, finished_at in _fetch(connection, query, values):
-            return Evidence(run=run, cell=cell, finished_at=datetime.fromisoformat(finished_at))
+        for run, cell, finished_at, is_clean in _fetch(connection, _VERDICT, (key,)):
+            if is_clean:
+                return Evidence(run=run, cell=cell, finished_at=datetime.fromisoformat(finished_at))
     return None
 
 

@@ -33,12 +33,33 @@ def hold(path: Path, patience: float, *, alone: bool = False) -> IO[bytes]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock").open("ab")
+        lock = lock_of(path).open("ab")
     except OSError as error:
         fix = "Mend that, or name another file with --history."
         raise InfrastructureError(f"cannot hold the history {path}: {error.strerror}", fix) from error
+    return _held(lock, path, patience, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+
+
+def hold_to_read(path: Path, patience: float) -> IO[bytes] | None:
+    """As ``hold``, for what is only read: nothing is made beside it.
+
+    None where nobody has used it there, or where the lock is another user's: then it may be replaced.
+    """
     try:
-        _wait(lock, path, time.monotonic() + patience, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        lock = lock_of(path).open("rb")
+    except OSError:
+        return None
+    return _held(lock, path, patience, fcntl.LOCK_SH)
+
+
+def lock_of(path: Path) -> Path:
+    """The file by which everyone who uses the database at ``path`` is known to the others."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def _held(lock: IO[bytes], path: Path, patience: float, how: int) -> IO[bytes]:
+    try:
+        _wait(lock, path, time.monotonic() + patience, how)
     except BaseException:
         lock.close()
         raise

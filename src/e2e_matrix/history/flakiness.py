@@ -17,7 +17,7 @@ class Flakiness:
     """Of one cell's samples, which compare with one another; ``newest`` says what they have in common.
 
     Flaky is a sample in which the product failed on an image that is known to pass: in another attempt
-    (``retried``), in another repetition (``mixed``), or in a later run (``contradicted``).
+    (``retried``), in another repetition (``mixed``), or in a later run of nothing else (``contradicted``).
     """
 
     newest: Point
@@ -43,22 +43,29 @@ class Flakiness:
 def flakiness(samples: Sequence[Point]) -> Flakiness | None:
     """Of the samples of one series, newest last; None where there are none.
 
-    A failure that no later run on the same image contradicts is none of the flaky ones: it may be a fault.
+    A failure that no later run of the same contradicts is none of the flaky ones: it may be a fault, of the
+    image's or of a setting's.
     """
     if not samples:
         return None
     retried = mixed = contradicted = 0
-    passed_later: set[str] = set()
+    passed_later: set[object] = set()
     for one in reversed(samples):
         if one.outcome is Outcome.PASSED:
             retried += one.flaky
-            if one.digest:
-                passed_later.add(one.digest)
+            passed_later.add(_what_ran(one))
         elif one.mixed:
             mixed += 1
         else:
-            contradicted += one.digest in passed_later
+            contradicted += (what := _what_ran(one)) is not None and what in passed_later
     return Flakiness(samples[-1], len(samples), retried, mixed, contradicted)
+
+
+def _what_ran(point: Point) -> object:
+    """The same where two points have all in common that can change the outcome; None: nobody knows."""
+    if point.key:
+        return point.key
+    return (point.digest, point.scenario_version, point.model) if point.digest else None
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.history import files
 from e2e_matrix.history.connection import Damaged, connect, in_transaction, telling_damage
 from e2e_matrix.history.rows import POINT_COLUMNS, RUN_COLUMNS, points_of, run_lines_of
 
 _PATIENCE = 30.0  # seconds
+_TRIES = 5
 _RANK = "({0}.finished_at, {0}.sha256, {0}.read_by)"
 
 
@@ -24,7 +27,8 @@ _RANK = "({0}.finished_at, {0}.sha256, {0}.read_by)"
 def copied(sources: Sequence[Path]) -> Iterator[list[Path]]:
     """Copies of histories, checked and brought up to date; the sources are only read.
 
-    Raises BadInput for all that are none, or that this program cannot read.
+    Raises BadInput for all that are none, or that this program cannot read, and InfrastructureError where one
+    is made again all the time.
     """
     with tempfile.TemporaryDirectory(prefix="e2e-matrix-") as folder:
         copies = [Path(folder) / f"{number}.sqlite" for number in range(len(sources))]
@@ -53,13 +57,62 @@ def _copy_whole(source: Path, copy: Path) -> None:
 
 
 def _copy(source: Path, copy: Path) -> None:
+    """A copy as the source was at one moment, though others write to it or replace it meanwhile."""
     if not source.is_file():
         raise _refused(source, "is no file", "Name the file of a history, such as reports/history.sqlite.")
     if not source.stat().st_size:
         raise Damaged("it is empty")
-    log = source.with_name(source.name + "-wal")
+    for _ in range(_TRIES):
+        copy.unlink(missing_ok=True)
+        with files.hold_to_read(source, _PATIENCE) or nullcontext():
+            before = _state(source)
+            try:
+                _back_up(source, copy, before)
+            except sqlite3.Error:
+                if before == _state(source):
+                    raise
+            else:
+                if before.is_as_good_as(_state(source)):
+                    return
+    raise _refused(source, "is written to all the time", "Try again, or merge a copy of it.")
+
+
+@dataclass(frozen=True)
+class _State:
+    """A database's files, as far as they tell whether somebody wrote to it, or replaced it."""
+
+    file: tuple[int, int] | None
+    stamp: tuple[int, int]  # size and time of the last change
+    log: tuple[int, int]
+    locked: bool  # everyone who replaces it is kept off, once it has a lock
+
+    @property
+    def has_log(self) -> bool:
+        return self.log[0] > 0
+
+    def is_as_good_as(self, later: _State) -> bool:
+        """Whether a copy made in between is one: SQLite minds who writes to a log, and nobody else does."""
+        if self.has_log:
+            return (self.file, self.locked) == (later.file, later.locked)
+        return self == later
+
+
+def _state(source: Path) -> _State:
+    log = source.with_name(f"{source.name}-wal")
+    return _State(files.identity(source), _stamp(source), _stamp(log), files.lock_of(source).exists())
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def _back_up(source: Path, copy: Path, state: _State) -> None:
     # Without a log nobody writes to it, and so it can be read where nothing can be written beside it.
-    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    how = "mode=ro" if state.has_log else "immutable=1"
     address = f"{source.absolute().as_uri()}?{how}"
     with (
         closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE)) as original,

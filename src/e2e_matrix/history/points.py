@@ -37,6 +37,7 @@ class Point:
     memory_bytes: int | None  # of the dormant server
     size_bytes: int | None  # compressed
     mixed: bool = False  # it failed, while some of its repetitions passed
+    key: str | None = None  # of everything that can change the outcome
 
     @property
     def is_sample(self) -> bool:

@@ -39,6 +39,10 @@ class Unfinished(Unreadable):
     """The run still goes on, or was killed: what it comes to is not known yet."""
 
 
+class LeftOut(Unreadable):
+    """The run says nothing of what is tested by now: another one was compared with it."""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """What tells whether a file is still the one that was read."""
@@ -79,7 +83,7 @@ def stamp_of(folder: Path) -> Stamp:
 
 
 def read(folder: Path) -> Reading:
-    """Read the run in ``folder``. Raises Unreadable, or Unfinished where the run has no end yet."""
+    """Read the run in ``folder``. Raises Unreadable, Unfinished where it has no end yet, or LeftOut."""
     place = place_of(folder)
     if not str(place).isprintable():  # bytes that are no UTF-8, or an escape sequence
         raise Unreadable("its folder's name cannot be written down")
@@ -96,6 +100,8 @@ def read(folder: Path) -> Reading:
         raise Unreadable(_why(text, error)) from error
     if results.run.finished_at is None:
         raise Unfinished("the run has not ended")
+    if results.run.for_comparison:
+        raise LeftOut("the run was made for a comparison")
     digest = hashlib.sha256(text).hexdigest()
     cells = [_cell(results, cell, number) for number, cell in enumerate(results.cells)]
     return Reading(place, stamp, _run(results, digest), cells)
@@ -199,6 +205,7 @@ class _Cell(_Part):
     scenario: _Name
     scenario_version: _Name | None = None
     key: _Name | None = None
+    model: _Text | None = None
     outcome: Outcome
     flaky: bool = False
     reused: bool = False
@@ -238,7 +245,11 @@ class _Run(_Part):
     verdict: Outcome
     subject: _Text
     llm: _Llm
+    for_comparison: bool = False
     totals: _Totals
+
+    def model_of(self, model: str | None) -> str:
+        return f"{model or self.llm.model} ({self.llm.kind})"
 
 
 def _told_apart(cells: list[_Cell]) -> list[_Cell]:
@@ -266,7 +277,7 @@ def _run(results: _Results, digest: str) -> dict[str, Any]:
         "duration": run.duration_seconds,
         "subject": run.subject,
         "verdict": run.verdict.value,
-        "model": f"{run.llm.model} ({run.llm.kind})",
+        "model": run.model_of(None),
         "cells": len(cells),
         **counts,
         "flaky": sum(cell.flaky for cell in cells),
@@ -298,6 +309,7 @@ def _cell(results: _Results, cell: _Cell, number: int) -> dict[str, Any]:
         "scenario": cell.scenario,
         "scenario_version": cell.scenario_version,
         "key": cell.key,
+        "model": run.model_of(cell.model),
         "axes": json.dumps(cell.axes, ensure_ascii=False),
         "digest": cell.image.digest,
         "server_version": cell.server.version,

@@ -18,8 +18,8 @@ from e2e_matrix.results import Phases
 #: What ``points_of`` reads, in its order.
 POINT_COLUMNS = """
     c.run, c.started_at, r.subject, c.cell, c.outcome, c.flaky, c.reused, c.emulated, c.platform, c.scenario,
-    c.scenario_version, r.model, c.axes, c.digest, c.server_version, c.message, c.cost, c.tokens, c.duration,
-    c.pull, c.boot, c.init, c.first_token, c.conversation, c.removal, c.memory, c.size, c.mixed
+    c.scenario_version, c.model, c.axes, c.digest, c.server_version, c.message, c.cost, c.tokens, c.duration,
+    c.pull, c.boot, c.init, c.first_token, c.conversation, c.removal, c.memory, c.size, c.mixed, c.key
 """
 _PHASES = ("pull", "boot", "init", "first_token", "conversation", "removal")
 _FIRST_PHASE = 19
@@ -43,7 +43,7 @@ def as_written() -> Iterator[None]:
 
 
 def _point(row: Sequence[Any]) -> Point:
-    memory, size, mixed = row[_AFTER_PHASES:]
+    memory, size, mixed, key = row[_AFTER_PHASES:]
     return Point(
         run=row[0],
         started_at=datetime.fromisoformat(row[1]),
@@ -68,6 +68,7 @@ def _point(row: Sequence[Any]) -> Point:
         memory_bytes=memory,
         size_bytes=size,
         mixed=bool(mixed),
+        key=key,
     )
 
 

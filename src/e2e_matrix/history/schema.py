@@ -83,4 +83,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE runs ADD COLUMN read_by INTEGER NOT NULL DEFAULT 1",  # the version that made its rows
         "ALTER TABLE cells ADD COLUMN mixed INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # Of a key the newest verdict counts, and that may be a failure.
+        "CREATE INDEX verdicts_by_key ON cells (key, finished_at) WHERE key IS NOT NULL",
+        "DROP INDEX cells_by_key",
+    ),
+    (
+        "ALTER TABLE cells ADD COLUMN model TEXT NOT NULL DEFAULT ''",
+        "UPDATE cells SET model = (SELECT model FROM runs WHERE id = run)",
+    ),
 )

@@ -12,7 +12,7 @@ from e2e_matrix.text import one_line
 
 @dataclass(frozen=True)
 class Since:
-    """A cell that fails: ``failures`` times in a row by now, of which ``first_bad`` was the first.
+    """A cell that fails: ``failures`` times in a row by now, from ``first_bad`` to ``last_bad``.
 
     ``last_good`` is what it did before; None where it is not known to have passed.
     """
@@ -20,6 +20,7 @@ class Since:
     first_bad: Point
     last_good: Point | None
     failures: int
+    last_bad: Point
 
     @property
     def same_image(self) -> bool | None:
@@ -67,7 +68,7 @@ def since_when(points: Sequence[Point]) -> Since | None:
     while streak < len(alike) and alike[-1 - streak].outcome is Outcome.FAILED:
         streak += 1
     before = alike[: len(alike) - streak]
-    return Since(alike[len(alike) - streak], before[-1] if before else None, streak)
+    return Since(alike[len(alike) - streak], before[-1] if before else None, streak, alike[-1])
 
 
 def _kind(point: Point) -> tuple[str, bool, str, str]:

@@ -10,7 +10,16 @@ from itertools import islice
 from pathlib import Path
 
 from e2e_matrix.history.connection import in_transaction, telling_damage
-from e2e_matrix.history.reading import Reading, Stamp, Unfinished, Unreadable, place_of, read, stamp_of
+from e2e_matrix.history.reading import (
+    LeftOut,
+    Reading,
+    Stamp,
+    Unfinished,
+    Unreadable,
+    place_of,
+    read,
+    stamp_of,
+)
 from e2e_matrix.history.schema import MIGRATIONS
 from e2e_matrix.store import RESULTS
 
@@ -24,6 +33,7 @@ class Imported:
 
     new: int = 0  # or changed since
     unchanged: int = 0
+    left_out: int = 0  # made for a comparison
     unfinished: list[Path] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)  # and why
 
@@ -65,6 +75,8 @@ def _readings(folders: Iterable[Path], known: dict[str, Stamp], done: Imported) 
                 done.unchanged += 1
             else:
                 yield read(folder)
+        except LeftOut:
+            done.left_out += 1
         except Unfinished:
             done.unfinished.append(folder)
         except Unreadable as error:
@@ -84,16 +96,10 @@ def _put(connection: sqlite3.Connection, reading: Reading) -> bool:
         "INSERT OR REPLACE INTO places (folder, run, size, mtime_ns) VALUES (?, ?, ?, ?)",
         (folder, run["id"], reading.stamp.size, reading.stamp.mtime_ns),
     )
-    known = connection.execute(
-        "SELECT finished_at, sha256, read_by FROM runs WHERE id = ?", (run["id"],)
-    ).fetchone()
-    if known == (run["finished_at"], run["sha256"], READER):
-        return False
-    if (
-        known
-        and known > (run["finished_at"], run["sha256"], READER)
-        and _is_elsewhere(connection, run["id"], folder)
-    ):
+    query = "SELECT finished_at, sha256, read_by FROM runs WHERE id = ?"
+    known = connection.execute(query, (run["id"],)).fetchone()
+    # Never by an older copy, wherever it lies: it may have come here from elsewhere, and the later one not.
+    if known and known >= (run["finished_at"], run["sha256"], READER):
         return False
     connection.execute("DELETE FROM runs WHERE id = ?", (run["id"],))
     for table, rows in (("runs", [run]), ("cells", reading.cells)):
@@ -102,9 +108,3 @@ def _put(connection: sqlite3.Connection, reading: Reading) -> bool:
             places = ", ".join(f":{column}" for column in columns)
             connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
     return True
-
-
-def _is_elsewhere(connection: sqlite3.Connection, run: str, folder: str) -> bool:
-    """Whether that run was seen in another folder, too: a copy, of which the later one counts."""
-    query = "SELECT 1 FROM places WHERE run = ? AND folder != ? LIMIT 1"
-    return connection.execute(query, (run, folder)).fetchone() is not None

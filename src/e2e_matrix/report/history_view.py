@@ -38,7 +38,7 @@ class News:
     @property
     def changed(self) -> list[str]:
         """What else was another with that run, in words; safe to show."""
-        return Since(self.point, self.before, 1).changed
+        return Since(self.point, self.before, 1, self.point).changed
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Slower:
     @property
     def changed(self) -> list[str]:
         """What else was another with that run, in words; safe to show."""
-        return Since(self.point, self.before, 1).changed
+        return Since(self.point, self.before, 1, self.point).changed
 
 
 @dataclass(frozen=True)

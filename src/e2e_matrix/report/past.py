@@ -141,6 +141,8 @@ class Past:
 
     @property
     def _fixed(self) -> str:
+        if self.cell.reused_from is not None:
+            return ""  # nothing was run that could show it
         failed = self._decided and self._decided[-1].outcome is Outcome.FAILED
         return f"fixed: it failed in {self._decided[-1].run}" if failed else ""
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from e2e_matrix.progress import Progress
-from e2e_matrix.terminal.live import LiveProgress
-from e2e_matrix.terminal.plain import PlainProgress, QuietProgress
 from e2e_matrix.terminal.screen import Screen
 
 __all__ = ["make_progress"]
@@ -19,6 +17,9 @@ __all__ = ["make_progress"]
 
 def make_progress(stream: TextIO, quiet: bool, environ: Mapping[str, str], isatty: bool) -> Progress:
     """A watcher that writes to ``stream``. NO_COLOR, TERM and COLUMNS are read from ``environ``."""
+    from e2e_matrix.terminal.live import LiveProgress  # loads what makes a run: the history shows none
+    from e2e_matrix.terminal.plain import PlainProgress, QuietProgress
+
     can_move_the_cursor = isatty and environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
     screen = Screen(stream, environ, terminal=can_move_the_cursor)
     if quiet:
