@@ -14,6 +14,7 @@ from enum import StrEnum
 from e2e_matrix import statistics
 from e2e_matrix.compare import Comparison, Pair
 from e2e_matrix.errors import BadInput, Problem
+from e2e_matrix.failures import Outcome
 from e2e_matrix.measures import MEASURES, Measure, Number, is_noisy, middle, samples
 from e2e_matrix.results import SettingValue
 from e2e_matrix.script_words import counted
@@ -227,10 +228,11 @@ def _why_not(compared: Comparison, pair: Pair, measure: Measure, before: int, af
     assert pair.candidate is not None
     for number, cell, side in ((before, pair.baseline, "baseline"), (after, pair.candidate, "candidate")):
         if not number:
-            reused = cell.reused_from is not None
-            return (
-                f"the {side} was reused and not measured" if reused else f"nothing was measured in the {side}"
-            )
+            if cell.reused_from is not None:
+                return f"the {side} was reused and not measured"
+            if cell.outcome is Outcome.FAILED:
+                return f"the {side} failed there, and what it took is not compared"
+            return f"nothing was measured in the {side}"
     if measure.name == "size":
         return ""
     if not pair.alike:

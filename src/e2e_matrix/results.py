@@ -362,7 +362,9 @@ class Run(Model):
     program_version: str
     emulated_cpu: str | None = Field(None, description="QEMU_CPU given to emulated cells")
     workers: int
-    beside: str | None = Field(None, description="The run whose cells took turns with those of this one")
+    beside: str | None = Field(
+        None, description="The run whose cells went side by side with those of this one"
+    )
     for_comparison: bool = Field(
         False, description="It was made only so that the run in `beside` could be compared with it"
     )

@@ -13,23 +13,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from e2e_matrix import preflight, resume
+from e2e_matrix import preflight, resume, statistics
 from e2e_matrix.engine.base import PlatformProbe, Support
 from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.execution import Tools, Undertaking, execute, retry_of, unfinished
 from e2e_matrix.failures import Cause, pause_before
 from e2e_matrix.history.extract import keep_past
 from e2e_matrix.history.remember import remember
+from e2e_matrix.measures import MEASURES, is_noisy
 from e2e_matrix.plan import PlannedCell
 from e2e_matrix.progress import Beside, Progress
 from e2e_matrix.question import keep_baseline, keep_question
 from e2e_matrix.record import Clock, Job, Prepared, Record, workers_of
 from e2e_matrix.registry import ImageRequest, ResolvedImage, resolve_all
 from e2e_matrix.report import write_reports
-from e2e_matrix.results import Attempt, Results
+from e2e_matrix.results import Attempt, Llm, Results
 from e2e_matrix.reuse import Past, look_back, with_apis
 from e2e_matrix.schedule import cancel_after
 from e2e_matrix.script import ahead
+from e2e_matrix.script_words import counted
 from e2e_matrix.settings import Settings
 from e2e_matrix.store import RunFolder
 from e2e_matrix.templates import expected_version
@@ -54,6 +56,8 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     clocks = [Clock() for _ in jobs]
     if job.baseline_job and job.settings.fail_fast:
         tools.progress.note("fail-fast is off: two runs are compared, and a baseline may fail")
+    if (job.baseline_job or job.baseline) and (words := _too_few(job, tools.llm.describe())):
+        tools.progress.note(words)
     limit = cancel_after(job.settings.run_timeout, tools.cancel)
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)
@@ -65,6 +69,16 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
             return _run(jobs, tools, clocks, known, folders), folders[0]
     finally:
         limit.cancel()
+
+
+def _too_few(job: Job, llm: Llm) -> str:
+    """That what the policy fails on cannot be judged with so few repetitions, said before they are paid."""
+    cells = len(job.plan.cells)
+    needed = statistics.runs_needed(max(1, cells))
+    words = [word for word in job.settings.fail_on if word in MEASURES and is_noisy(MEASURES[word], llm.kind)]
+    if not words or job.settings.repeat >= needed:
+        return ""
+    return f"{', '.join(words)} cannot be judged: {counted(cells, 'cell')} need --repeat {needed}"
 
 
 @dataclass(frozen=True)

@@ -331,10 +331,12 @@ def test_another_script_is_not_compared() -> None:
 
 
 def test_what_was_not_measured_is_said_to_be_so_and_what_was_reused_as_well() -> None:
-    measured, nothing = runs.timed(boot=FIVE), runs.cell(attempts=[runs.attempt(outcome=Outcome.FAILED)])
+    measured, nothing = runs.timed(boot=FIVE), runs.cell(outcome=Outcome.FAILED)
     for before, after, why in (
-        (measured, nothing, "nothing was measured in the candidate"),
-        (nothing, measured, "nothing was measured in the baseline"),
+        (measured, runs.cell(), "nothing was measured in the candidate"),
+        (runs.cell(), measured, "nothing was measured in the baseline"),
+        (measured, nothing, "the candidate failed there, and what it took is not compared"),
+        (nothing, measured, "the baseline failed there, and what it took is not compared"),
         (measured, _reused(measured), "the candidate was reused and not measured"),
         (_reused(measured), measured, "the baseline was reused and not measured"),
     ):

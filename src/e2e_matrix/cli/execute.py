@@ -18,7 +18,7 @@ from e2e_matrix.publish import workflow
 from e2e_matrix.question import assessed_in, exit_code_of
 from e2e_matrix.record import Job
 from e2e_matrix.terminal import make_progress
-from e2e_matrix.terminal.comparison import show_standing
+from e2e_matrix.terminal.comparison import show_after_run, show_standing
 from e2e_matrix.terminal.screen import Screen
 
 _P = ParamSpec("_P")
@@ -52,9 +52,11 @@ def execute(job: Job, quiet: bool, published: Published, stand_in: bool = False)
 def _show(assessed: Assessment, quiet: bool) -> None:
     """Below the summary of the run, which may have passed where this did not."""
     screen = Screen(sys.stdout, os.environ, sys.stdout.isatty())
-    if not quiet:
-        screen.line("")
-    show_standing(screen, assessed, brief=quiet)
+    if quiet:
+        show_standing(screen, assessed, brief=True)
+        return
+    screen.line("")
+    show_after_run(screen, assessed)
 
 
 def told_to_the_workflow(command: Callable[_P, int]) -> Callable[_P, int]:

@@ -32,7 +32,7 @@ def job_options(command: Command) -> Command:
                 "--baseline-ref",
                 metavar="REF",
                 envvar="E2E_MATRIX_BASELINE_REF",
-                help="Run the matrix on this ref as well, cell by cell in turns, and compare with that.",
+                help="Run the matrix on this ref as well, cell by cell side by side, and compare.",
             ),
             click.option(
                 "--baseline",

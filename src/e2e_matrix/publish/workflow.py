@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from e2e_matrix.assessment import Assessment, Standing
 from e2e_matrix.errors import BadInput, E2EMatrixError, InfrastructureError, Problem
 from e2e_matrix.failures import Outcome
 from e2e_matrix.matrix_profiles import split
@@ -245,7 +246,7 @@ def outputs(results: Results, folder: Path) -> dict[str, str]:
     report = next((file for file in files if file.exists()), None)
     return {
         "verdict": run.verdict.value,
-        "reason": one_line(run.reason, 500),
+        "reason": one_line(_reason(results, assessed), 500),
         "exit-code": str(exit_code_of(results, assessed)),
         "run-id": one_line(run.id),
         **({"qa": assessed.standing.value} if assessed else {}),
@@ -254,6 +255,13 @@ def outputs(results: Results, folder: Path) -> dict[str, str]:
         "report": str(report.absolute()) if report else "",
         "folder": str(folder.absolute()),
     }
+
+
+def _reason(results: Results, assessed: Assessment | None) -> str:
+    """Why it ends as it does: a run that passed may not be what its baseline was."""
+    if assessed is None or assessed.standing is Standing.PASS:
+        return results.run.reason
+    return f"{results.run.reason} Against its baseline: {assessed.standing}: {assessed.why}."
 
 
 def _output(name: str, value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from decimal import Decimal
 
 from e2e_matrix.assessment import Assessment, Standing
 from e2e_matrix.compare import Change, Pair, remark
@@ -12,7 +13,7 @@ from e2e_matrix.regression import Judgement
 from e2e_matrix.report.comparison import Figures, compared_figures, measured
 from e2e_matrix.results import Run
 from e2e_matrix.terminal.screen import STYLES, Screen
-from e2e_matrix.text import NO_VALUE, one_line
+from e2e_matrix.text import NO_VALUE, format_money, one_line
 
 _STYLES = {
     Change.NEWLY_FAILING: STYLES[Outcome.FAILED],
@@ -67,8 +68,25 @@ def _show_measures(screen: Screen, assessed: Assessment) -> None:
         style = STYLES[Outcome.FAILED if one.judgement is Judgement.WORSE else Outcome.PASSED]
         words = f"{one.measure.name} {before} to {after}, {one.change}"
         screen.line((f"{one.word}: ", style), (one_line(one.pair.name, 200), "bold"), f"  {words}")
+    _show_not_judged(screen, assessed)
+
+
+def _show_not_judged(screen: Screen, assessed: Assessment) -> None:
     for words in assessed.not_judged[:_MOST_REASONS]:
         screen.line(("not judged: ", "dim"), (one_line(words, 400), "dim"))
+
+
+def show_after_run(screen: Screen, assessed: Assessment) -> None:
+    """Below the summary of the candidate's run: with what it is compared, what that cost, and the verdict."""
+    compared = assessed.compared
+    _show_side(screen, "against", compared.baseline, compared.baseline_run)
+    if compared.took_turns:
+        costs = [run.totals.cost_usd for run in (compared.baseline_run, compared.candidate_run)]
+        known = [cost for cost in costs if cost is not None]
+        both = format_money(sum(known, Decimal(0)) if len(known) == len(costs) else None)
+        screen.line(("cost       ", "dim"), f"{both} with that of the baseline")
+    _show_not_judged(screen, assessed)
+    show_standing(screen, assessed)
 
 
 def _show_side(screen: Screen, word: str, name: str, run: Run) -> None:
