@@ -409,3 +409,19 @@ def test_the_newest_run_is_the_candidate_and_never_its_baseline(bench: Bench) ->
         for folder in (bench.tmp_path / "reports").iterdir():
             if folder.is_dir() and not folder.is_symlink():
                 shutil.rmtree(folder)
+
+
+def test_too_few_repetitions_for_what_the_policy_names_are_said_before_they_are_paid(bench: Bench) -> None:
+    names = Names()
+    bench.run(f"{ONE_AT_A_TIME}fail-on: [boot, cost]\n", baseline_ref="old", progress=names)
+    assert "boot, cost cannot be judged: 6 cells need --repeat 5" in names.notes
+    names.notes.clear()
+    bench.run(f"{ONE_AT_A_TIME}fail-on: [boot]\nrepeat: 5\n", baseline_ref="old", progress=names)
+    bench.run(f"{ONE_AT_A_TIME}fail-on: [boot]\n", progress=names)
+    assert not [note for note in names.notes if "cannot be judged" in note]
+
+
+def test_fail_fast_that_is_off_is_said(bench: Bench) -> None:
+    names = Names()
+    bench.run(f"{ONE_AT_A_TIME}fail-fast: true\n", baseline_ref="old", progress=names)
+    assert any(note.startswith("fail-fast is off") for note in names.notes)
