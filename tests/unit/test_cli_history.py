@@ -274,6 +274,9 @@ def test_a_file_that_wants_what_the_history_does_not_says_where_it_is_all_the_sa
         ("reports: {histroy: x.sqlite}\n", "matrix.yaml:2:11: unknown key 'histroy'"),
         ("reports: {history: x.sqlite\n", "matrix.yaml:"),
         ("reports: [x]\n", "matrix.yaml:2:10: reports: must be a mapping"),
+        ("reports: {history: !!set x}\n", "matrix.yaml:2:20: the tag !!set means nothing here"),
+        ("reports: {history: x, history: y}\n", "matrix.yaml:2:23: "),
+        ("reports: x\nreports: y\n", "matrix.yaml:3:1: "),
     ],
 )
 @pytest.mark.parametrize("command", [["list"], ["import"], ["page"], ["merge", "a", "b"]])
@@ -302,6 +305,10 @@ def test_the_file_and_its_profile_are_named_by_option_or_variable(
     told = _refused()
     assert told.startswith("E2E_MATRIX_PROFILE: there is no profile 'nihgtly' in ours.yaml")
     assert "nightly" in told
+    monkeypatch.delenv("E2E_MATRIX_MATRIX")
+    assert _refused("--profile", "nightly").startswith("matrix.yaml: no such file")
+    (here / "matrix.yaml").write_text(_matrix("profiles: {nightly: 7}\n"))
+    assert _refused("--profile", "nightly").startswith("matrix.yaml:2:21: nightly: must be a mapping")
     monkeypatch.setenv("E2E_MATRIX_MATRIX", "theirs.yaml")
     assert _refused().startswith("theirs.yaml: no such file")
 

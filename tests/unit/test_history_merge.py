@@ -168,6 +168,29 @@ def test_what_is_written_while_it_is_copied_is_merged(
         assert len(_merged(tmp_path / "a", source)["runs"]) == 2
 
 
+def test_who_writes_to_a_log_all_the_time_does_not_keep_it_from_being_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _made(tmp_path / "b", [(0, 0, "a", "x")])
+    with closing(connect(source, 5.0)) as writer:
+        write(writer, [_reading(1, 0, "a", "x")])
+        more = [partial(write, writer, [_reading(number, 0, "a", "x")]) for number in range(2, 99)]
+        _while_it_is_opened(monkeypatch, *more)
+        assert len(_merged(tmp_path / "a", source)["runs"]) == 3
+
+
+def test_what_is_copied_again_may_have_another_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite writes no pages of another size over those of a first copy."""
+    source = _made(tmp_path / "b", [(0, 0, "a", "x")])
+    new = _made(tmp_path / "c", [(number, 0, "a", "x") for number in range(3)])
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        for statement in ("journal_mode = DELETE", "page_size = 8192"):
+            connection.execute(f"PRAGMA {statement}")
+        connection.execute("VACUUM")
+    _while_it_is_opened(monkeypatch, partial(os.utime, source, ns=(1, 1)), lambda: new.replace(source))
+    assert len(_merged(tmp_path / "a", source)["runs"]) == 3
+
+
 def test_a_log_that_is_gone_when_it_is_looked_for_is_no_trouble(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
