@@ -264,6 +264,15 @@ def test_recording_the_model_runs_every_cell_and_says_so(bench: Bench) -> None:
     assert "nothing is reused: the calls of each cell are to be recorded" in notes.said
 
 
+def test_two_runs_that_are_compared_run_every_cell_and_say_so_once(bench: Bench) -> None:
+    bench.run()
+    ran(bench)
+    notes = Notes()
+    bench.run(REUSE, progress=notes, baseline_ref="1.58.1")
+    assert len(ran(bench)) == 12
+    assert [note for note in notes.said if "reused" in note] == ["nothing is reused: two runs are compared"]
+
+
 def test_a_cell_that_cannot_run_is_not_passed_by_an_earlier_run(bench: Bench) -> None:
     bench.run()
     tag = "registry.test/server:latest-java linux/arm64"
