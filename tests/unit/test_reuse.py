@@ -24,10 +24,10 @@ from e2e_matrix.api.document import operations
 from e2e_matrix.api.kept import Described
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Support
-from e2e_matrix.errors import CellFailure
+from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.history.database import History
-from e2e_matrix.llm.source import StandInSource
+from e2e_matrix.llm.source import ProviderSource, StandInSource
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.progress import Silent
@@ -664,6 +664,26 @@ def test_the_stand_in_is_opened_only_where_something_runs(bench: Bench) -> None:
         bench.llm = llm
         bench.run(REUSE)
         assert ran(bench) == []
+
+
+def test_the_models_key_is_asked_for_only_where_something_runs(bench: Bench) -> None:
+    model = "llm: {model: openai/m}\n"
+    bench.run(model)
+    ran(bench)
+
+    def missing() -> str | None:
+        raise BadInput([Problem("LLM_API_KEY", 0, 0, "not set")])
+
+    bench.llm = ProviderSource("m", None, missing)
+    bench.run(model + REUSE)
+    assert ran(bench) == []
+    before = set(reports(bench).iterdir())
+    bench.digests["registry.test/server:latest-java"] = "sha256:" + "b" * 64
+    with pytest.raises(BadInput, match="LLM_API_KEY: not set"):
+        bench.run(model + REUSE)
+    assert ran(bench) == []
+    assert set(reports(bench).iterdir()) == before  # nothing was begun
+    assert {call for call, _ in bench.engine.calls} <= {"info", "probe", "list"}
 
 
 class Unreachable(OnThisHost):
