@@ -8,32 +8,28 @@ be others the next time.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from e2e_matrix.cache import cache_folder
 from e2e_matrix.engine.base import EngineInfo
-from e2e_matrix.errors import InfrastructureError
-from e2e_matrix.facts import PlannedFacts, answers_digest, answers_of, digest_of, facts_of
+from e2e_matrix.facts import PlannedFacts, answers_digest, answers_of, facts_of
+from e2e_matrix.judges import code_digest, runtime
 from e2e_matrix.record import Prepared
 from e2e_matrix.redaction import names_a_secret
 from e2e_matrix.results import Attempt, Llm, Model, plain_decimal
+from e2e_matrix.salt import salt_in
 from e2e_matrix.scenarios import container
-from e2e_matrix.script import checkout
 from e2e_matrix.script.settings import is_release
+from e2e_matrix.script_files import ScriptFiles
 from e2e_matrix.settings import Settings
 from e2e_matrix.templates import expected_sha, expected_version
 
-#: The modules and folders of this program that take part in judging a cell: a change of one of them runs
-#: every cell again, also where nobody thought of raising a scenario's VERSION.
-JUDGES = (
-    *("agent_server.py", "api", "bounded_http.py", "cell.py", "engine", "failures.py", "limits.py", "llm"),
-    *("local/recipe.py", "log_file.py", "log_signs.py", "prices.py", "redaction.py", "scenarios", "script"),
-    "usage.py",
-)
 #: What is known of a cell and is no part of its key (fields of PlannedFacts and CellTask), and why.
 LEFT_OUT: Mapping[str, str] = MappingProxyType(
     {
@@ -49,21 +45,38 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "run_offset_seconds": "when it started",
     }
 )
+#: The same of an engine (fields of EngineInfo).
+LEFT_OUT_OF_ENGINE: Mapping[str, str] = MappingProxyType(
+    {
+        "version": "of an emulated cell in the key; a native one's processes are the image's own",
+        "kernel": "the same",
+        "api_version": "how it is asked",
+        "operating_system": "what it is called",
+        "storage_driver": "where layers lie",
+        "root_dir": "the same",
+        "cpus": "what a container may use of them is a setting",
+        "memory_bytes": "the same",
+        "address": "where it is reached",
+    }
+)
 
 
 class KeyParts(Model):
     """What a key is made of. Durations are seconds.
 
-    Of variables whose names look secret only the names are part of it: a hash of a short secret tells it to
-    whoever tries them all. Nor is the model's API key, and an endpoint's login.
+    Of variables whose names look secret it has a hash with this machine's salt (salt.py): a plain one of a
+    short secret tells it to whoever tries them all. The model's API key is no part of it, and neither is an
+    endpoint's login.
     """
 
     cell: str  # a recording is asked for a cell's calls by its id
     facts: PlannedFacts  # but for what is in LEFT_OUT
     axes: dict[str, str]
-    code: str  # a digest of JUDGES
+    code: str  # a digest of what judges: see judges.py
+    runtime: dict[str, str]  # the versions of what that runs on
     engine: str  # its kind and its own platform
     emulated_cpu: str | None  # None: native
+    emulated_on: str | None  # the engine's version and kernel
     server_arguments: tuple[str, ...]
     environment_values: dict[str, str]
     script_environment_values: dict[str, str]
@@ -98,17 +111,23 @@ def parts_by_cell(
     answers = answers_digest(settings, llm)
     if answers is None and answers_of(settings, llm):
         return {}  # the file that answers is gone
-    files = _ScriptFiles()
+    files = ScriptFiles(settings.reports, settings.history)
+    salt = cache(lambda: salt_in(cache_folder()))
     found: dict[str, KeyParts] = {}
     for cell in cells:
         facts = facts_of(cell, settings, llm, answers)
-        if cell.failure is None and (parts := parts_of(cell, facts, settings, engine, files)):
+        if cell.failure is None and (parts := parts_of(cell, facts, settings, engine, files, salt)):
             found[cell.planned.id] = parts
     return found
 
 
 def parts_of(
-    cell: Prepared, facts: PlannedFacts, settings: Settings, engine: EngineInfo, files: _ScriptFiles
+    cell: Prepared,
+    facts: PlannedFacts,
+    settings: Settings,
+    engine: EngineInfo,
+    files: ScriptFiles,
+    salt: Callable[[], bytes | None],
 ) -> KeyParts | None:
     """The parts of a cell's key; None where one of them is not known."""
     planned, script_files = cell.planned, None
@@ -117,22 +136,28 @@ def parts_of(
     scenario = dict(facts.scenario_settings)
     if planned.script is not None:
         path = Path(scenario.pop("script"))  # in full: `path` says it as matrix.yaml does
-        script_files = files.around(path, scenario["at"])
+        script_files = files.around(path, scenario["at"], in_root=scenario["cwd"] == "checkout")
         if script_files is None or not _is_fixed(scenario["sdk"]):
             return None
         if scenario["at"] is None and facts.script_digest is None:
             return None
+    values = _values(planned.environment, salt)
+    script_values = _values(_environment_of(planned.scenario_settings), salt)
+    if values is None or script_values is None:
+        return None
     ref = planned.ref or ""
     return KeyParts(
         cell=planned.id,
         facts=facts.model_copy(update={"scenario_settings": scenario}),
         axes=planned.axes,
         code=code_digest(),
+        runtime=dict(runtime()),
         engine=f"{engine.name} {engine.platform}",
         emulated_cpu=container.EMULATED_CPU if cell.emulated else None,
+        emulated_on=f"{engine.version} {engine.kernel}" if cell.emulated else None,
         server_arguments=container.arguments(),
-        environment_values=_without_secrets(planned.environment),
-        script_environment_values=_without_secrets(_environment_of(planned.scenario_settings)),
+        environment_values=values,
+        script_environment_values=script_values,
         script_files=script_files,
         timeout=settings.timeout,
         slowness=settings.slowness(cell.emulated),
@@ -143,51 +168,9 @@ def parts_of(
     )
 
 
-@cache
-def code_digest(package: Path = Path(__file__).parent) -> str:
-    """Of the program's own files that JUDGES names, as they lie on the disk when it is first asked for."""
-    named = (package / name for name in JUDGES)
-    files = sorted(file for place in named for file in ([place] if place.is_file() else place.rglob("*.py")))
-    return _digest_of_all(files, package)
-
-
-class _ScriptFiles:
-    """What lies around scripts, found once for each checkout."""
-
-    def __init__(self) -> None:
-        self._commit_of = cache(_commit_of)
-        self._state_of = cache(checkout.state_of)
-
-    def around(self, script: Path, revision: str | None) -> str | None:
-        """The commit that the script's checkout has at ``revision`` (None: as it lies there).
-
-        Of a script outside of every checkout a digest of the Python files beside it, which it may import.
-        None where nobody can tell, or what lies there may be anything.
-        """
-        root = checkout.root_of(script)
-        if revision is not None:
-            return self._commit_of(root, revision)
-        if checkout.is_checkout(root):
-            state = self._state_of(root)
-            return state.commit_but_for(script) if state else None
-        return _digest_of_all(sorted(script.parent.glob("*.py")), script.parent)
-
-
-def _commit_of(root: Path, revision: str) -> str | None:
-    try:
-        return checkout.commit_of(root, revision)
-    except (InfrastructureError, ValueError):
-        return None
-
-
 def _is_fixed(sdk: str) -> bool:
     """Whether a script has the same SDK the next time: not so with the newest of several releases."""
     return sdk in ("server", "checkout") or is_release(sdk)
-
-
-def _digest_of_all(files: Sequence[Path], below: Path) -> str:
-    listed = {str(file.relative_to(below)): digest_of(file) for file in files}
-    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 
 def _environment_of(scenario_settings: Mapping[str, Any]) -> Mapping[str, str]:
@@ -195,5 +178,11 @@ def _environment_of(scenario_settings: Mapping[str, Any]) -> Mapping[str, str]:
     return scenario_settings["environment"] if "script" in scenario_settings else {}
 
 
-def _without_secrets(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in variables.items() if not names_a_secret(name)}
+def _values(variables: Mapping[str, str], salt: Callable[[], bytes | None]) -> dict[str, str] | None:
+    """The variables, those whose names look secret by a salted hash; None where there is no salt for it."""
+    values = dict(variables)
+    for name in filter(names_a_secret, variables):
+        if (secret := salt()) is None:
+            return None
+        values[name] = hmac.digest(secret, variables[name].encode("utf-8", "surrogateescape"), "sha256").hex()
+    return values

@@ -1,6 +1,7 @@
 """Where every setting comes from, and what it takes the place of: ``plan --explain``.
 
-What a file says is shown as it is written there: ``${NAME}``, and not what the variable holds.
+What a file says with a variable is shown as it is written there: ``${NAME}``, and not what that holds, which
+may be a secret.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from e2e_matrix.matrix import Matrix
 from e2e_matrix.matrix_yaml import Tree
 from e2e_matrix.redaction import plain_urls, without_password
+from e2e_matrix.results import SettingValue
 from e2e_matrix.settings import Settings, Source
 from e2e_matrix.text import one_line
 
@@ -60,18 +63,64 @@ class Explained:
 
 def explain(matrix: Matrix, settings: Settings, hidden: Mapping[str, tuple[str, str]]) -> Iterator[Explained]:
     """Every setting and axis. ``hidden``: by setting, a variable that an option overrides, with its text."""
+    settings = _in_written_folder(matrix, settings)
     for name, setting in settings.sources().items():
         if name == "scenarios":
             yield from _axes(matrix)
         origin = settings.origins[name]
         for part, value in _parts(name, setting.value):
-            words = list(_written(matrix, (*name.split("."), *part)))
+            where = (*name.split("."), *part)
+            words = list(_written(matrix, where))
             if name in hidden:
                 variable, text = hidden[name]
                 words.insert(0, Word(plain_urls(text), Source.ENVIRONMENT, variable))
             if origin.place:
                 words.insert(0, Word(value, origin.source, origin.place))
+            else:
+                value = _without_variables(matrix, where, value)
             yield _explained(".".join((name, *part)), value, words)
+
+
+def sources(matrix: Matrix, settings: Settings) -> dict[str, SettingValue]:
+    """``Settings.sources`` with each value that counts as ``explain`` shows it."""
+    settings = _in_written_folder(matrix, settings)
+    return {
+        name: setting
+        if settings.origins[name].place
+        else setting.model_copy(update={"value": _each_without_variables(matrix, name, setting.value)})
+        for name, setting in settings.sources().items()
+    }
+
+
+def _in_written_folder(matrix: Matrix, settings: Settings) -> Settings:
+    """With the reports' folder as it is written where a variable is in it: the history lies there, too."""
+    if settings.origins["reports.folder"].place:
+        return settings
+    folder = _without_variables(matrix, ("reports", "folder"), str(settings.reports))
+    return replace(settings, reports=Path(folder))
+
+
+def _each_without_variables(matrix: Matrix, name: str, value: Any) -> Any:
+    where = tuple(name.split("."))
+    if name in ("environment", "scenarios"):
+        return value  # names
+    if isinstance(value, dict):
+        return {key: _without_variables(matrix, (*where, key), item) for key, item in value.items()}
+    return _without_variables(matrix, where, value)
+
+
+def _without_variables(matrix: Matrix, where: tuple[str, ...], value: Any) -> Any:
+    """``value``, or what the file says there, as it is written, where a variable is in it."""
+    said = next(iter(matrix.said(*where)), None)
+    return _as_written(where, said.tree) if said and _has_variable(said.tree) else value
+
+
+def _has_variable(tree: Tree) -> bool:
+    if isinstance(tree, dict):
+        return any(map(_has_variable, tree.values()))
+    if isinstance(tree, list):
+        return any(map(_has_variable, tree))
+    return tree is not None and tree.written != tree.text
 
 
 def _axes(matrix: Matrix) -> Iterator[Explained]:
@@ -80,7 +129,8 @@ def _axes(matrix: Matrix) -> Iterator[Explained]:
     for key, value in values.items():
         words = list(_written(matrix, ("matrix", key)))
         if words:
-            yield _explained(f"matrix.{key}", value, words)
+            where = ("matrix", key)
+            yield _explained(f"matrix.{key}", _without_variables(matrix, where, value), words)
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

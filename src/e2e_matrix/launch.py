@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 
 from e2e_matrix import clean, store
@@ -36,9 +37,9 @@ def launch(job: Job, progress: Progress, stand_in: bool = False) -> Results:
     """Run the plan on this machine's engine. The stand-in answers where no model is named, or ``stand_in``,
     unless a recording does.
 
-    Raises ``EngineUnavailable``, ``BadInput`` (no key for the model, an unusable recording, replies that are
-    no longer there, no image at all) or ``InfrastructureError`` before the first cell; afterwards what goes
-    wrong is in the results, but for a recording that the disk refused.
+    Raises ``EngineUnavailable``, ``BadInput`` (no key for a model that is to be asked, an unusable recording,
+    replies that are no longer there, no image at all) or ``InfrastructureError`` before the first cell;
+    afterwards what goes wrong is in the results, but for a recording that the disk refused.
     """
     settings = job.settings
     open_llm = _llm(job, stand_in)
@@ -63,18 +64,20 @@ def _llm(job: Job, stand_in: bool) -> Callable[[Engine], LlmSource]:
     settings = job.settings
     models = list(dict.fromkeys(cell.model for cell in job.plan.cells if cell.model))
     shown = ", ".join(models)
+    key = partial(api_key, settings, os.environ)
+    if not stand_in and not settings.reuse:
+        key()  # every cell runs: that it is missing is said before anybody is asked
     if settings.replay:
         recording = read_recording(settings.replay)
         return lambda engine: ReplaySource(engine, recording, models)
     if settings.record:
         url = provider_to_record(replace(settings, model=None) if stand_in else settings)
-        key, path = api_key(settings, os.environ) or "", settings.record
+        path = settings.record
         return lambda engine: RecordingSource(engine, shown, url, key, path)
     if stand_in or settings.model is None:
         replies = load_replies(settings.replies) if settings.replies else Replies()
         return lambda engine: StandInSource(engine, models, replies)
-    provider = ProviderSource(shown, settings.base_url, api_key(settings, os.environ))
-    return lambda engine: provider
+    return lambda engine: ProviderSource(shown, settings.base_url, key)
 
 
 @contextmanager

@@ -61,6 +61,8 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     limit = cancel_after(job.settings.run_timeout, tools.cancel)
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)
+        if job.baseline_job and job.settings.reuse:
+            tools.progress.note("nothing is reused: two runs are compared")
         known = [_look_around(one, tools, alone=len(jobs) == 1) for one in jobs]
         if not job.resume:
             _get_ready([cell for one in known for cell in one.to_run], job, tools)
@@ -96,9 +98,11 @@ class _Known:
 
 def _look_around(job: Job, tools: Tools, *, alone: bool) -> _Known:
     """Ask the registry, the engine and the history. Two runs that are compared are both measured."""
+    if not alone:
+        job = replace(job, settings=replace(job.settings, reuse=None))
     prepared = _prepare(job, tools)
     past = look_back(job, prepared, tools.llm.describe(), tools.engine.info(), tools.progress.note)
-    return _Known(prepared, past if alone else replace(past, reused={}))
+    return _Known(prepared, past)
 
 
 def _folder(job: Job, clock: Clock) -> RunFolder:

@@ -84,7 +84,7 @@ class Bench:
         self.digests: dict[str, str] = {}  # by reference, where it is not DIGEST
         self.limits: dict[str, Limits] = {}  # by the run's id
         self.pulls = False  # whether each attempt downloads the image
-        self.llm: LlmSource = ProviderSource("m", None, "k")
+        self.llm: LlmSource = ProviderSource("m", None, lambda: "k")
         self.behave: Behaviour = lambda task, cancel: None
         monkeypatch.setattr(runner, "resolve_all", self._resolve)
         monkeypatch.setattr(execution, "run_cell", self._run_cell)

@@ -12,6 +12,8 @@ import pytest
 
 from e2e_matrix.api import Kind, canonical_digest, of_cells, of_runs, same_api
 from e2e_matrix.api.consistency import ref_of
+from e2e_matrix.api.document import operations
+from e2e_matrix.api.kept import Described, described_by
 from e2e_matrix.failures import Outcome
 from e2e_matrix.results import Api, Attempt, Cell, Evidence, Image, Server
 from support.openapi_samples import Json, an_object, received
@@ -48,6 +50,20 @@ def attempt(name: str, api: Api | None) -> Attempt:
 
 def image(tag: str) -> Image:
     return Image(reference=f"localhost:5000/agent-server:{tag}", platform="linux/amd64")
+
+
+def test_a_document_is_kept_in_another_run_under_a_name_of_our_own(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    described = described_by({"a": kept(source, "a", OLD)}, source)["a"]
+    api = described.kept_in(folder)
+    assert api is not None
+    assert (api.digest, api.operations) == (canonical_digest(OLD), operations(OLD))
+    assert [str(path.relative_to(folder)) for path in folder.rglob("*.json")] == [api.file]
+    assert api.file == f"api/{canonical_digest(OLD)[7:23]}.json"
+    assert canonical_digest(Described(api, folder).document()) == api.digest
+    (source / described.api.file).unlink()
+    assert described.kept_in(tmp_path / "other") is None
+    assert not (tmp_path / "other").exists()
 
 
 def test_images_that_serve_the_same_are_no_finding(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def run_together(
     """How many pulls and creations were under way at the most; ``ended`` gets the attempts."""
     endpoint = LlmEndpoint("m", None, None, is_stand_in=False)
     tasks = [a_task(endpoint, str(folder / cell), cell=cell, timeout_seconds=timeout) for cell in CELLS]
-    ledger = ProviderSource("m", None, None).ledger(endpoint)
+    ledger = ProviderSource("m", None, lambda: None).ledger(endpoint)
     with closing(Counts()) as engine:
         attempts = [] if ended is None else ended
 

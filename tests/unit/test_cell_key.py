@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
+import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import e2e_matrix
-from e2e_matrix.cell_key import JUDGES, LEFT_OUT, KeyParts, code_digest, parts_by_cell
+from e2e_matrix.cell_key import LEFT_OUT, LEFT_OUT_OF_ENGINE, KeyParts, parts_by_cell
 from e2e_matrix.engine.base import EngineInfo, PlatformProbe, Support
 from e2e_matrix.engine.fake import FakeEngine
 from e2e_matrix.errors import CellFailure
@@ -28,7 +26,6 @@ from e2e_matrix.settings import Overrides, Settings, resolve
 from e2e_matrix.task import CellTask
 
 DIGEST = "sha256:" + "a" * 64
-PACKAGE = Path(e2e_matrix.__file__).parent
 PARTS = KeyParts(
     cell="python-amd64",
     facts=PlannedFacts(
@@ -44,8 +41,10 @@ PARTS = KeyParts(
     ),
     axes={"variant": "python"},
     code="0",
+    runtime={"python": "3.11"},
     engine="docker linux/amd64",
     emulated_cpu=None,
+    emulated_on=None,
     server_arguments=("--port", "8000"),
     environment_values={"A": "a"},
     script_environment_values={},
@@ -120,27 +119,6 @@ SETTINGS = {
     "skip": "the same",
     "origins": "who said so",
 }
-# What cell.py and the sources of models import that takes no part in judging.
-BYSTANDERS = {
-    *(
-        "__init__.py",
-        "errors.py",
-        "task.py",
-        "results.py",
-        "progress.py",
-        "diagnostic.py",
-    ),  # words and records
-    *(
-        "text.py",
-        "units.py",
-        "templates.py",
-        "matrix_fields.py",
-        "matrix_yaml.py",
-        "store.py",
-        "script_words.py",
-    ),
-    *("cache.py", "cancellation.py", "owner.py", "local/__init__.py"),
-}
 
 
 def another(value: Any) -> Any:
@@ -205,61 +183,9 @@ def test_every_setting_is_in_the_key_or_left_out_for_a_reason() -> None:
     assert all(SETTINGS.values())
 
 
-def test_every_module_that_judging_a_cell_needs_is_a_judge_or_a_bystander() -> None:
-    judges = {file for name in JUDGES for file in _below(PACKAGE / name)}
-    assert {PACKAGE / name for name in BYSTANDERS} | judges >= set(_imported("cell", "llm.source"))
-    assert not judges & {PACKAGE / name for name in BYSTANDERS}
-
-
-@pytest.mark.parametrize("name", JUDGES)
-def test_a_change_of_a_judge_changes_the_code_and_one_of_anything_else_does_not(
-    name: str, tmp_path: Path
-) -> None:
-    package = tmp_path / "package"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "templates"))
-    before = code_digest(package)
-    (package / "report" / "html.py").write_text("")
-    code_digest.cache_clear()
-    assert code_digest(package) == before
-    file = min(_below(package / name))
-    file.write_bytes(file.read_bytes() + b"\n")
-    code_digest.cache_clear()
-    assert code_digest(package) != before
-
-
-def test_a_module_of_a_scenario_that_is_added_or_goes_changes_the_code(tmp_path: Path) -> None:
-    (tmp_path / "scenarios").mkdir()
-    (tmp_path / "scenarios" / "one.py").write_text("")
-    (tmp_path / "scenarios" / "two.py").write_text("")
-    before = code_digest(tmp_path)
-    (tmp_path / "scenarios" / "two.py").rename(tmp_path / "scenarios" / "three.py")
-    code_digest.cache_clear()
-    assert code_digest(tmp_path) != before
-
-
-def _below(place: Path) -> list[Path]:
-    return [place] if place.is_file() else sorted(place.rglob("*.py"))
-
-
-def _imported(*names: str) -> Iterator[Path]:
-    """The package's own files that these modules import, and those that they import."""
-    to_read = [_file_of(f"e2e_matrix.{name}") for name in names]
-    read: set[Path] = set()
-    while to_read:
-        if (file := to_read.pop()) is None or file in read:
-            continue
-        read.add(file)
-        yield file
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("e2e_matrix"):
-                to_read.append(_file_of(str(node.module)))
-                to_read += [_file_of(f"{node.module}.{name.name}") for name in node.names]
-
-
-def _file_of(module: str) -> Path | None:
-    place = PACKAGE.joinpath(*module.split(".")[1:])
-    candidates = (place.with_suffix(".py"), place / "__init__.py")
-    return next((file for file in candidates if file.is_file()), None)
+def test_every_fact_of_an_engine_is_in_the_key_or_left_out_for_a_reason() -> None:
+    assert {field.name for field in fields(EngineInfo)} == {"name", "platform", *LEFT_OUT_OF_ENGINE}
+    assert all(LEFT_OUT_OF_ENGINE.values())
 
 
 class Keys:
@@ -273,6 +199,7 @@ class Keys:
         self.engine = FakeEngine().info()
         self.failure: CellFailure | None = None
         self.lost: Path | None = None  # a file that goes once the matrix was read
+        self.parts: KeyParts | None = None  # of the last key
 
     def __call__(self, more: str = "", include: str = "") -> str | None:
         file = self.folder / "matrix.yaml"
@@ -282,8 +209,9 @@ class Keys:
         [cell] = make_plan(loaded, settings).cells
         if self.lost:
             self.lost.unlink()
-        parts = parts_by_cell([self._prepared(cell)], settings, self.llm, self.engine).get(cell.id)
-        return parts.digest() if parts else None
+        parts = parts_by_cell([self._prepared(cell)], settings, self.llm, self.engine)
+        self.parts = parts.get(cell.id)
+        return self.parts.digest() if self.parts else None
 
     def _prepared(self, cell: PlannedCell) -> Prepared:
         image = ResolvedImage(cell.image, cell.platform, self.digest or "", "", 1, f"r@{self.digest}")
@@ -292,7 +220,8 @@ class Keys:
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> Keys:
+def key(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Keys:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     return Keys(tmp_path)
 
 
@@ -360,7 +289,25 @@ def test_another_kind_of_engine_makes_another_key(changed: dict[str, str], key: 
     assert key() != before
 
 
-def test_the_same_engine_in_another_state_makes_none(key: Keys) -> None:
+@pytest.mark.parametrize("changed", [{"version": "99"}, {"kernel": "7"}])
+def test_another_engine_or_kernel_makes_another_key_of_an_emulated_cell(
+    changed: dict[str, str], key: Keys
+) -> None:
+    key.support = Support.EMULATED
+    before = key()
+    key.engine = EngineInfo(**vars(key.engine) | changed)
+    assert key() not in (before, None)
+
+
+def test_another_version_of_what_a_cell_is_seen_through_makes_another_key(
+    key: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = key()
+    monkeypatch.setattr("e2e_matrix.cell_key.runtime", lambda: {"httpx": "99"})
+    assert key() != before
+
+
+def test_the_same_engine_in_another_state_makes_none_of_a_native_cell(key: Keys) -> None:
     before = key()
     key.engine = EngineInfo(
         **vars(key.engine) | {"version": "99", "kernel": "7", "cpus": 64, "memory_bytes": 1, "address": "tcp"}
@@ -406,9 +353,29 @@ def test_where_the_file_that_answers_is_lost_there_is_no_key(key: Keys) -> None:
     assert key("llm: {replay: calls.jsonl}\n") is None
 
 
-def test_a_secrets_value_is_no_part_of_a_key(key: Keys) -> None:
-    assert key("environment: {A_TOKEN: abc}\n") == key("environment: {A_TOKEN: def}\n")
-    assert key("environment: {A: abc}\n") != key("environment: {A: def}\n")
+@pytest.mark.parametrize("name", ["A", "A_TOKEN"])
+def test_another_value_of_a_variable_makes_another_key(name: str, key: Keys) -> None:
+    keys = [key(f"environment: {{{name}: {value}}}\n") for value in ("abc", "abc", "def")]
+    assert None not in keys
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_secrets_value_can_be_found_from_no_key(key: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another machine the same value makes another key, and its parts do not show it."""
+    here = key("environment: {A_TOKEN: short}\n")
+    assert "short" not in str(key.parts)
+    assert hashlib.sha256(b"short").hexdigest() not in str(key.parts)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(key.folder / "elsewhere"))
+    assert key("environment: {A_TOKEN: short}\n") not in (here, None)
+
+
+def test_without_a_salt_a_cell_with_a_secret_has_no_key_and_others_have(
+    key: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (key.folder / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(key.folder / "file"))
+    assert key("environment: {A_TOKEN: abc}\n") is None
+    assert key("environment: {A: abc}\n") is not None
 
 
 def test_an_image_that_nobody_knows_and_a_cell_that_cannot_run_have_no_key(key: Keys) -> None:
@@ -450,21 +417,34 @@ class TestOfAScript:
     def test_what_is_said_of_it_is_part_of_the_key(self, more: str, key: Keys, script: Path) -> None:
         assert key(example(more)) not in (key(example()), None)
 
-    def test_its_secrets_are_not_and_its_other_variables_are(self, key: Keys, script: Path) -> None:
-        one, two = (key(example(f"environment: {{A: {value}}}")) for value in ("a", "b"))
-        assert one != two
-        one, two = (key(example(f"environment: {{A_KEY: {value}}}")) for value in ("a", "b"))
-        assert one == two
+    @pytest.mark.parametrize("name", ["A", "A_KEY"])
+    def test_its_variables_are(self, name: str, key: Keys, script: Path) -> None:
+        one, again, two = (key(example(f"environment: {{{name}: {value}}}")) for value in "aab")
+        assert one == again != two
+        assert None not in (one, two)
 
     def test_its_bytes_and_those_of_the_files_beside_it_are(self, key: Keys, script: Path) -> None:
         keys = {key(example())}
         script.write_text("print(2)\n")
         keys.add(key(example()))
-        (script.parent / "helper.py").write_text("")
+        (script.parent / "lib").mkdir()
+        for name in ("helper.py", "prompt.json", ".env", "lib/x.py"):
+            (script.parent / name).write_text("")
+            keys.add(key(example()))
+        (script.parent / "lib" / "x.py").write_text("pass\n")
         keys.add(key(example()))
-        assert len(keys) == 3
-        (script.parent / "notes.txt").write_text("")
-        assert key(example()) in keys
+        assert len(keys - {None}) == 7
+
+    def test_the_reports_and_the_history_beside_it_are_not(self, key: Keys, script: Path) -> None:
+        beside = key.folder / "examples"
+        ours = f"reports: {{folder: {beside}/runs, history: {beside}/past.sqlite}}\n"
+        before = key(ours + example())
+        (script.parent / "runs" / "one").mkdir(parents=True)
+        for name in ("runs/one/results.json", "past.sqlite", "past.sqlite-wal", ".past.sqlite.lock"):
+            (script.parent / name).write_text("")
+        assert key(ours + example()) == before is not None
+        (script.parent / "runs.py").write_text("")
+        assert key(ours + example()) != before
 
     def test_its_folder_may_be_anywhere(self, key: Keys, script: Path, tmp_path: Path) -> None:
         before = key(example())
@@ -492,7 +472,7 @@ class TestOfAScript:
         at_main = key(example("at: main"))
         assert at_main is not None
         assert key(example(f"at: {git(checkout, 'rev-parse', 'main')}")) != at_main  # it is said otherwise
-        (checkout / "more.txt").write_text("")
+        (checkout / "more.py").write_text("")
         assert key(example("at: main")) == at_main
         git(checkout, "add", ".")
         git(checkout, "commit", "--quiet", "--message=two")

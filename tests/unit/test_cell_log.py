@@ -63,7 +63,7 @@ def run(folder: Path, server: FakeAgentServer, model: StandIn | None = None) -> 
     task = a_task(endpoint, str(folder), image=IMAGE)
     folder.mkdir(exist_ok=True)
     engine = FakeEngine({IMAGE: server.image})
-    ledger = ProviderSource("m", None, None).ledger(endpoint)
+    ledger = ProviderSource("m", None, lambda: None).ledger(endpoint)
     try:
         return run_cell(task, engine, ledger, Silent(), Cancellation(), Limits())
     finally:

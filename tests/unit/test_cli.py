@@ -68,6 +68,15 @@ def test_a_model_without_its_key_is_bad_input_before_anything_runs(
     assert "LLM_API_KEY: not set" in capfd.readouterr().err
 
 
+def test_a_key_that_a_run_may_do_without_is_not_asked_for_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "matrix.yaml").write_text(MATRIX)
+    monkeypatch.setenv("LLM_MODEL", "openai/gpt-4o")
+    assert run(monkeypatch, "run", "--reuse", "7d") == 3  # there is no engine to ask for what changed
+    assert "LLM_API_KEY" not in capfd.readouterr().err
+
+
 def test_the_unforeseen_is_a_message_and_a_file_with_the_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -284,6 +284,36 @@ def test_nothing_secret_is_explained(tmp_path: Path) -> None:
     )
 
 
+def test_what_a_variable_holds_is_not_shown_of_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a secret, as a part of an address or of a file's name."""
+    for name in ("REF", "HOST", "LIMIT", "SHARE", "GLOB", "MODEL", "PRICE", "FOLDER"):
+        monkeypatch.setenv(name, {"LIMIT": "17m", "SHARE": "17%", "PRICE": "17"}.get(name, "hidden17"))
+    monkeypatch.setenv("GLOB", "*amd64")
+    said = """\
+ref: '${REF}'
+llm: {model: openai/m, base-url: 'https://${HOST}/v1', prices: {'openai/m': {input: '${PRICE}', output: 1}}}
+step-timeouts: {dormant: '${LIMIT}'}
+regression: {boot: '${SHARE}'}
+only: ['${GLOB}']
+reports: '${FOLDER}'
+"""
+    write(tmp_path, "image: 'r/server:{variant}'\n" + MATRIX + said)
+    for arguments in ((), ("--explain",)):
+        for form in ("text", "json"):
+            output = plan("--format", form, *arguments).output
+            assert "17" not in output
+            assert "${REF}" in output
+    settings = as_json()["settings"]
+    assert settings["llm.base-url"]["value"] == "https://${HOST}/v1"
+    assert settings["reports.folder"] == {"value": "${FOLDER}", "source": "file"}
+    assert settings["only"] == {"value": ["${GLOB}"], "source": "file"}
+    assert settings["reports.history"]["value"] == "${FOLDER}/history.sqlite"
+    assert explained()["step-timeouts.dormant"] == ("${LIMIT}", "file matrix.yaml:5", [])
+    assert explained("--ref", "x")["ref"] == ("x", "command line --ref", [("${REF}", "file matrix.yaml:3")])
+
+
 def test_what_is_explained_cannot_write_to_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,7 +310,12 @@ def _made_a_folder(file: Path) -> None:
     file.mkdir()
 
 
-@pytest.mark.parametrize("change", [_changed, _made_a_folder])
+def _made_a_circle(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
+@pytest.mark.parametrize("change", [_changed, _made_a_folder, _made_a_circle])
 def test_a_pass_whose_folder_holds_something_else_by_now_is_none(
     history: History, reports: Path, change: Callable[[Path], None]
 ) -> None:

@@ -58,6 +58,9 @@ def ids(matrix: Matrix) -> list[str]:
          {"A": "a", "B": "c", "D": "d"}),
         ("environment: {A: a}", "{environment: {}}", "environment", {"A": "a"}),
         ("only: [java-*]", "{only: [python-*]}", "only", ["python-*"]),
+        # How it takes away.
+        ("skip: [java-*]", "{skip: []}", "skip", []),
+        ("run-timeout: 1h", "{run-timeout: null}", "run_timeout", None),
         ("only: [java-*]", "{only: []}", "only", []),
         ("scenarios: {deferred-init: {a: 1}, other: }", "{scenarios: {deferred-init: }}", "scenarios",
          {"deferred-init": {}}),

@@ -247,9 +247,10 @@ def test_an_attempt_gets_the_recorder_for_its_model_wherever_the_provider_is(tmp
         provider_key = llm.issue_key("provider")
         base_url = llm.base_url("host.docker.internal")  # as containers, and only they, may call this host
         source = RecordingSource(
-            OnThisHost(), "openai/a, openai/b", base_url, provider_key, tmp_path / "calls.jsonl"
+            OnThisHost(), "openai/a, openai/b", base_url, lambda: provider_key, tmp_path / "calls.jsonl"
         )
         with closing(source):
+            source.open()
             journal = tmp_path / "journal.jsonl"
             endpoint = source.endpoint("python-amd64", "s", "openai/b", journal)
             assert (endpoint.model, endpoint.is_stand_in, source.describe().kind) == (

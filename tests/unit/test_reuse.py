@@ -24,10 +24,10 @@ from e2e_matrix.api.document import operations
 from e2e_matrix.api.kept import Described
 from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.engine.base import Support
-from e2e_matrix.errors import CellFailure
+from e2e_matrix.errors import BadInput, CellFailure, Problem
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.history.database import History
-from e2e_matrix.llm.source import StandInSource
+from e2e_matrix.llm.source import ProviderSource, StandInSource
 from e2e_matrix.matrix_load import load_matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.progress import Silent
@@ -262,6 +262,15 @@ def test_recording_the_model_runs_every_cell_and_says_so(bench: Bench) -> None:
     bench.run(REUSE + model, progress=notes)
     assert len(ran(bench)) == 6
     assert "nothing is reused: the calls of each cell are to be recorded" in notes.said
+
+
+def test_two_runs_that_are_compared_run_every_cell_and_say_so_once(bench: Bench) -> None:
+    bench.run()
+    ran(bench)
+    notes = Notes()
+    bench.run(REUSE, progress=notes, baseline_ref="1.58.1")
+    assert len(ran(bench)) == 12
+    assert [note for note in notes.said if "reused" in note] == ["nothing is reused: two runs are compared"]
 
 
 def test_a_cell_that_cannot_run_is_not_passed_by_an_earlier_run(bench: Bench) -> None:
@@ -655,6 +664,26 @@ def test_the_stand_in_is_opened_only_where_something_runs(bench: Bench) -> None:
         bench.llm = llm
         bench.run(REUSE)
         assert ran(bench) == []
+
+
+def test_the_models_key_is_asked_for_only_where_something_runs(bench: Bench) -> None:
+    model = "llm: {model: openai/m}\n"
+    bench.run(model)
+    ran(bench)
+
+    def missing() -> str | None:
+        raise BadInput([Problem("LLM_API_KEY", 0, 0, "not set")])
+
+    bench.llm = ProviderSource("m", None, missing)
+    bench.run(model + REUSE)
+    assert ran(bench) == []
+    before = set(reports(bench).iterdir())
+    bench.digests["registry.test/server:latest-java"] = "sha256:" + "b" * 64
+    with pytest.raises(BadInput, match="LLM_API_KEY: not set"):
+        bench.run(model + REUSE)
+    assert ran(bench) == []
+    assert set(reports(bench).iterdir()) == before  # nothing was begun
+    assert {call for call, _ in bench.engine.calls} <= {"info", "probe", "list"}
 
 
 class Unreachable(OnThisHost):

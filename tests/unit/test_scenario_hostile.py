@@ -34,7 +34,7 @@ def a_session(**server: Ask) -> Session:
     """A session with a real provider, and a server of which only these methods are there."""
     llm = LlmEndpoint("m", None, "secret-key", is_stand_in=False)
     task = a_task(llm, "/nonexistent")
-    ledger = ProviderSource("m", None, None).ledger(llm)
+    ledger = ProviderSource("m", None, lambda: None).ledger(llm)
     session = Session(task, FakeEngine(), ledger, Silent(), Cancellation(), Limits())
     fake = SimpleNamespace(not_after=math.inf, **server)
     container = session.add_container("c")

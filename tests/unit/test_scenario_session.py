@@ -32,7 +32,7 @@ def a_session(
     task = a_task(
         endpoint, "/nonexistent", timeout_seconds=timeout, slowness=slowness, environment=environment
     )
-    ledger = ProviderSource("m", None, None).ledger(endpoint)
+    ledger = ProviderSource("m", None, lambda: None).ledger(endpoint)
     return Session(task, FakeEngine(), ledger, Silent(), cancel or Cancellation(), Limits())
 
 

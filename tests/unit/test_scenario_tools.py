@@ -35,7 +35,7 @@ HEAD = "matrix:\n  variant: [python]\n  arch: [amd64]\nscenarios:\n  tools:\n"
 def a_session(printed: str = "", **task: Any) -> Session:
     """One whose container runs, and in which every command prints ``printed``."""
     endpoint = LlmEndpoint("m", None, "secret-key", is_stand_in=False)
-    ledger = ProviderSource("m", None, None).ledger(endpoint)
+    ledger = ProviderSource("m", None, lambda: None).ledger(endpoint)
     session = Session(
         a_task(endpoint, "/nonexistent", **task), FakeEngine(), ledger, Silent(), Cancellation(), Limits()
     )

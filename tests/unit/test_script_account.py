@@ -82,7 +82,7 @@ def test_a_printed_cost_is_held_against_every_count_of_the_server(
     session = Session(
         a_task(endpoint, str(tmp_path)),
         FakeEngine(),
-        ProviderSource("m", None, None).ledger(endpoint),
+        ProviderSource("m", None, lambda: None).ledger(endpoint),
         Silent(),
         Cancellation(),
         Limits(),

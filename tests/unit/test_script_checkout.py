@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e_matrix.script.checkout import Origin, export, origin_of, root_of, state_of
+from e2e_matrix.script.checkout import Origin, State, export, origin_of, root_of, state_of
 
 
 def git(root: Path, *command: str) -> str:
@@ -18,34 +18,29 @@ def git(root: Path, *command: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_checkout_is_as_its_commit_has_it_but_for_the_script_in_question(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_a_checkout_has_a_commit_and_what_is_not_as_that_has_it(repository: Path, tmp_path: Path) -> None:
     # A filter of the checkout's own would run, and write.
     (repository / ".git" / "info" / "attributes").write_text("*.py filter=theirs\n")
     git(repository, "config", "filter.theirs.clean", "tee filtered")
     script, commit = repository / "examples" / "é 1.py", git(repository, "rev-parse", "main")
+    (repository / ".git" / "info" / "exclude").write_text("*.log\n")
+    ignored = repository / "examples" / "one.log"
+    ignored.touch()
     before = everything(repository)
-    assert unchanged_since(repository, script) == commit  # `new` is no Python file
-    assert unchanged_since(repository, repository / "new") is None  # and then the script is changed
+    assert state_of(repository) == State(
+        commit, frozenset({script}), frozenset({repository / "new", ignored})
+    )
     assert everything(repository) == before
-    helper = repository / "examples" / "helper.py"
-    helper.touch()
-    assert unchanged_since(repository, script) is None
-    assert unchanged_since(tmp_path, script) is None  # no checkout
-    helper.unlink()
-    (repository / ".gitattributes").write_text("examples  export-ignore\n")
-    assert unchanged_since(repository, script) is None
-    git(repository, "checkout", "--quiet", ".gitattributes")
-    git(repository, "add", str(script))
-    assert unchanged_since(repository, script) == commit  # put down for the next commit, or not
-    git(repository, "-c", "filter.theirs.clean=cat", "commit", "--quiet", "--message=three")
-    assert unchanged_since(repository, script) == git(repository, "rev-parse", "main") != commit
-
-
-def unchanged_since(root: Path, but: Path) -> str | None:
-    state = state_of(root)
-    return state.commit_but_for(but) if state else None
+    git(repository, "config", "filter.theirs.clean", "cat")
+    git(repository, "add", str(script))  # put down for the next commit, or not
+    inner = repository / "inner"
+    inner.mkdir()
+    git(inner, "init", "--quiet")
+    (inner / "file").touch()
+    assert state_of(repository) == State(
+        commit, frozenset({script}), frozenset({repository / "new", ignored, inner})
+    )
+    assert state_of(tmp_path) is None  # no checkout
 
 
 @pytest.fixture

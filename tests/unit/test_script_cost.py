@@ -43,7 +43,8 @@ def test_what_a_script_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str | None], printed: str,
     price: Price | None, expected: str, known: str | None, wrong: str | None,
 ) -> None:  # fmt: skip
-    source = ProviderSource("m", None, "k")
+    source = ProviderSource("m", None, lambda: "k")
+    source.open()
     endpoint = source.endpoint("c", "s", None, tmp_path / "calls")
     session = Session(
         a_task(endpoint, str(tmp_path), price=price), FakeEngine(), source.ledger(endpoint),

@@ -43,7 +43,7 @@ def run(tmp_path: Path, image: FakeImage = NOTHING, **settings: Any) -> Attempt:
     settings = {"script": str(tmp_path / "a.py"), "path": "a.py", "sdk": "1.58.0", **settings}
     endpoint = LlmEndpoint("m", None, None, is_stand_in=False)
     task = a_task(endpoint, str(tmp_path), scenario="x", settings=settings)
-    ledger = ProviderSource("m", None, None).ledger(endpoint)
+    ledger = ProviderSource("m", None, lambda: None).ledger(endpoint)
     engine = FakeEngine({task.image: image})
     return run_cell(task, engine, ledger, Silent(), Cancellation(), Limits())
 

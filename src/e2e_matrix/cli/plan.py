@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from e2e_matrix.cli.options import hidden_variables, load_all, matrix_options
-from e2e_matrix.explain import Explained, explain
+from e2e_matrix.explain import Explained, explain, sources
 from e2e_matrix.plan import Plan
-from e2e_matrix.settings import Settings, Source
+from e2e_matrix.results import SettingValue
+from e2e_matrix.settings import Source
 from e2e_matrix.text import one_line
 
 
@@ -29,18 +30,23 @@ def command(ctx: click.Context, /, form: str, is_explained: bool, **_options: An
     """Show the cells that a run would have; nothing is started or downloaded."""
     matrix, settings, plan = load_all(ctx)
     explained = list(explain(matrix, settings, hidden_variables(ctx))) if is_explained else None
+    shown = sources(matrix, settings)
     if form == "json":
-        click.echo(json.dumps(_as_json(settings, plan, explained), indent=2, ensure_ascii=False))
+        click.echo(
+            json.dumps(_as_json(shown, plan, explained, settings.matrix_file), indent=2, ensure_ascii=False)
+        )
     else:
-        click.echo("\n".join(_as_text(settings, plan, explained)))
+        click.echo("\n".join(_as_text(shown, plan, explained, settings.matrix_file)))
 
 
-def _as_json(settings: Settings, plan: Plan, explained: Sequence[Explained] | None) -> dict[str, Any]:
+def _as_json(
+    settings: Mapping[str, SettingValue], plan: Plan, explained: Sequence[Explained] | None, file: str
+) -> dict[str, Any]:
     return {
         **({} if explained is None else {"explained": [one.as_data() for one in explained]}),
-        "matrix_file": settings.matrix_file,
+        "matrix_file": file,
         "axes": plan.axes,
-        "settings": {name: value.model_dump(mode="json") for name, value in settings.sources().items()},
+        "settings": {name: value.model_dump(mode="json") for name, value in settings.items()},
         # Not what the containers' variables hold: it may come from a secret.
         "cells": [
             {
@@ -58,7 +64,9 @@ def _as_json(settings: Settings, plan: Plan, explained: Sequence[Explained] | No
     }
 
 
-def _as_text(settings: Settings, plan: Plan, explained: Sequence[Explained] | None) -> Iterator[str]:
+def _as_text(
+    settings: Mapping[str, SettingValue], plan: Plan, explained: Sequence[Explained] | None, file: str
+) -> Iterator[str]:
     columns = ["cell", "platform", "image"]
     rows = [[cell.id, cell.platform, cell.image] for cell in plan.cells]
     if len({cell.model for cell in plan.cells}) > 1:
@@ -69,13 +77,13 @@ def _as_text(settings: Settings, plan: Plan, explained: Sequence[Explained] | No
         rows = [[*row, one_line(cell.script or "")] for row, cell in zip(rows, plan.cells, strict=True)]
     yield from _table([columns, *rows])
     yield ""
-    yield f"{len(plan.cells)} cell{'s' if len(plan.cells) != 1 else ''} from {settings.matrix_file}"
+    yield f"{len(plan.cells)} cell{'s' if len(plan.cells) != 1 else ''} from {file}"
     if explained is not None:
         yield ""
         yield from _table([["setting", "value", "from"], *(row for one in explained for row in one.rows())])
     elif chosen := [
         [name, _shown(setting.value), setting.source]
-        for name, setting in settings.sources().items()
+        for name, setting in settings.items()
         if setting.source != Source.DEFAULT
     ]:
         yield ""

@@ -41,7 +41,7 @@ _SAMPLES = "c.cell = ? AND c.outcome IN ('passed', 'failed') AND NOT c.reused"
 _NEWEST_FIRST = "ORDER BY c.started_at DESC, c.run DESC"
 # The newest verdict on a key, and whether it is a clean pass.
 _VERDICT = (
-    "SELECT run, cell, finished_at, outcome = 'passed' AND NOT flaky AND NOT mixed FROM cells"
+    "SELECT run, cell, finished_at, outcome = 'passed' AND NOT flaky FROM cells"
     " WHERE key = ? AND NOT reused AND outcome IN ('passed', 'failed')"
     " ORDER BY finished_at DESC, run DESC, cell LIMIT 1"
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +33,8 @@ class LlmSource(Protocol):
     def open(self) -> None:
         """Be ready to answer, before the first endpoint. A run that has nothing to run does without.
 
-        Raises InfrastructureError where containers could not reach it.
+        Raises InfrastructureError where containers could not reach it, BadInput where it wants a key that is
+        not there.
         """
         ...
 
@@ -119,19 +120,24 @@ class _StandInLedger(PlainLedger):
 
 
 class ProviderSource:
-    """A real model: LLM_MODEL, LLM_BASE_URL, and the key from the variable that the matrix names."""
+    """A real model: LLM_MODEL, LLM_BASE_URL, and the key from the variable that the matrix names.
 
-    def __init__(self, model: str, base_url: str | None, api_key: str | None) -> None:
+    ``key`` is asked once something runs.
+    """
+
+    def __init__(self, model: str, base_url: str | None, key: Callable[[], str | None]) -> None:
         self._model = model
         self._base_url = base_url
-        self._api_key = api_key
+        self._key = key
+        self._api_key: str | None = None
 
     def describe(self) -> Llm:
         shown = without_password(self._base_url) if self._base_url else None
         return Llm(kind="provider", model=self._model, base_url=shown)
 
     def open(self) -> None:
-        """It is there without us."""
+        """It is there without us, and its key is not."""
+        self._api_key = self._key()
 
     def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         return LlmEndpoint(model or self._model, self._base_url, self._api_key, is_stand_in=False)
@@ -152,21 +158,36 @@ class _Unknown(PlainLedger):
 
 
 class RecordingSource:
-    """A real model, reached through the recorder; containers get keys of the recorder's."""
+    """A real model, reached through the recorder; containers get keys of the recorder's.
 
-    def __init__(self, engine: Engine, model: str, base_url: str, api_key: str, path: Path) -> None:
-        self._provider = ProviderSource(model, base_url, api_key)
-        gateway = _reachable(engine, "the recorder of the model's calls")
-        url = httpx.URL(base_url)
-        if url.host == HOST_ALIAS:  # this host, by the name that only containers have for it
-            url = url.copy_with(host=gateway)
-        self._recorder = Recorder(gateway, str(url), api_key, path)
+    ``key`` is asked once something runs.
+    """
+
+    def __init__(
+        self, engine: Engine, model: str, base_url: str, key: Callable[[], str | None], path: Path
+    ) -> None:
+        self._provider = ProviderSource(model, base_url, key)
+        self._engine = engine
+        self._url = httpx.URL(base_url)
+        self._key = key
+        self._path = path
+        self._opened: Recorder | None = None
 
     def describe(self) -> Llm:
         return self._provider.describe()
 
     def open(self) -> None:
-        """It is, from the beginning: where calls are recorded every cell runs."""
+        key = self._key() or ""
+        gateway = _reachable(self._engine, "the recorder of the model's calls")
+        url = self._url
+        if url.host == HOST_ALIAS:  # this host, by the name that only containers have for it
+            url = url.copy_with(host=gateway)
+        self._opened = self._opened or Recorder(gateway, str(url), key, self._path)
+
+    @property
+    def _recorder(self) -> Recorder:
+        assert self._opened is not None, "open() comes first"
+        return self._opened
 
     def endpoint(self, cell: str, scenario: str, model: str | None, journal: Path) -> LlmEndpoint:
         recorder = self._recorder
@@ -179,7 +200,8 @@ class RecordingSource:
         return _RecorderLedger(self._recorder, endpoint.api_key or "")
 
     def close(self) -> None:
-        self._recorder.close()
+        if self._opened is not None:
+            self._opened.close()
 
 
 @dataclass(frozen=True)

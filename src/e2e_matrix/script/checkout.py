@@ -108,22 +108,22 @@ def commit_of(root: Path, revision: str) -> str:
 
 @dataclass(frozen=True)
 class State:
-    """The ``commit`` that the checkout ``root`` is at, and which files are, or may be, not as it has them."""
+    """The ``commit`` that a checkout is at, and which files are, or may be, not as it has them.
 
-    root: Path
+    ``unknown``: those that the commit does not have at all, also what git is told to ignore; of a repository
+    in the repository its folder.
+    """
+
     commit: str
     differing: frozenset[Path]
-
-    def commit_but_for(self, script: Path) -> str | None:
-        """The commit, where no other file than ``script`` differs from it."""
-        return None if self.differing - {script.resolve()} else self.commit
+    unknown: frozenset[Path]
 
 
 def state_of(root: Path) -> State | None:
     """None where nobody can tell: no git, no commit.
 
-    Of files that git does not know the Python ones differ, which a script may import. Others differ by their
-    size and time: what they hold is not read, for that would run the checkout's own filters.
+    Files differ by their size and time: what they hold is not read, for that would run the checkout's own
+    filters.
     """
     if not _is_repository(root):
         return None
@@ -132,14 +132,16 @@ def state_of(root: Path) -> State | None:
         commit = commit_of(root, "HEAD")
         told = [
             _git(root, *by_size_and_time, "diff-index", "--name-only", "-z", commit),
-            _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"),
+            _git(root, "ls-files", "--others", "-z"),
         ]
     except (InfrastructureError, ValueError):
         return None
     if any(answer.returncode for answer in told):
         return None
-    names = {name for answer in told for name in answer.stdout.split("\0") if name}
-    return State(root, commit, frozenset((root / name).resolve() for name in names))
+    differing, unknown = (
+        frozenset(root / name for name in answer.stdout.split("\0") if name) for answer in told
+    )
+    return State(commit, differing, unknown)
 
 
 def _is_repository(folder: Path) -> bool:
