@@ -15,6 +15,7 @@ from e2e_matrix.cancellation import Cancellation
 from e2e_matrix.cell import run_cell
 from e2e_matrix.engine.base import ExecResult, Resources
 from e2e_matrix.engine.fake import FakeEngine
+from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.limits import Budget, Limits
 from e2e_matrix.llm.source import PlainLedger
@@ -395,3 +396,15 @@ def test_a_cost_that_none_can_be_makes_the_whole_bill_unknown(told: str) -> None
     read = read_bill(json.loads(metrics, parse_float=Decimal))
     assert read.cost is None
     assert read.wrong
+
+
+def test_a_disk_that_refuses_what_the_server_said_of_its_api_is_to_blame(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        raise InfrastructureError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(description, "write_atomically", refuse)
+    attempt = bench.run(FakeAgentServer())
+    assert (attempt.outcome, attempt.cause, attempt.api) == (Outcome.ERROR, Cause.DISK_FULL, None)
+    assert "/openapi.json could not be kept: cannot write" in str(attempt.message)

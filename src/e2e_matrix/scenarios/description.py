@@ -6,7 +6,7 @@ from pathlib import Path
 
 from e2e_matrix.agent_server import OPENAPI
 from e2e_matrix.api import canonical_digest, operations, read
-from e2e_matrix.errors import BadInput, CellFailure
+from e2e_matrix.errors import BadInput, CellFailure, InfrastructureError
 from e2e_matrix.failures import Cause
 from e2e_matrix.results import OPENAPI_STEP, Api
 from e2e_matrix.scenarios import container
@@ -42,7 +42,12 @@ def keep(session: Session) -> None:
             what = f"the operations in {OPENAPI}"
             raise CellFailure(Cause.ASSERTION, what, expected="one at least", got=one_line(text, 200))
         task = session.task
-        write_atomically(Path(task.folder) / FILE, content)
+        try:
+            write_atomically(Path(task.folder) / FILE, content)
+        except InfrastructureError as error:
+            raise CellFailure(
+                Cause.DISK_FULL, f"{OPENAPI} could not be kept: {one_line(str(error))}"
+            ) from error
         session.findings.api = Api(
             digest=canonical_digest(document),
             file=f"cells/{task.cell}/attempt-{task.attempt}/{FILE}",
