@@ -8,7 +8,7 @@ Cells run on threads here. What one cell does is in cell.py, what a failure mean
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -44,25 +44,19 @@ BASELINE = "baseline"
 def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
     """Run the plan, or go on with one that was interrupted, and leave a complete folder behind.
 
-    Where the job has a baseline's job beside it, both are run, in turns, and each leaves a folder.
+    Where the job has a baseline's job, both are run, side by side, and each leaves a folder.
 
     Raises ``BadInput`` where no image of the plan exists, or the run to resume was another or still goes on,
     ``InfrastructureError`` where the folder cannot be written or the images have no room. Everything else
     that goes wrong is an outcome in the results.
     """
     jobs = [job, *([job.baseline_job] if job.baseline_job else [])]
-    for one in jobs:
-        tools.progress.note(f"testing {one.settings.subject}{' as the baseline' if one is not job else ''}")
-    clocks = [Clock() for _ in jobs]
-    if job.baseline_job and job.settings.fail_fast:
-        tools.progress.note("fail-fast is off: two runs are compared, and a baseline may fail")
-    if (job.baseline_job or job.baseline) and (words := _too_few(job, tools.llm.describe())):
+    for words in _announced(jobs, tools.llm.describe()):
         tools.progress.note(words)
+    clocks = [Clock() for _ in jobs]
     limit = cancel_after(job.settings.run_timeout, tools.cancel)
     try:
         preflight.check_reports(job.settings.reports, tools.progress.note)
-        if job.baseline_job and job.settings.reuse:
-            tools.progress.note("nothing is reused: two runs are compared")
         known = [_look_around(one, tools, alone=len(jobs) == 1) for one in jobs]
         if not job.resume:
             _get_ready([cell for one in known for cell in one.to_run], job, tools)
@@ -73,14 +67,27 @@ def run(job: Job, tools: Tools) -> tuple[Results, RunFolder]:
         limit.cancel()
 
 
-def _too_few(job: Job, llm: Llm) -> str:
-    """That what the policy fails on cannot be judged with so few repetitions, said before they are paid."""
+def _announced(jobs: Sequence[Job], llm: Llm) -> Iterator[str]:
+    """What is tested, and what of the settings will not come to what somebody may expect."""
+    job, *others = jobs
+    yield f"testing {job.settings.subject}"
+    for one in others:
+        yield f"testing {one.settings.subject} as the baseline"
+        if job.settings.fail_fast:
+            yield "fail-fast is off: two runs are compared, and a baseline may fail"
+        if job.settings.reuse:
+            yield "nothing is reused: two runs are compared"
+    if others or job.baseline:
+        yield from _too_few(job, llm)
+
+
+def _too_few(job: Job, llm: Llm) -> Iterator[str]:
+    """That what the policy fails on cannot be judged with so few repetitions, before they are paid."""
     cells = len(job.plan.cells)
     needed = statistics.runs_needed(max(1, cells))
     words = [word for word in job.settings.fail_on if word in MEASURES and is_noisy(MEASURES[word], llm.kind)]
-    if not words or job.settings.repeat >= needed:
-        return ""
-    return f"{', '.join(words)} cannot be judged: {counted(cells, 'cell')} need --repeat {needed}"
+    if words and job.settings.repeat < needed:
+        yield f"{', '.join(words)} cannot be judged: {counted(cells, 'cell')} need --repeat {needed}"
 
 
 @dataclass(frozen=True)
@@ -144,15 +151,20 @@ def _run(
     names += [Beside.named(BASELINE, cell.planned.id) for one in known[1:] for cell in one.prepared]
     progress.run_started(folder.run_id, names, record.workers, f"{record.llm.model} ({record.llm.kind})")
     try:
-        reused = known[0].past.reused
-        evidence = dict(with_apis(reused, folder.path))
-        for cell in known[0].prepared:
-            if one := reused.get(cell.planned.id):
-                record.reuse(cell, evidence[cell.planned.id], one.server, progress)
+        _reuse(known[0], record, progress)
         execute(undertakings, tools)
     finally:
         results = _finish(undertakings, tools)
     return results
+
+
+def _reuse(known: _Known, record: Record, progress: Progress) -> None:
+    """Decide the cells for which another run's pass stands."""
+    reused = known.past.reused
+    evidence = dict(with_apis(reused, record.folder.path))
+    for cell in known.prepared:
+        if one := reused.get(cell.planned.id):
+            record.reuse(cell, evidence[cell.planned.id], one.server, progress)
 
 
 def _finish(undertakings: Sequence[Undertaking], tools: Tools) -> Results:
