@@ -1,8 +1,8 @@
 """Whether a comparison calls noise a regression, and finds a server that boots 30% slower.
 
-python bench/regressions.py [--rounds 20] [--repeat 5] [--folder DIR]
+python bench/regressions.py [--rounds 20] [--repeat 6] [--folder DIR] [--judge]
 
-Each round runs the matrix twice on the real server, baseline and candidate in turns: on the same image, and
+Each round runs the matrix twice on the real server, baseline and candidate side by side: on the same image, and
 on one whose entrypoint computes first, for 30% of the time that the server takes to boot. It computes and
 does not sleep, so that what slows the machine slows it as well. What the runs leave in DIR is judged by the
 program's own rule, with its own thresholds.
@@ -51,7 +51,7 @@ class Slow:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=6)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--judge", action="store_true", help="judge what lies in DIR, and run nothing")
     told = parser.parse_args()
