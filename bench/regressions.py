@@ -2,8 +2,8 @@
 
 python bench/regressions.py [--rounds 20] [--repeat 6] [--folder DIR] [--judge]
 
-Each round runs the matrix twice on the real server, baseline and candidate side by side: on the same image, and
-on one whose entrypoint computes first, for 30% of the time that the server takes to boot. It computes and
+Each round runs the matrix twice on the real server, baseline and candidate side by side: on the same image,
+and on one whose entrypoint computes first, for 30% of the time that the server takes to boot. It computes and
 does not sleep, so that what slows the machine slows it as well. What the runs leave in DIR is judged by the
 program's own rule, with its own thresholds.
 """
