@@ -79,9 +79,18 @@ class QA:
     @property
     def title(self) -> str:
         """The claim, or what was compared with what."""
-        subject = self.results.run.subject
-        against = f" against {self.assessed.compared.baseline_run.subject}" if self.assessed else ""
-        return self.question.claim or f"QA of {subject}{against}"
+        return self.question.claim or f"QA of {self.subject}"
+
+    @property
+    def subject(self) -> str:
+        """What was compared with what: the refs, where these say it."""
+        run = self.results.run
+        if self.assessed is None:
+            return run.subject
+        baseline = self.assessed.compared.baseline_run
+        if run.ref and baseline.ref and run.ref != baseline.ref:
+            return f"{run.ref} against {baseline.ref}"
+        return f"{run.subject} against {baseline.subject}"
 
     @property
     def outcome(self) -> Outcome:
@@ -148,7 +157,8 @@ def _alone(results: Results, question: Question) -> list[Reason]:
     run = results.run
     standing = _OF_A_RUN.get(run.verdict, Standing.INCONCLUSIVE)
     reasons = [Reason(standing, run.reason.rstrip("."))]
-    due = [f"the run {run.beside} that took turns with it"] if run.beside and not run.for_comparison else []
+    paired = run.beside and not run.for_comparison
+    due = [f"the run {run.beside} that was made side by side with it"] if paired else []
     due += [f"what {one} is expected of" for one in question.expected]
     if due and standing is Standing.PASS:
         return [Reason(Standing.INCONCLUSIVE, f"there is no baseline: {some(due)}"), *reasons]
@@ -277,16 +287,35 @@ def _same_images(compared: Comparison) -> str:
 
 
 def _environment(results: Results, assessed: Assessment | None) -> Phase:
-    cells = [cell for cell in results.cells if cell.outcome is not Outcome.UNSUPPORTED]
+    before = [pair.baseline for pair in assessed.compared.pairs if pair.baseline] if assessed else []
+    cells, before = (
+        [cell for cell in side if cell.outcome is not Outcome.UNSUPPORTED] for side in (results.cells, before)
+    )
     emulated = sum(cell.emulated for cell in cells)
     words = [f"{len(cells) - emulated} native, {emulated} emulated"]
-    repeated = [cell.repeat.planned for cell in cells if cell.repeat]
-    words.append(counted(max(repeated, default=1), "repetition"))
+    unfinished = any(map(_unfinished, [*cells, *before]))
+    words.append(_repetitions(cells))
+    if unfinished and before:
+        words[-1] += f", and in the baseline {_repetitions(before)}"
     unlike = _unlike(assessed) if assessed else []
     if assessed:
         words.insert(0, "; ".join(unlike) or "the same engine, model and scenarios on both sides")
-        words.append("the two took turns" if assessed.compared.took_turns else "one run after the other")
-    return Phase("environment", Outcome.ERROR if unlike else Outcome.PASSED, "; ".join(words))
+        words.append("side by side" if assessed.compared.side_by_side else "one run after the other")
+    good = not unlike and not unfinished
+    return Phase("environment", Outcome.PASSED if good else Outcome.ERROR, "; ".join(words))
+
+
+def _repetitions(cells: Iterable[Cell]) -> str:
+    """How often the cells were run; where one was not run as often as planned, of the one with the fewest."""
+    repeats = [cell.repeat for cell in cells if cell.repeat]
+    planned = max((one.planned for one in repeats), default=1)
+    fewest = min((one.runs for one in repeats if one.runs < one.planned), default=planned)
+    words = counted(planned, "repetition")
+    return words if fewest == planned else f"{fewest} of {words}"
+
+
+def _unfinished(cell: Cell) -> bool:
+    return cell.repeat is not None and cell.repeat.runs < cell.repeat.planned
 
 
 def _unlike(assessed: Assessment) -> list[str]:
