@@ -216,7 +216,7 @@ def test_where_the_image_names_the_ref_the_title_does_no_more() -> None:
     assert build(of("1.29.2")).title == "QA of x/server:1.29.2-{variant}"
     claimed = qa(of("1.29.0"), of("1.29.2"), Question("It is mended"))
     assert (claimed.title, claimed.subject) == ("It is mended", "1.29.2 against 1.29.0")
-    assert "<b>1.29.2 against 1.29.0</b>" in page(claimed)
+    assert "<b>1.29.2 against 1.29.0</b>" in page(claimed).replace("<wbr>", "")
 
 
 def test_repetitions_are_told_by_their_median_as_the_measures_have_it() -> None:
