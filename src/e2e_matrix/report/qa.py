@@ -50,12 +50,20 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class ApiLine:
+    """``operations`` are all that it shows in, where the words name only the first."""
+
+    words: str
+    operations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Api:
     """What the two REST APIs come to, a line each; ``findings``: images of one ref that serve another."""
 
-    breaking: list[str]
-    compatible: list[str]
-    findings: list[str]
+    breaking: list[ApiLine]
+    compatible: list[ApiLine]
+    findings: list[ApiLine]
     breaking_fails: bool = False  # whether the policy fails on it
     unknown: int = 0  # cells of which it was not compared
 
@@ -136,7 +144,7 @@ def build(
     standing = assessed.standing if assessed else reasons[0].standing
     api = api_of(assessed)
     if assessed is None and findings:
-        api = Api([], [], [finding.words for finding in findings])
+        api = Api([], [], _lines(findings))
     return QA(
         results=results,
         assessed=assessed,
@@ -173,19 +181,23 @@ def api_of(assessed: Assessment | None) -> Api | None:
         return None
     told = [(pair, pair.told.difference) for pair in assessed.api.pairs if pair.told.difference is not None]
     several = len(assessed.api.pairs) > 1
-    lines: tuple[list[str], list[str]] = ([], [])
+    lines: tuple[list[ApiLine], list[ApiLine]] = ([], [])
     for pair, difference in told:
         of = f"{some(pair.cells)}: " if several else ""
         for found, changes, omitted in (
             (lines[0], difference.breaking, difference.omitted_breaking),
             (lines[1], difference.compatible, difference.omitted_compatible),
         ):
-            found += [of + change.words for change in changes]
-            found += [f"{of}and {omitted} more"] if omitted else []
+            found += [ApiLine(of + change.words, change.operations) for change in changes]
+            found += [ApiLine(f"{of}and {omitted} more")] if omitted else []
     unknown = len(assessed.api.undescribed)
     unknown += sum(len(pair.cells) for pair in assessed.api.pairs if pair.told.difference is None)
-    findings = [finding.words for finding in assessed.findings]
-    return Api(*lines, findings, "breaking-api" in assessed.policy.fail_on, unknown)
+    fails = "breaking-api" in assessed.policy.fail_on
+    return Api(*lines, _lines(assessed.findings), fails, unknown)
+
+
+def _lines(findings: Sequence[Finding]) -> list[ApiLine]:
+    return [ApiLine(finding.words) for finding in findings]
 
 
 def _api_gap(assessed: Assessment | None, api: Api | None) -> list[str]:

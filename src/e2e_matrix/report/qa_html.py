@@ -17,6 +17,7 @@ from e2e_matrix.results import Results
 # So much is in full; what else there is, is counted.
 MOST_TOLD = 60
 MOST_ROWS = 300
+MOST_OPERATIONS = 100
 
 
 def render(results: Results, folder: Path) -> str:
@@ -40,6 +41,7 @@ def page(qa: QA, beside: Sequence[str] = ()) -> str:
         measures=qa.measures(Judgement.NO_DIFFERENCE, Judgement.NOT_ENOUGH, Judgement.NOT_COMPARABLE),
         most_told=MOST_TOLD,
         most_rows=MOST_ROWS,
+        most_operations=MOST_OPERATIONS,
         beside=[name for name in beside if name != "qa.html"],
         style=Markup(style),
         script=Markup(script),

@@ -249,12 +249,12 @@ def _api(qa: QA, stage: Stage) -> list[str]:
     if qa.api is None or not stage.rows:
         return []
     parts = [
-        f"**{title}**\n\n{listed(some([prose(line) for line in lines], stage.lines))}"
+        f"**{title}**\n\n{listed(some([prose(line.words) for line in lines], stage.lines))}"
         for title, lines in (("Breaking", qa.api.breaking), ("Images that differ", qa.api.findings))
         if lines
     ]
     if qa.api.compatible and stage.whole:
-        lines = some([prose(line) for line in qa.api.compatible], stage.lines)
+        lines = some([prose(line.words) for line in qa.api.compatible], stage.lines)
         parts.append(folded(counted(len(qa.api.compatible), "compatible change"), listed(lines)))
     return ["### REST API", *(parts or ["The same on both sides."])]
 
