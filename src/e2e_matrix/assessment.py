@@ -186,8 +186,8 @@ class Assessment:
         elif word == "newly-flaky":
             pairs = [pair for pair in self.compared.pairs if _newly_flaky(pair)]
         elif word == "breaking-api":
-            breaking = [change.words for change, _ in self.api.breaking]
-            return f"the API breaks a client of the baseline: {some(breaking)}" if breaking else ""
+            breaks = self.api.breaks
+            return f"the API breaks a client of the baseline: {breaks}" if breaks else ""
         elif word == "different-api":
             # Another text about the same API is told, and breaks nobody.
             return "; ".join(finding.words for finding in self.findings if finding.matters)

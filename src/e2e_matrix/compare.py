@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 
 from e2e_matrix import statistics
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.failures import BROKEN, Cause, Outcome
+from e2e_matrix.measures import MEASURES, typical
 from e2e_matrix.results import Cell, Results, Run
 from e2e_matrix.script_words import counted, script_of, waste
 
@@ -163,8 +165,8 @@ class Comparison:
         )
 
     @property
-    def took_turns(self) -> bool:
-        """Whether the cells of both took turns, so that each repetition has a partner."""
+    def side_by_side(self) -> bool:
+        """Whether both runs were made side by side, so that each repetition has a partner."""
         return self.axis is None and self.candidate_run.beside == self.baseline_run.id
 
     @property
@@ -313,11 +315,17 @@ def remark(cell: Cell) -> str | None:
 
 
 def time_of(cell: Cell) -> float | None:
-    """Seconds: of the script, else of the attempt that counts without its pull; None where none ran."""
-    attempt, script = cell.counted_attempt, script_of(cell)
-    if script and script.duration_seconds is not None:
-        return script.duration_seconds
-    return max(attempt.duration_seconds - (attempt.phases.pull or 0.0), 0.0) if attempt else None
+    """Seconds, as the measure ``total`` has them; of repetitions the median. None where none ran."""
+    seconds, _ = typical(cell, MEASURES["total"])
+    return None if seconds is None else float(seconds)
+
+
+def cost_of(cell: Cell) -> Decimal | None:
+    """What one repetition cost, as the measure ``cost`` has it; None where nobody told."""
+    if not cell.attempts:
+        return cell.cost_usd
+    cost, _ = typical(cell, MEASURES["cost"])
+    return None if cost is None else Decimal(cost)
 
 
 def _values(results: Results, axis: str, baseline: str | None, candidate: str | None) -> tuple[str, str]:

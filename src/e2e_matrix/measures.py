@@ -44,7 +44,7 @@ def _phase(name: str) -> Callable[[Attempt], Number | None]:
     return read
 
 
-def _total(attempt: Attempt) -> Number:
+def total_seconds(attempt: Attempt) -> float:
     """Without the pull, which is the network's, and without what only the first repetition is asked for."""
     asked = sum(step.duration_seconds for step in attempt.steps if step.name == OPENAPI_STEP)
     return max(attempt.duration_seconds - (attempt.phases.pull or 0.0) - asked, 0.0)
@@ -87,7 +87,7 @@ MEASURES: dict[str, Measure] = {
         _time("conversation", Phases.model_fields["conversation"].description or ""),
         _time("script", "the script's own time", own_seconds),
         _time("removal", Phases.model_fields["removal"].description or ""),
-        _time("total", "the whole cell without its pull", _total),
+        _time("total", "the whole cell without its pull", total_seconds),
         Measure(
             "cost",
             "what the cell cost",
@@ -134,11 +134,21 @@ def is_noisy(measure: Measure, llm: str) -> bool:
 
 def samples(cell: Cell, measure: Measure) -> dict[int, Number]:
     """One value of each repetition that has one, by its number; of a cell that was not run here, none."""
+    return _values(cell, measure, lambda attempt: _counts(attempt, measure))
+
+
+def typical(cell: Cell, measure: Measure) -> tuple[Number | None, int]:
+    """The median of the samples, and how many they are; where nothing passed, of all that was tried."""
+    found = samples(cell, measure) or _values(cell, measure, lambda attempt: True)
+    return (middle(list(found.values())) if found else None), len(found)
+
+
+def _values(cell: Cell, measure: Measure, counts: Callable[[Attempt], bool]) -> dict[int, Number]:
     if measure.name == "size":
         return {} if cell.image.size_bytes is None else {1: cell.image.size_bytes}
     counted = [one for one in cell.attempts if not one.superseded]
     ends = {one.repetition: one for one in counted}
-    read = {number: measure.read(one) for number, one in ends.items() if _counts(one, measure)}
+    read = {number: measure.read(one) for number, one in ends.items() if counts(one)}
     if measure.adds_up:
         tried = [(one.repetition, measure.read(one)) for one in counted]
         for number in read:

@@ -260,7 +260,7 @@ def _tested(asked: Mapping[int, Difference], compared: Comparison, threshold: fl
     One that could find nothing, however clear it were, is not counted among them.
     """
     tests = sum(statistics.smallest_p(*one.runs) <= statistics.LEVEL for one in asked.values())
-    shifts = {place: _shift(one, tests, paired=compared.took_turns) for place, one in asked.items()}
+    shifts = {place: _shift(one, tests, paired=compared.side_by_side) for place, one in asked.items()}
     values = {place: shift.p for place, shift in shifts.items() if shift.least_p <= statistics.LEVEL}
     corrected = dict(zip(values, statistics.holm(list(values.values())), strict=True))
     told: dict[int, Difference] = {}

@@ -362,13 +362,17 @@ class Run(Model):
     program_version: str
     emulated_cpu: str | None = Field(None, description="QEMU_CPU given to emulated cells")
     workers: int
-    beside: str | None = Field(
-        None, description="The run whose cells went side by side with those of this one"
-    )
+    beside: str | None = Field(None, description="The run that was made side by side with this one")
     for_comparison: bool = Field(
         False, description="It was made only so that the run in `beside` could be compared with it"
     )
     totals: Totals
+
+    @property
+    def ref(self) -> str | None:
+        """What was tested, where the image is the same but for this setting."""
+        ref, image = self.settings.get("ref"), self.settings.get("image")
+        return str(ref.value) if ref and ref.value and image and "{ref}" in str(image.value) else None
 
     def model_of(self, cell: Cell) -> str:
         """What answered in one of its cells, and how, such as ``openai/gpt-4o (stand-in)``."""

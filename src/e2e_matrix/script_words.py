@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from e2e_matrix.results import ApiCall, Attempt, Cell, ScriptRun, Step
 from e2e_matrix.text import ELLIPSIS, format_bytes, format_money, format_seconds, one_line
@@ -67,9 +68,14 @@ def held_conversation(cell: Cell) -> bool:
 
 def cost_words(cell: Cell, llm: str) -> str | None:
     """What a cell cost, ``llm`` being the kind of the run's model; None where it held no conversation."""
-    if cell.cost_usd is None and not held_conversation(cell):
+    return paid_words(cell, cell.cost_usd, llm)
+
+
+def paid_words(cell: Cell, cost: Decimal | None, llm: str) -> str | None:
+    """The same of ``cost``, which is a part of what the cell cost."""
+    if cost is None and not held_conversation(cell):
         return None
-    return "nothing paid" if cell.cost_usd is None and llm == "replay" else format_money(cell.cost_usd)
+    return "nothing paid" if cost is None and llm == "replay" else format_money(cost)
 
 
 def origin(script: ScriptRun) -> str | None:

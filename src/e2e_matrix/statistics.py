@@ -1,6 +1,6 @@
 """Whether two small samples differ, and by how much: Wilcoxon's tests and the estimates that go with them.
 
-Of runs that took turns each value has a partner that met the same minute of the machine: the signed-rank
+Of runs side by side each value has a partner that met the same minute of the machine: the signed-rank
 test, over the ratios of the pairs. Of others the rank-sum test. Both go by ranks, so that one outlier moves
 neither (Hollander, Wolfe and Chicken, "Nonparametric Statistical Methods", chapters 3 and 4), and are exact,
 also with ties, up to EXACT_SIZE values a side; beyond it they are normal, with the correction for ties.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page
 
-from browser.test_report_page import OVERFLOW, WEAK_TEXT, barriers
+from browser.test_report_page import HIDDEN, OVERFLOW, WEAK_TEXT, barriers
 from e2e_matrix.failures import Outcome
 from e2e_matrix.history.points import Point
 from e2e_matrix.report import history_page
@@ -135,3 +135,27 @@ def test_charts_and_strips_have_words(opened: Open) -> None:
     assert strip.count() == 1
     assert page.get_by_role("columnheader", name="conversation").count() == 2
     assert page.get_by_role("rowheader", name="java linux/arm64").count() == 1
+
+
+@pytest.mark.parametrize("points", [eventful, hostile], ids=["eventful", "hostile"])
+def test_on_a_phone_no_table_has_columns_that_one_has_to_find(
+    opened: Open, points: Callable[[], list[Point]]
+) -> None:
+    page = opened(points(), 390)
+    assert page.evaluate(HIDDEN) == []
+    row = page.locator("#runs").get_by_role("row").nth(1)
+    for cell in row.get_by_role("cell").all():
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
+
+
+def test_newly_failing_and_fixed_are_told_apart_by_shape_and_can_be_seen(opened: Open) -> None:
+    page = opened(eventful())
+    strip = page.get_by_role("row", name="golang-amd64").locator("svg.strip")
+    for name, shape in (("began", "l"), ("ended", "a")):
+        mark = strip.locator(f".{name}")
+        box = mark.evaluate("path => { const box = path.getBBox(); return [box.width, box.height]; }")
+        assert min(box) >= 6
+        assert shape in (mark.get_attribute("d") or "")
+        assert page.locator(f".legend .{name}").is_visible()

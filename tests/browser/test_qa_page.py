@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from browser.conftest import Opened, Reader
-from browser.test_report_page import OVERFLOW, WEAK_TEXT, barriers
+from browser.test_report_page import HIDDEN, OVERFLOW, WEAK_TEXT, barriers
 from e2e_matrix.assessment import expectations
 from e2e_matrix.question import Asked, keep_question
 from e2e_matrix.results import Results
@@ -22,6 +22,18 @@ PAIRS: dict[str, tuple[Results | None, Results]] = {
     "hostile": (samples.hostile(), samples.hostile()),
     "scripts": (samples.six_passed(), script_samples.with_scripts()),
 }
+# What must not fall apart, each with the number of lines that it is on.
+PIECES = r"""() => {
+    const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode())
+        for (const {0: piece, index} of walk.currentNode.data.matchAll(/\d+[:.]\d+[:.]\d+|\d{8}T\w+/g)) {
+            const range = document.createRange();
+            range.setStart(walk.currentNode, index);
+            range.setEnd(walk.currentNode, index + piece.length);
+            found.push([piece, new Set([...range.getClientRects()].map(box => box.top)).size]);
+        }
+    return found;
+}"""
 UNFOLD = "document.querySelectorAll('details').forEach(part => part.open = true)"
 
 
@@ -81,3 +93,32 @@ def test_on_paper_everything_is_unfolded_and_light(reader: Reader) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate(WEAK_TEXT) == []
     assert page.pdf()[:5] == b"%PDF-"
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+@pytest.mark.parametrize("width", [360, 390])
+def test_on_a_phone_no_table_has_columns_that_one_has_to_find(reader: Reader, name: str, width: int) -> None:
+    page = open_qa(reader, name, width=width).page
+    page.evaluate(UNFOLD)
+    assert page.evaluate(HIDDEN) == []
+
+
+def test_a_stacked_table_is_still_a_table_whose_values_say_what_they_are(reader: Reader) -> None:
+    page = open_qa(reader, "fixed", width=390).page
+    row = page.locator("#evidence .stacks").first.get_by_role("row", name="python-amd64")
+    cells = row.get_by_role("cell")
+    assert cells.count() == 5
+    assert row.get_by_role("rowheader").inner_text() == "python-amd64"
+    names = cells.evaluate_all("cells => cells.map(cell => getComputedStyle(cell, '::before').content)")
+    assert names == [f'"{name}"' for name in ("Outcome", "Time", "Ended", "Cost", "Runs")]
+    facts = page.locator(".facts-beside")
+    started = facts.get_by_role("row", name="started").get_by_role("cell")
+    assert [one.bounding_box() is not None for one in started.all()] == [True, True]
+    assert facts.get_by_role("columnheader", name="Candidate").is_visible()
+
+
+def test_on_a_phone_times_and_versions_are_read_in_one_piece(reader: Reader) -> None:
+    page = open_qa(reader, "fixed", width=390).page
+    found = dict(page.evaluate(PIECES))
+    assert {"08:13:07", "1.29.0", "20251122T081307Z"} <= set(found)
+    assert [piece for piece, lines in found.items() if lines > 1] == []

@@ -19,6 +19,9 @@ from support import script_samples
 
 SAMPLES = [samples.six_passed, samples.broken, samples.hostile]
 SCRIPTS = [script_samples.with_scripts, script_samples.hostile]
+# The names of what can only be read by moving it sideways.
+HIDDEN = """[...document.querySelectorAll(".scroll")]
+    .filter(part => part.scrollWidth > part.clientWidth).map(part => part.ariaLabel)"""
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 

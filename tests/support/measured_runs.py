@@ -9,7 +9,7 @@ from typing import Any
 
 from e2e_matrix.compare import Comparison, compare_runs
 from e2e_matrix.failures import Cause, Outcome
-from e2e_matrix.results import Attempt, Cell, Llm, Phases, Results, SettingValue, Tokens
+from e2e_matrix.results import OPENAPI_STEP, Attempt, Cell, Llm, Phases, Results, SettingValue, Step, Tokens
 from support import report_samples as samples
 
 PHASES = ("boot", "init", "conversation", "removal")
@@ -37,6 +37,18 @@ def attempt(repetition: int = 1, outcome: Outcome = Outcome.PASSED, **changed: A
         "folder": f"cells/x/attempt-{repetition}",
     }
     return Attempt(**(values | changed))
+
+
+def openapi(seconds: float) -> Step:
+    """The step in which a server is asked for its API."""
+    return Step(
+        name=OPENAPI_STEP,
+        title="The server describes its API",
+        phase="checks",
+        outcome=Outcome.PASSED,
+        start_seconds=0.0,
+        duration_seconds=seconds,
+    )
 
 
 def cell(name: str = "python-amd64", attempts: Sequence[Attempt] = (), **changed: Any) -> Cell:

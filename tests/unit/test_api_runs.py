@@ -10,10 +10,21 @@ from typing import Any
 
 import pytest
 
-from e2e_matrix.api import Kind, canonical_digest, of_cells, of_runs, same_api
+from e2e_matrix.api import (
+    ApiChange,
+    ApiComparison,
+    ApiDifference,
+    ApiPair,
+    Kind,
+    Severity,
+    canonical_digest,
+    of_cells,
+    of_runs,
+    same_api,
+)
 from e2e_matrix.api.consistency import ref_of
 from e2e_matrix.api.document import operations
-from e2e_matrix.api.kept import Described, described_by
+from e2e_matrix.api.kept import Described, Told, described_by
 from e2e_matrix.failures import Outcome
 from e2e_matrix.results import Api, Attempt, Cell, Evidence, Image, Server
 from support.openapi_samples import Json, an_object, received
@@ -322,3 +333,18 @@ def test_what_is_too_intricate_is_not_known(tmp_path: Path) -> None:
     found = of_cells({"a": other}, tmp_path, {"a": one}, tmp_path)
 
     assert "is too intricate to compare" in found.words
+
+
+def test_what_breaks_is_counted_over_all_pairs_with_what_is_not_listed() -> None:
+    def pair(names: tuple[str, ...], *paths: str, omitted: int = 0) -> ApiPair:
+        changes = [ApiChange(Kind.PATH_REMOVED, Severity.BREAKING, (path,), path) for path in paths]
+        return ApiPair(names, "a", "b", Told(ApiDifference(changes, omitted_breaking=omitted)))
+
+    one = pair(("python-amd64", "python-arm64"), "/a", "/b")
+    assert ApiComparison([one], {}).breaks == "2 breaking changes in 2 cells"
+    other = pair(("java-amd64",), "/b", omitted=3)
+    assert ApiComparison([one, other], {}).breaks == "5 breaking changes in 3 cells"
+    assert ApiComparison([pair(("python-amd64",))], {}).breaks == ""
+    assert ApiComparison([pair(("python-amd64",), "/a"), pair(("java-amd64",))], {}).breaks == (
+        "1 breaking change in 1 cell"
+    )

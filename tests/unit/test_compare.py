@@ -267,7 +267,7 @@ def test_the_terminal_shows_both_sides_and_ends_with_the_verdict(reports: Path) 
         "outcome ended time wasted API calls cost",
         "baseline failed exit code 1 2 min 06 s 1 min 56 s 64 $0.0000168",
         "the script ended with exit code 1",
-        "candidate passed exit code 0 9.63 s 0.42 s 6 $0.0000168",
+        "candidate passed exit code 0 9.98 s 0.42 s 6 $0.0000168",
     ]
     assert lines[-1] == "PASS: fixed: 2 cells; newly failing: none"
     plain = _invoke(reports, "good", "good").output
@@ -280,7 +280,7 @@ def test_a_comment_has_the_table_the_words_and_the_commands(reports: Path) -> No
         "## ✅ PASS: fixed: 2 cells; newly failing: none",
         "- baseline: `commit 31c5a2e`",
         "- the same images in 2 cells",
-        "| `python-amd64` | **fixed** | failed → passed | exit code 1 → exit code 0 | 2 min 06 s → 9.63 s |",
+        "| `python-amd64` | **fixed** | failed → passed | exit code 1 → exit code 0 | 2 min 06 s → 9.98 s |",
         "#### `python-amd64` fixed",
         "baseline:  the script ended with exit code 1",
         "<details><summary>The end of the script's output</summary>",
@@ -300,11 +300,11 @@ def test_two_minutes_that_are_no_longer_wasted_are_news(reports: Path) -> None:
     told = [" ".join(line.split()) for line in lines[at + 2 : at + 5]]
     assert told[0] == "baseline passed exit code 0 2 min 06 s 1 min 56 s 64 $0.0000168"
     assert told[1].startswith(f"{why} 1 min 56 s")
-    assert told[2] == "candidate passed exit code 0 9.63 s 0.42 s 6 $0.0000168"
+    assert told[2] == "candidate passed exit code 0 9.98 s 0.42 s 6 $0.0000168"
     assert lines[-1] == f"PASS: {verdict}"
     text = _invoke(reports, "haste", "--axis", "commit", "--format", "md").output
     assert text.startswith(f"## ✅ PASS: {verdict}\n")
-    assert "| `python-amd64` | **wastes less time** | passed | exit code 0 | 2 min 06 s → 9.63 s |" in text
+    assert "| `python-amd64` | **wastes less time** | passed | exit code 0 | 2 min 06 s → 9.98 s |" in text
     assert f"baseline:  passed, but {why}" in text
     assert "candidate: passed\n" in text
     program = json.loads(_invoke(reports, "haste", "--axis", "commit", "--format", "json").output)

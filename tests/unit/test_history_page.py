@@ -112,11 +112,24 @@ def test_the_strip_shows_every_outcome_where_its_run_is() -> None:
     outcomes = [Outcome.PASSED, None, Outcome.FAILED, Outcome.CANCELLED]
     paths = history_page.strip(outcomes, {2: True, 3: False})
     assert {name: path.split("v")[0].split("h")[0] for name, path in paths.items()} == {
-        "is-passed": "M1 16", "is-failed": "M15 16", "is-cancelled": "M22 16",
-        "began": "M15 19", "ended": "M22 19",
+        "is-passed": "M1 16", "is-failed": "M25 16", "is-cancelled": "M37 16",
+        "began": "M30 18l5 8", "ended": "M42 19a3.5 3.5 0 1 1-.01 0z",
     }  # fmt: skip
     heights = [int(re.findall(r"v-(\d+)", paths[f"is-{outcome}"])[0]) for outcome in outcomes if outcome]
     assert heights[1] > heights[0] > heights[2]
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        ("ghcr.io/x/server:1.29.2-{variant}", "ghcr.io/x/server"),
+        ("127.0.0.1:5055/x/server", "127.0.0.1:5055/x/server"),
+        ("server", "server"),
+    ],
+)
+def test_the_history_is_called_by_the_image_and_not_by_one_run_s_tag(subject: str, name: str) -> None:
+    points = [replace(one, subject=subject) for one in history.nightly(2)]
+    assert view(points).subject == name
 
 
 def test_runs_link_to_their_reports_where_those_are_beside(tmp_path: Path) -> None:

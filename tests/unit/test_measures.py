@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from e2e_matrix.failures import Outcome
-from e2e_matrix.measures import MEASURES, is_noisy, middle, samples
+from e2e_matrix.measures import MEASURES, is_noisy, middle, samples, typical
 from e2e_matrix.results import Step
 from support import measured_runs as runs
 
@@ -101,3 +101,17 @@ def test_every_measure_says_what_it_is_and_shows_its_values() -> None:
     assert shown["cost"] == "$2,500.00"
     assert shown["tokens"] == "2,500"
     assert shown["memory"] == shown["size"] == "2.50 kB"
+
+
+def test_the_typical_value_is_that_of_what_passed_and_where_nothing_did_of_all() -> None:
+    cost = MEASURES["cost"]
+    tried = [
+        runs.attempt(1, Outcome.FAILED, cost_usd=Decimal("0.01"), number=1),
+        runs.attempt(1, Outcome.FAILED, cost_usd=Decimal("0.02"), number=2),
+        runs.attempt(2, Outcome.FAILED, cost_usd=Decimal("0.05"), number=3),
+    ]
+    assert typical(runs.cell(attempts=tried), cost) == (Decimal("0.04"), 2)
+    passed = runs.attempt(3, cost_usd=Decimal("0.07"), number=4)
+    assert typical(runs.cell(attempts=[*tried, passed]), cost) == (Decimal("0.07"), 1)
+    assert typical(runs.cell(attempts=[runs.attempt()]), cost) == (None, 0)
+    assert typical(runs.cell(), cost) == (None, 0)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from e2e_matrix.failures import Outcome
+from e2e_matrix.report import html
 from e2e_matrix.report.drawing import UNITS, edges, labels, outcomes, shapes
 from e2e_matrix.report.timeline import Bar, Lane, Segment
 from e2e_matrix.report.view import build
@@ -89,3 +91,15 @@ def test_the_timeline_says_what_the_run_waited_for() -> None:
 
 def test_a_run_in_which_nothing_ran_waited_for_nothing() -> None:
     assert build(samples.run([])).timeline.words is None
+
+
+def test_workers_that_another_run_shared_are_not_called_idle() -> None:
+    run = samples.six_passed()
+    run = run.model_copy(update={"run": run.run.model_copy(update={"beside": "the-other", "workers": 3})})
+    line = build(run).timeline
+    assert line.words == (
+        "The run ended with golang-arm64 on worker 2; its workers were shared with run the-other; "
+        "the longest attempt was java-arm64: 51.6 s, 44% of the run"
+    )
+    assert "% busy" not in html.render(run, Path("nowhere"))
+    assert "% busy" in html.render(samples.six_passed(), Path("nowhere"))

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from e2e_matrix import store
 from e2e_matrix.cli import run
 from e2e_matrix.cli.options import load
 from e2e_matrix.cli.render import command
 from e2e_matrix.errors import BadInput
-from e2e_matrix.report import FORMATS, formats_of, write_reports
+from e2e_matrix.report import FORMATS, files_of, formats_of, write_reports
+from e2e_matrix.results import SettingValue
 from support import report_samples as samples
 from support.runner_bench import Bench
 
@@ -128,3 +130,16 @@ def test_a_run_may_be_named_by_its_id(tmp_path: Path, monkeypatch: pytest.Monkey
     run.mkdir(parents=True)
     (run / "results.json").write_text(samples.broken().model_dump_json(), encoding="utf-8")
     assert CliRunner().invoke(command, [run.name, "--report", "md"]).output == f"{run / 'report.md'}\n"
+
+
+def test_a_run_that_was_made_for_a_comparison_has_no_qa_report(folder: Path) -> None:
+    results = store.load(folder)
+    formats = {"reports.formats": SettingValue(value=["md", "qa"], source="file")}
+    for only_for_it, names in ((False, ["report.md", "qa.html", "qa.md"]), (True, ["report.md"])):
+        run = results.run.model_copy(update={"for_comparison": only_for_it, "settings": formats})
+        changed = results.model_copy(update={"run": run})
+        (folder / "results.json").write_text(changed.model_dump_json(), encoding="utf-8")
+        assert [path.name for path in write_reports(folder)] == names
+        assert [path.name for path in write_reports(folder, ["md", "qa"])] == names
+        assert files_of(changed) == names
+    assert (folder / "qa.md").exists()  # what was there stays

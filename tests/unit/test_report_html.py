@@ -366,7 +366,7 @@ def test_what_changed_since_a_baseline_is_said_after_what_broke(tmp_path: Path) 
     html = render(samples.broken(), tmp_path)
     text = Page(html).text
     assert text.index("What broke") < text.index("What changed FAIL: fixed: none; newly failing: 2 cells")
-    table = html.split('<table class="changes">')[1].split("</table>")[0]
+    table = html.split('<table class="changes stacks" role="table">')[1].split("</table>")[0]
     words = [word.strip() for word in Page(f"<table>{table}</table>").words if word.strip()]
     told = "java-amd64 newly failing passed → failed 8.62 s → 9.30 s $0.0000168 → unknown same"
     assert told in " ".join(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from e2e_matrix.failures import Cause, Outcome
 from e2e_matrix.question import Asked, keep_question
 from e2e_matrix.report import write_reports
 from e2e_matrix.report.cell_view import command_for
+from e2e_matrix.report.comparison import compared_figures
 from e2e_matrix.report.qa import QA, build, qa_of
+from e2e_matrix.report.qa_evidence import medians_of
+from e2e_matrix.report.qa_html import page
 from e2e_matrix.results import Api, Cell, Evidence, Repeat, Results, SettingValue
+from support import measured_runs
 from support import report_samples as samples
 from support.qa_samples import KEYS, keep, qa, with_keys, without_keys
 
@@ -175,9 +180,74 @@ def test_repetitions_and_turns_are_told() -> None:
     before = with_cells(one(), repeat=repeat)
     after = with_cells(with_run(one(), beside=before.run.id), repeat=repeat, flaky=True)
     report = qa(before, after)
-    assert phases(report)["environment"][1].endswith("; 8 repetitions; the two took turns")
+    assert phases(report)["environment"][1].endswith("; 8 repetitions; side by side")
     assert report.told[0].figures(report.told[0].first)[1].tries == "7 of 8 passed"
     assert "run only once" not in gaps(report)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (3, 1, "1 of 3 repetitions, and in the baseline 3 repetitions"),
+        (2, 3, "3 repetitions, and in the baseline 2 of 3 repetitions"),
+    ],
+)
+def test_a_side_with_fewer_repetitions_than_planned_says_so(before: int, after: int, words: str) -> None:
+    baseline, candidate = (
+        with_cells(one(), repeat=Repeat(planned=3, runs=runs, passed=runs)) for runs in (before, after)
+    )
+    mark, found = phases(qa(baseline, candidate))["environment"]
+    assert (mark, found.endswith(f"; {words}; one run after the other")) == ("error", True)
+
+
+def test_where_the_image_names_the_ref_the_title_does_no_more() -> None:
+    def of(ref: str | None, image: str = "ghcr.io/x/server:{ref}-{variant}") -> Results:
+        settings = {"image": SettingValue(value=image, source="file")}
+        if ref:
+            settings["ref"] = SettingValue(value=ref, source="command line")
+        return with_run(one(), settings=settings, subject=f"x/server:{ref}-{{variant}}")
+
+    assert qa(of("1.29.0"), of("1.29.2")).title == "QA of 1.29.2 against 1.29.0"
+    whole = "QA of x/server:1.29.2-{variant} against x/server:"
+    assert qa(of(None), of("1.29.2")).title == f"{whole}None-{{variant}}"
+    assert qa(of("1.29.2"), of("1.29.2")).title == f"{whole}1.29.2-{{variant}}"  # says nothing
+    plain = "ghcr.io/x/server:{variant}"
+    assert qa(of("1.29.0", plain), of("1.29.2", plain)).title == f"{whole}1.29.0-{{variant}}"
+    assert build(of("1.29.2")).title == "QA of x/server:1.29.2-{variant}"
+    claimed = qa(of("1.29.0"), of("1.29.2"), Question("It is mended"))
+    assert (claimed.title, claimed.subject) == ("It is mended", "1.29.2 against 1.29.0")
+    assert "<b>1.29.2 against 1.29.0</b>" in page(claimed).replace("<wbr>", "")
+
+
+def test_repetitions_are_told_by_their_median_as_the_measures_have_it() -> None:
+    def side(*seconds: float) -> Results:
+        attempts = [
+            measured_runs.attempt(
+                number,
+                duration_seconds=value + 2.5,
+                pull=0.5,
+                cost_usd=Decimal("0.01"),
+                steps=[measured_runs.openapi(2.0)],
+            )
+            for number, value in enumerate(seconds, 1)
+        ]
+        repeat = Repeat(planned=len(seconds), runs=len(seconds), passed=len(seconds))
+        return measured_runs.run(
+            [measured_runs.cell(attempts=attempts, cost_usd=Decimal("0.03"), repeat=repeat, flaky=True)]
+        )
+
+    report = qa(side(5.0, 90.0, 6.0), side(10.0, 1.0, 12.0))
+    assert report.assessed is not None
+    [total] = [one for one in report.assessed.differences if one.measure.name == "total"]
+    assert (total.before, total.after) == (6.0, 10.0)
+    [told] = report.told
+    figures = [(one.time, one.cost) for one in told.figures(told.first)]
+    assert figures == [("6.00 s", "$0.01"), ("10.0 s", "$0.01")]
+    compared = compared_figures(report.assessed.compared, told.first)
+    assert [(one.time, one.cost) for one in compared] == figures
+    assert medians_of(told.pairs) == "Time and cost: the median of 3."
+    assert medians_of(qa(side(5.0), side(5.0)).others) is None
+    assert medians_of(qa(side(5.0), side(5.0, 6.0)).told[0].pairs) == "Time and cost: the median of 1 to 2."
 
 
 def test_servers_that_describe_the_same_have_the_same_api() -> None:
@@ -314,7 +384,7 @@ def pair_of(ref: str, beside: str | None) -> Results:
     return with_run(one(), command=command, settings=settings, beside=beside)
 
 
-def test_each_side_of_two_that_took_turns_has_a_command_of_its_own() -> None:
+def test_each_side_of_two_that_side_by_side_has_a_command_of_its_own() -> None:
     [told] = qa(
         with_cells(pair_of("1", None), outcome=Outcome.FAILED), pair_of("2", "20251122T081307Z-4be1f0")
     ).told

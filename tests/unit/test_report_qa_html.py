@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2e_matrix.assessment import Question, expectations
-from e2e_matrix.report.qa import QA, Api, build
-from e2e_matrix.report.qa_html import page, render
+from e2e_matrix.report.qa import QA, Api, ApiLine, build
+from e2e_matrix.report.qa_html import MOST_OPERATIONS, MOST_TOLD, page, render
 from support import report_samples as samples
 from support.hostile_results import HOSTILE_TEXT, replaced
 from support.qa_samples import keep, qa, with_keys, without_keys
@@ -65,11 +65,27 @@ def test_of_a_run_alone_there_is_one_side() -> None:
 
 def test_the_api_and_an_empty_list_of_gaps_are_said() -> None:
     report = qa(without_keys(), with_keys())
-    told = QA(**{**vars(report), "gaps": [], "api": Api(["GET <x>"], ["POST y"], ["java differs"])})
+    api = Api([ApiLine("GET <x>")], [ApiLine("POST y")], [ApiLine("java differs")])
+    told = QA(**{**vars(report), "gaps": [], "api": api})
     text = text_of(page(told))
     for said in ("Breaking GET &lt;x&gt;", "Images that differ java differs", "1 compatible changePOST y"):
         assert said in text
     assert "Nothing is known to be left unverified." in text
+
+
+def test_a_change_of_the_api_unfolds_its_operations_but_not_without_end() -> None:
+    report = qa(without_keys(), with_keys())
+    many = tuple(f"GET /<{number}>" for number in range(MOST_OPERATIONS + 3))
+    lines = [ApiLine("one", ("GET /one",)), ApiLine("many", many), *[ApiLine("more", many)] * MOST_TOLD]
+    html = page(QA(**{**vars(report), "api": Api(lines, [], [])}))
+    part = html[html.index('id="api-title"') :]
+    assert part.count("<summary>All 103 operations</summary>") == MOST_TOLD - 1
+    assert part.count('<ul class="operations">') == MOST_TOLD - 1
+    first = part[part.index('<ul class="operations">') : part.index("</details>")]
+    assert first.count("<li>") == MOST_OPERATIONS + 1
+    assert "&lt;0&gt;" in first
+    assert "<li>And 3 more.</li>" in first
+    assert "/one" not in part
 
 
 def test_what_else_is_there_is_linked(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from e2e_matrix.assessment import Question, expectations
 from e2e_matrix.report.markdown import SMALLEST_BYTES
 from e2e_matrix.report.markdown_blocks import CHECK_BYTES, COMMENT_BYTES
-from e2e_matrix.report.qa import QA, Api, build
+from e2e_matrix.report.qa import QA, Api, ApiLine, build
 from e2e_matrix.report.qa_markdown import compose, render
 from e2e_matrix.results import Results
 from support import report_samples as samples
@@ -84,7 +84,8 @@ def test_measures_that_are_news_are_in_the_open(tmp_path: Path) -> None:
 def test_the_api_has_its_part_where_it_was_compared() -> None:
     report = qa(without_keys(), with_keys())
     assert "### REST API" not in compose(report, WHOLE)
-    api = Api(["GET /x is gone | `a`"], ["POST /y is new"], ["java-arm64 <b> serves another"])
+    lines = ("GET /x is gone | `a`", "POST /y is new", "java-arm64 <b> serves another")
+    api = Api([ApiLine(lines[0])], [ApiLine(lines[1])], [ApiLine(lines[2])])
     text = compose(replacing(report, api=api), WHOLE)
     page = shown(text)
     assert page.problems == []

@@ -126,9 +126,9 @@ def test_each_leaves_a_complete_folder_that_knows_of_the_other(bench: Bench) -> 
     page = (folder / "report.html").read_text()
     assert "fixed: 1 cell; newly failing: none; same: 5 cells." in page
     compared = compare_runs(baseline, candidate)
-    assert compared.took_turns
-    assert compare_runs(candidate, baseline).took_turns
-    assert not compare_runs(candidate, candidate).took_turns
+    assert compared.side_by_side
+    assert compare_runs(candidate, baseline).side_by_side
+    assert not compare_runs(candidate, candidate).side_by_side
 
 
 def test_a_run_alone_is_beside_none(bench: Bench) -> None:

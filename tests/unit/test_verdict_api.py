@@ -71,7 +71,7 @@ def test_a_path_that_is_gone_fails_where_the_policy_says_so_and_is_told_anyway(r
     assert "API: 1 breaking change, 0 compatible" in result.output
     result = compared("old", "new", "--fail-on", "breaking-api", "--report", "qa")
     assert result.return_value == 1
-    assert f"FAIL: the API breaks a client of the baseline: {REMOVED}" in result.output
+    assert "FAIL: the API breaks a client of the baseline: 1 breaking change in 6 cells" in result.output
     text = (reports / "new" / "qa.md").read_text()
     assert text.startswith("## ❌ FAIL")
     assert "❌ API | 1 breaking, 0 compatible changes" in text

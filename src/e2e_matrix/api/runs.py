@@ -44,6 +44,16 @@ class ApiComparison:
         return [(change, tuple(cells)) for change, cells in found.items()]
 
     @property
+    def breaks(self) -> str:
+        """How much that is and where, such as ``3 breaking changes in 6 cells``; "" where nothing breaks."""
+        found = self.breaking
+        told = [pair.told.difference for pair in self.pairs if pair.told.difference]
+        # Those that are not listed may be the same in several pairs: they are counted where most are.
+        number = len(found) + max((difference.omitted_breaking for difference in told), default=0)
+        cells = counted(len({cell for _, names in found for cell in names}), "cell")
+        return f"{counted(number, 'breaking change')} in {cells}" if found else ""
+
+    @property
     def known(self) -> bool:
         """Whether the API of every cell that both have is known in both."""
         return not self.undescribed and all(pair.told.difference is not None for pair in self.pairs)

@@ -66,6 +66,8 @@ def write_reports(folder: Path, formats: Sequence[str] | None = None) -> list[Pa
     """Render a run's folder in ``formats`` (names in FORMATS; None: those that the run was made with) and say
     what was written.
 
+    A run that was made only to be compared with gets no QA report: that of the other run tells of both.
+
     Raises ``BadInput`` for an unknown format or a folder without results, ``InfrastructureError`` where the
     disk refuses.
     """
@@ -74,7 +76,7 @@ def write_reports(folder: Path, formats: Sequence[str] | None = None) -> list[Pa
     results = store.load(folder)
     keep_differences(folder, results)
     written = []
-    for name in dict.fromkeys(formats_of(results) if formats is None else formats):
+    for name in dict.fromkeys(formats_of(results) if formats is None else _meant_for(results, formats)):
         for filename, text in FORMATS[name].render(results, folder).items():
             store.write_atomically(folder / filename, text.encode())
             written.append(folder / filename)
@@ -86,7 +88,11 @@ def formats_of(results: Results) -> Sequence[str]:
     setting = results.run.settings.get("reports.formats")
     names = setting.value if setting else None
     known = [name for name in names if name in FORMATS] if isinstance(names, list) else []
-    return known or DEFAULT_FORMATS
+    return _meant_for(results, known or DEFAULT_FORMATS)
+
+
+def _meant_for(results: Results, names: Sequence[str]) -> Sequence[str]:
+    return [name for name in names if name != "qa"] if results.run.for_comparison else names
 
 
 def files_of(results: Results) -> list[str]:

@@ -169,7 +169,7 @@ def evidence_link(cell: Cell, folder: Path | None) -> str | None:
 
 def command_for(run: Run, cell_id: str) -> str:
     """The command that runs just this cell again, with the options and the profile that the run had; of two
-    runs that took turns, in this one alone.
+    runs side by side, in this one alone.
     """
     in_turns = run.beside or any(word.partition("=")[0] == "--baseline-ref" for word in run.command)
     ref = run.settings.get("ref") if in_turns else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from e2e_matrix.api import ApiPair
 from e2e_matrix.assessment import Assessment, Standing
-from e2e_matrix.compare import Change, Comparison, Pair, first_message, remark, time_of
+from e2e_matrix.compare import Change, Comparison, Pair, cost_of, first_message, remark, time_of
 from e2e_matrix.failures import Outcome
 from e2e_matrix.measures import Number
 from e2e_matrix.regression import Difference, Judgement
@@ -18,7 +18,7 @@ from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.report.escape import code, excerpt, fence, prose
 from e2e_matrix.report.markdown_blocks import COMMENT_BYTES, MARKS, folded, listed, some, table, table_of
 from e2e_matrix.results import Cell, Run, ScriptRun, plain_decimal
-from e2e_matrix.script_words import cost_words, counted, ended, script_of
+from e2e_matrix.script_words import counted, ended, paid_words, script_of
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
 
 _COLUMNS = ["cell", "change", "outcome", "ended", "time", "wasted", "API calls", "cost", "image"]
@@ -72,7 +72,7 @@ def figures(cell: Cell | None, run: Run) -> Figures:
         time=format_seconds(time_of(cell)),
         wasted=format_seconds(script.wasted_seconds) if script else NO_VALUE,
         calls=f"{script.calls_total:,}" if script else NO_VALUE,
-        cost=cost_words(cell, run.llm.kind) or NO_VALUE,
+        cost=paid_words(cell, cost_of(cell), run.llm.kind) or NO_VALUE,
     )
 
 
@@ -206,7 +206,7 @@ def _write(assessed: Assessment, stage: Stage) -> str:
     parts = [_head(assessed, stage)]
     if stage.table and compared.pairs:
         parts.append(table_of_changes(compared, compared.pairs))
-        parts.append("Time: of the script, else of the cell without its pull.")
+        parts.append("Time: of the cell without its pull. Of repetitions, time and cost are the median.")
         parts += [*_measures(assessed, stage), *_api(assessed, stage)]
     worth = [pair for pair in compared.pairs if pair.change in _TOLD]
     parts += [_told(compared, pair, stage.lines) for pair in worth[: stage.told]]
@@ -359,7 +359,7 @@ def _cell_json(cell: Cell | None) -> dict[str, Any] | None:
         "digest": cell.image.digest,
         "message": first_message(cell),
         "time_seconds": time_of(cell),
-        "cost_usd": None if cell.cost_usd is None else plain_decimal(cell.cost_usd),
+        "cost_usd": _number(cost_of(cell)),
         "script": None
         if script is None
         else script.model_dump(

@@ -25,8 +25,8 @@ from e2e_matrix.store import write_atomically
 
 FILENAME = "history.html"
 # The strip of a cell, in pixels: from run to run, a bar's width, the full height, and below it that of turns.
-_STEP, _BAR, _TALL, _TURN = 7, 5, 16, 4
-_HEIGHTS = {Outcome.PASSED: 8, Outcome.FAILED: _TALL, Outcome.ERROR: _TALL}
+_STEP, _BAR, _TALL, _TURN = 12, 10, 16, 11
+_HEIGHTS = {Outcome.PASSED: 8, Outcome.FAILED: _TALL, Outcome.ERROR: 12}
 _LEAST = 2
 
 
@@ -95,5 +95,7 @@ def strip(outcomes: Sequence[Outcome | None], turns: Mapping[int, bool]) -> dict
             height = _HEIGHTS.get(outcome, _LEAST)
             parts[f"is-{outcome}"] += f"M{_STEP * number + 1} {_TALL}v-{height}h{_BAR}v{height}z"
     for number, failing in turns.items():
-        parts["began" if failing else "ended"] += f"M{_STEP * number + 1} {_TALL + _TURN - 1}h{_BAR}"
+        # A triangle that points at the bar, or a ring.
+        shape = f"{_TALL + 2}l5 8h-10z" if failing else f"{_TALL + 3}a3.5 3.5 0 1 1-.01 0z"
+        parts["began" if failing else "ended"] += f"M{_STEP * number + 1 + _BAR // 2} {shape}"
     return dict(parts)

@@ -213,6 +213,13 @@ class HistoryView:
         return sum(any(point.is_sample for point in points) for points in self.cells.values())
 
     @property
+    def subject(self) -> str:
+        """The image of the newest run without its tag: that is of one run alone."""
+        subject = self.runs[-1].subject if self.runs else ""
+        name, _, tag = subject.rpartition(":")
+        return name if name and "/" not in tag else subject
+
+    @property
     def state(self) -> Outcome:
         """The page's colour: whether the cells pass by now."""
         if self.failing:

@@ -243,7 +243,8 @@ def _commands(text: str) -> Markup:
 
 def _breakable(text: str) -> Markup:
     """A name that a narrow column breaks where its parts end, rather than anywhere."""
-    return Markup(re.sub(r"([/_.:@])(?=\w)", r"\1<wbr>", str(escape_html(text))))
+    # No date, time or version falls apart: between digits there is no such end.
+    return Markup(re.sub(r"([/_@]|(?<!\d)[.:]|[.:](?!\d))(?=\w)", r"\1<wbr>", str(escape_html(text))))
 
 
 def _when(moment: datetime | None) -> str:

@@ -50,12 +50,20 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class ApiLine:
+    """``operations`` are all that it shows in, where the words name only the first."""
+
+    words: str
+    operations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Api:
     """What the two REST APIs come to, a line each; ``findings``: images of one ref that serve another."""
 
-    breaking: list[str]
-    compatible: list[str]
-    findings: list[str]
+    breaking: list[ApiLine]
+    compatible: list[ApiLine]
+    findings: list[ApiLine]
     breaking_fails: bool = False  # whether the policy fails on it
     unknown: int = 0  # cells of which it was not compared
 
@@ -79,9 +87,18 @@ class QA:
     @property
     def title(self) -> str:
         """The claim, or what was compared with what."""
-        subject = self.results.run.subject
-        against = f" against {self.assessed.compared.baseline_run.subject}" if self.assessed else ""
-        return self.question.claim or f"QA of {subject}{against}"
+        return self.question.claim or f"QA of {self.subject}"
+
+    @property
+    def subject(self) -> str:
+        """What was compared with what: the refs, where these say it."""
+        run = self.results.run
+        if self.assessed is None:
+            return run.subject
+        baseline = self.assessed.compared.baseline_run
+        if run.ref and baseline.ref and run.ref != baseline.ref:
+            return f"{run.ref} against {baseline.ref}"
+        return f"{run.subject} against {baseline.subject}"
 
     @property
     def outcome(self) -> Outcome:
@@ -127,7 +144,7 @@ def build(
     standing = assessed.standing if assessed else reasons[0].standing
     api = api_of(assessed)
     if assessed is None and findings:
-        api = Api([], [], [finding.words for finding in findings])
+        api = Api([], [], _lines(findings))
     return QA(
         results=results,
         assessed=assessed,
@@ -148,7 +165,8 @@ def _alone(results: Results, question: Question) -> list[Reason]:
     run = results.run
     standing = _OF_A_RUN.get(run.verdict, Standing.INCONCLUSIVE)
     reasons = [Reason(standing, run.reason.rstrip("."))]
-    due = [f"the run {run.beside} that took turns with it"] if run.beside and not run.for_comparison else []
+    paired = run.beside and not run.for_comparison
+    due = [f"the run {run.beside} that was made side by side with it"] if paired else []
     due += [f"what {one} is expected of" for one in question.expected]
     if due and standing is Standing.PASS:
         return [Reason(Standing.INCONCLUSIVE, f"there is no baseline: {some(due)}"), *reasons]
@@ -163,19 +181,23 @@ def api_of(assessed: Assessment | None) -> Api | None:
         return None
     told = [(pair, pair.told.difference) for pair in assessed.api.pairs if pair.told.difference is not None]
     several = len(assessed.api.pairs) > 1
-    lines: tuple[list[str], list[str]] = ([], [])
+    lines: tuple[list[ApiLine], list[ApiLine]] = ([], [])
     for pair, difference in told:
         of = f"{some(pair.cells)}: " if several else ""
         for found, changes, omitted in (
             (lines[0], difference.breaking, difference.omitted_breaking),
             (lines[1], difference.compatible, difference.omitted_compatible),
         ):
-            found += [of + change.words for change in changes]
-            found += [f"{of}and {omitted} more"] if omitted else []
+            found += [ApiLine(of + change.words, change.operations) for change in changes]
+            found += [ApiLine(f"{of}and {omitted} more")] if omitted else []
     unknown = len(assessed.api.undescribed)
     unknown += sum(len(pair.cells) for pair in assessed.api.pairs if pair.told.difference is None)
-    findings = [finding.words for finding in assessed.findings]
-    return Api(*lines, findings, "breaking-api" in assessed.policy.fail_on, unknown)
+    fails = "breaking-api" in assessed.policy.fail_on
+    return Api(*lines, _lines(assessed.findings), fails, unknown)
+
+
+def _lines(findings: Sequence[Finding]) -> list[ApiLine]:
+    return [ApiLine(finding.words) for finding in findings]
 
 
 def _api_gap(assessed: Assessment | None, api: Api | None) -> list[str]:
@@ -277,16 +299,35 @@ def _same_images(compared: Comparison) -> str:
 
 
 def _environment(results: Results, assessed: Assessment | None) -> Phase:
-    cells = [cell for cell in results.cells if cell.outcome is not Outcome.UNSUPPORTED]
+    before = [pair.baseline for pair in assessed.compared.pairs if pair.baseline] if assessed else []
+    cells, before = (
+        [cell for cell in side if cell.outcome is not Outcome.UNSUPPORTED] for side in (results.cells, before)
+    )
     emulated = sum(cell.emulated for cell in cells)
     words = [f"{len(cells) - emulated} native, {emulated} emulated"]
-    repeated = [cell.repeat.planned for cell in cells if cell.repeat]
-    words.append(counted(max(repeated, default=1), "repetition"))
+    unfinished = any(map(_unfinished, [*cells, *before]))
+    words.append(_repetitions(cells))
+    if unfinished and before:
+        words[-1] += f", and in the baseline {_repetitions(before)}"
     unlike = _unlike(assessed) if assessed else []
     if assessed:
         words.insert(0, "; ".join(unlike) or "the same engine, model and scenarios on both sides")
-        words.append("the two took turns" if assessed.compared.took_turns else "one run after the other")
-    return Phase("environment", Outcome.ERROR if unlike else Outcome.PASSED, "; ".join(words))
+        words.append("side by side" if assessed.compared.side_by_side else "one run after the other")
+    good = not unlike and not unfinished
+    return Phase("environment", Outcome.PASSED if good else Outcome.ERROR, "; ".join(words))
+
+
+def _repetitions(cells: Iterable[Cell]) -> str:
+    """How often the cells were run; where one was not run as often as planned, of the one with the fewest."""
+    repeats = [cell.repeat for cell in cells if cell.repeat]
+    planned = max((one.planned for one in repeats), default=1)
+    fewest = min((one.runs for one in repeats if one.runs < one.planned), default=planned)
+    words = counted(planned, "repetition")
+    return words if fewest == planned else f"{fewest} of {words}"
+
+
+def _unfinished(cell: Cell) -> bool:
+    return cell.repeat is not None and cell.repeat.runs < cell.repeat.planned
 
 
 def _unlike(assessed: Assessment) -> list[str]:

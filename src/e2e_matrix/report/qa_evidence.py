@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from e2e_matrix.compare import Change, Pair
+from e2e_matrix.compare import Change, Pair, cost_of, time_of
 from e2e_matrix.failures import BROKEN, Outcome
+from e2e_matrix.measures import MEASURES, typical
 from e2e_matrix.report.cell_view import command_for
 from e2e_matrix.results import Attempt, Cell, Run, Step
-from e2e_matrix.script_words import cost_words, counted, detail_beside, ended, script_of
+from e2e_matrix.script_words import counted, detail_beside, ended, paid_words, script_of
 from e2e_matrix.text import NO_VALUE, format_seconds
 
 SIDES = ("baseline", "candidate")
@@ -64,7 +65,7 @@ class Figures:
     """One side of a cell, in words."""
 
     outcome: str
-    time: str = NO_VALUE  # without the pull
+    time: str = NO_VALUE  # as the measure `total` has it; of repetitions it is the median, and so is the cost
     ended: str = NO_VALUE
     cost: str = NO_VALUE
     tries: str = NO_VALUE
@@ -139,6 +140,16 @@ class Told:
         ]
         ends = [(one.outcome, one.ended, one.tries) for one in self.figures(self.first)]
         return (self.word, repr(steps), repr(self.faults), repr(ends))
+
+
+def medians_of(pairs: Sequence[Pair]) -> str | None:
+    """Of how many repetitions the figures of these cells are the median; None where there is one of each."""
+    cells = [cell for pair in pairs for _, cell in _sides(pair)]
+    counts = {count for cell in cells if (count := typical(cell, MEASURES["total"])[1])}
+    if max(counts, default=1) < 2:
+        return None
+    few, many = min(counts), max(counts)
+    return f"Time and cost: the median of {many if few == many else f'{few} to {many}'}."
 
 
 def told_of(pairs: Sequence[Pair], runs: tuple[Run | None, Run]) -> list[Told]:
@@ -244,9 +255,9 @@ def _figures(cell: Cell | None, run: Run) -> Figures:
         exit_code += ", out of memory"
     return Figures(
         outcome=outcome,
-        time=format_seconds(max(attempt.duration_seconds - (attempt.phases.pull or 0.0), 0.0)),
+        time=format_seconds(time_of(cell)),
         ended=ended(script) if script else exit_code,
-        cost=cost_words(cell, run.llm.kind) or NO_VALUE,
+        cost=paid_words(cell, cost_of(cell), run.llm.kind) or NO_VALUE,
         tries=_tries(cell),
     )
 

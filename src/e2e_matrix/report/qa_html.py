@@ -11,12 +11,13 @@ from e2e_matrix.regression import Judgement
 from e2e_matrix.report import files_of
 from e2e_matrix.report.html import asset, icon_of, policy_of, template
 from e2e_matrix.report.qa import QA, qa_of
-from e2e_matrix.report.qa_evidence import COLUMNS, SIDES, Told, word_of
+from e2e_matrix.report.qa_evidence import COLUMNS, SIDES, Told, medians_of, word_of
 from e2e_matrix.results import Results
 
 # So much is in full; what else there is, is counted.
 MOST_TOLD = 60
 MOST_ROWS = 300
+MOST_OPERATIONS = 100
 
 
 def render(results: Results, folder: Path) -> str:
@@ -35,10 +36,12 @@ def page(qa: QA, beside: Sequence[str] = ()) -> str:
         columns=COLUMNS,
         others=Told(runs, "", qa.outcome, qa.others) if qa.others else None,
         word_of=word_of,
+        medians_of=medians_of,
         news=qa.measures(Judgement.WORSE, Judgement.BETTER),
         measures=qa.measures(Judgement.NO_DIFFERENCE, Judgement.NOT_ENOUGH, Judgement.NOT_COMPARABLE),
         most_told=MOST_TOLD,
         most_rows=MOST_ROWS,
+        most_operations=MOST_OPERATIONS,
         beside=[name for name in beside if name != "qa.html"],
         style=Markup(style),
         script=Markup(script),

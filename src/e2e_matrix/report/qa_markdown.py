@@ -25,7 +25,7 @@ from e2e_matrix.report.markdown_blocks import (
     table_of,
 )
 from e2e_matrix.report.qa import QA, qa_of
-from e2e_matrix.report.qa_evidence import COLUMNS, SIDES, Fault, StepPair, Told, word_of
+from e2e_matrix.report.qa_evidence import COLUMNS, SIDES, Fault, StepPair, Told, medians_of, word_of
 from e2e_matrix.results import Results, Step
 from e2e_matrix.script_words import counted
 from e2e_matrix.text import NO_VALUE, block, format_seconds, one_line
@@ -196,7 +196,7 @@ def _cells(told: Told, pairs: Sequence[Pair]) -> str:
     columns = {"cell": [code(pair.name) for pair, _ in rows]}
     for name, read in COLUMNS.items():
         columns[name] = [_beside([read(one) for one in figures]) for _, figures in rows]
-    return table_of(columns, nothing=NO_VALUE)
+    return "\n\n".join(filter(None, [table_of(columns, nothing=NO_VALUE), medians_of(pairs)]))
 
 
 def _beside(values: Sequence[str]) -> str:
@@ -220,7 +220,7 @@ def _others(qa: QA, stage: Stage) -> str:
         columns["change"] = [word_of(pair, compared=True) for pair in shown]
     for name, read in COLUMNS.items():
         columns[name] = [_beside([read(one) for one in figures]) for _, figures in rows]
-    parts = [table_of(columns, nothing=NO_VALUE)]
+    parts = [*filter(None, [table_of(columns, nothing=NO_VALUE), medians_of(shown)])]
     if len(qa.others) > len(shown):
         parts.append(f"… and {counted(len(qa.others) - len(shown), 'cell')} more.")
     title = f"{'The other ' if qa.told else ''}{counted(len(qa.others), 'cell')}"
@@ -249,12 +249,12 @@ def _api(qa: QA, stage: Stage) -> list[str]:
     if qa.api is None or not stage.rows:
         return []
     parts = [
-        f"**{title}**\n\n{listed(some([prose(line) for line in lines], stage.lines))}"
+        f"**{title}**\n\n{listed(some([prose(line.words) for line in lines], stage.lines))}"
         for title, lines in (("Breaking", qa.api.breaking), ("Images that differ", qa.api.findings))
         if lines
     ]
     if qa.api.compatible and stage.whole:
-        lines = some([prose(line) for line in qa.api.compatible], stage.lines)
+        lines = some([prose(line.words) for line in qa.api.compatible], stage.lines)
         parts.append(folded(counted(len(qa.api.compatible), "compatible change"), listed(lines)))
     return ["### REST API", *(parts or ["The same on both sides."])]
 

@@ -82,6 +82,7 @@ class Timeline:
     seconds: float
     lanes: list[Lane]
     ticks: list[Tick]
+    beside: str | None = None  # a run with the same workers: nobody knows here how idle they were
 
     @property
     def words(self) -> str | None:
@@ -92,11 +93,13 @@ class Timeline:
         final = max(ended[0].bars, key=_end)
         longest = max((bar for lane in self.lanes for bar in lane.bars), key=_took)
         said = [f"The run ended with {final.cell} on worker {ended[0].worker + 1}"]
-        for lane in self.lanes:
+        for lane in self.lanes if self.beside is None else ():
             idle = final.ends_seconds - max(map(_end, lane.bars), default=final.ends_seconds)
             if idle > _IDLE * self.seconds and len(said) <= _MOST_IDLE:
                 said.append(f"worker {lane.worker + 1} was idle for the last {format_seconds(idle)}")
-        if without := sum(not lane.bars for lane in self.lanes):
+        if self.beside is not None:
+            said.append(f"its workers were shared with run {self.beside}")
+        elif without := sum(not lane.bars for lane in self.lanes):
             said.append(f"{counted(without, 'worker')} had nothing to do")
         share = _took(longest) / self.seconds
         of_the_run = f", {share:.0%} of the run" if share >= _WORTH_SAYING else ""
@@ -142,8 +145,10 @@ def _stretches(attempt: Attempt) -> list[tuple[str, float, float]]:
     return found
 
 
-def timeline(cells: Sequence[tuple[Cell, str]], run_seconds: float, workers: int) -> Timeline:
-    """Every attempt in its worker's lane; idle workers have empty ones."""
+def timeline(
+    cells: Sequence[tuple[Cell, str]], run_seconds: float, workers: int, beside: str | None = None
+) -> Timeline:
+    """Every attempt in its worker's lane; idle workers have empty ones. ``beside``: see ``Timeline``."""
     attempts = [(cell, anchor, attempt) for cell, anchor in cells for attempt in cell.attempts]
     ends = [attempt.run_offset_seconds + attempt.duration_seconds for _, _, attempt in attempts]
     whole = max([run_seconds, *ends]) or 1.0
@@ -177,6 +182,7 @@ def timeline(cells: Sequence[tuple[Cell, str]], run_seconds: float, workers: int
             for worker, bars in sorted(lanes.items())
         ],
         ticks=_ticks(whole),
+        beside=beside,
     )
 
 

@@ -214,7 +214,7 @@ def build(
         not_tested=_not_tested(cells, run),
         axes=axes_of(run, cells),
         grids=grids(run, cells),
-        timeline=timeline(anchored, run.duration_seconds, run.workers),
+        timeline=timeline(anchored, run.duration_seconds, run.workers, run.beside),
         panels=phase_panels(run, cells),
         cells=cells,
         changed=changed,

@@ -80,7 +80,7 @@ def show_after_run(screen: Screen, assessed: Assessment) -> None:
     """Below the summary of the candidate's run: with what it is compared, what that cost, and the verdict."""
     compared = assessed.compared
     _show_side(screen, "against", compared.baseline, compared.baseline_run)
-    if compared.took_turns:
+    if compared.side_by_side:
         costs = [run.totals.cost_usd for run in (compared.baseline_run, compared.candidate_run)]
         known = [cost for cost in costs if cost is not None]
         both = format_money(sum(known, Decimal(0)) if len(known) == len(costs) else None)
