@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from e2e_matrix import store
-from e2e_matrix.cli.question import asked_of, question_options
+from e2e_matrix.cli.question import asked_of, check_expected, question_options
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.question import keep_baseline, keep_question
 from e2e_matrix.report import FORMATS, write_reports
@@ -47,10 +47,10 @@ def command(
     if not folder.is_dir():
         folder = store.find(str(folder), Path("reports"))
     asked = asked_of(ctx, compared=baseline is not None or (folder / store.BASELINE).is_file())
-    store.load(folder)
-    if baseline is not None:
-        found = store.find(baseline, folder.parent)
-        store.load(found)
+    found = None if baseline is None else store.find(baseline, folder.parent)
+    compared = store.load(found) if found else store.load_baseline(folder)
+    check_expected(asked, [cell.id for one in (store.load(folder), compared) if one for cell in one.cells])
+    if found:
         keep_baseline(folder, found)
     keep_question(folder, asked)
     for path in write_reports(folder, names):
