@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from e2e_matrix.matrix import Matrix
-from e2e_matrix.matrix_yaml import Tree
+from e2e_matrix.matrix_yaml import Said, Tree
 from e2e_matrix.redaction import plain_urls, without_password
 from e2e_matrix.settings import Settings, Source
 from e2e_matrix.text import one_line
@@ -100,10 +100,14 @@ def _explained(setting: str, value: Any, words: Sequence[Word]) -> Explained:
     return Explained(setting, replace(words[0], value=value), tuple(words[1:]))
 
 
+def source_of(said: Said) -> str:
+    """Which part of the file says it: the file itself, or a profile in it."""
+    return f"{Source.PROFILE} {said.profile}" if said.profile else Source.FILE
+
+
 def _written(matrix: Matrix, where: tuple[str, ...]) -> Iterator[Word]:
     for said in matrix.said(*where):
-        source = f"{Source.PROFILE} {said.profile}" if said.profile else Source.FILE
-        yield Word(_as_written(where, said.tree), source, f"{matrix.file}:{said.line}")
+        yield Word(_as_written(where, said.tree), source_of(said), f"{matrix.file}:{said.line}")
 
 
 def _as_written(where: tuple[str, ...], tree: Tree) -> Any:

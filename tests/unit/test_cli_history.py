@@ -141,7 +141,8 @@ def test_the_runs_are_listed_newest_last(nights: list[str]) -> None:
 
 def test_an_age_is_written_as_ages_are(nights: list[str]) -> None:
     result = _run("list", "--since", "yesterday")
-    assert "write a duration such as" in str(result.exception)
+    assert "write an age such as 7d" in str(result.exception)
+    assert "the unit is missing: write an age such as 7d" in str(_run("list", "--since", "3").exception)
 
 
 def test_a_cell_is_shown_over_its_runs_with_what_it_takes_and_since_when_it_fails(nights: list[str]) -> None:

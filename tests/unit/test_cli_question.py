@@ -119,6 +119,15 @@ def test_an_expectation_without_a_colon_is_told_the_words(reports: Path, word: s
     assert "the changes are newly-failing, fixed, " in said or "did you mean 'fixed'?" in said
 
 
+@pytest.mark.parametrize("given", [[""], [" , "], ["", ""]])
+def test_no_report_is_none_to_choose(reports: Path, given: list[str]) -> None:
+    options = [word for one in given for word in ("--report", one)]
+    words = "--report: must not be empty\n    name some of html, md, junit, ctrf, qa, or leave it out"
+    assert words in refused(invoke(compare.command, "old", "new", *options))
+    with pytest.raises(BadInput, match="--report: must not be empty"):
+        loaded(*options)
+
+
 def test_what_is_no_text_is_kept_as_text(reports: Path) -> None:
     invoke(render.command, str(reports / "new"), "--report", "qa", "--claim", "a\udcffb")
     assert load_question(reports / "new").claim == "a?b"

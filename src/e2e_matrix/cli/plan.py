@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from e2e_matrix.cli.options import hidden_variables, load_all, matrix_options
-from e2e_matrix.explain import Explained, explain
+from e2e_matrix.explain import Explained, explain, source_of
+from e2e_matrix.matrix import Matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.settings import Settings, Source
 from e2e_matrix.text import one_line
@@ -32,7 +33,7 @@ def command(ctx: click.Context, /, form: str, is_explained: bool, **_options: An
     if form == "json":
         click.echo(json.dumps(_as_json(settings, plan, explained), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_as_text(settings, plan, explained)))
+        click.echo("\n".join(_as_text(matrix, settings, plan, explained)))
 
 
 def _as_json(settings: Settings, plan: Plan, explained: Sequence[Explained] | None) -> dict[str, Any]:
@@ -58,7 +59,9 @@ def _as_json(settings: Settings, plan: Plan, explained: Sequence[Explained] | No
     }
 
 
-def _as_text(settings: Settings, plan: Plan, explained: Sequence[Explained] | None) -> Iterator[str]:
+def _as_text(
+    matrix: Matrix, settings: Settings, plan: Plan, explained: Sequence[Explained] | None
+) -> Iterator[str]:
     columns = ["cell", "platform", "image"]
     rows = [[cell.id, cell.platform, cell.image] for cell in plan.cells]
     if len({cell.model for cell in plan.cells}) > 1:
@@ -73,13 +76,22 @@ def _as_text(settings: Settings, plan: Plan, explained: Sequence[Explained] | No
     if explained is not None:
         yield ""
         yield from _table([["setting", "value", "from"], *(row for one in explained for row in one.rows())])
-    elif chosen := [
-        [name, _shown(setting.value), setting.source]
-        for name, setting in settings.sources().items()
-        if setting.source != Source.DEFAULT
-    ]:
+    elif chosen := list(_chosen(matrix, settings)):
         yield ""
         yield from _table([["setting", "value", "source"], *chosen])
+
+
+def _chosen(matrix: Matrix, settings: Settings) -> Iterator[list[str]]:
+    """What somebody set: name, value, who said so. Of a section that may be set in part, that part."""
+    for name, setting in settings.sources().items():
+        if setting.source == Source.DEFAULT:
+            continue
+        if not isinstance(setting.value, dict):
+            yield [name, _shown(setting.value), setting.source]
+            continue
+        for key, value in setting.value.items():
+            if said := matrix.said(*name.split("."), key):
+                yield [one_line(f"{name}.{key}"), _shown(value), source_of(said[0])]
 
 
 def _shown(value: Any) -> str:
