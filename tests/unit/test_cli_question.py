@@ -175,6 +175,31 @@ def test_render_keeps_a_claim_also_without_a_baseline(reports: Path) -> None:
     assert (reports / "new" / "qa.md").read_text().startswith("## ✅ PASS: QA of ")
 
 
+def test_render_finds_a_run_where_runs_lie(
+    reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = reports.rename(tmp_path / "others")
+    (others / "latest").symlink_to("new")
+    made = ["--report", "qa", "--claim", "It boots"]
+    for arguments, shown in (
+        (["new", "--reports", "others"], "others/new"),
+        (["--reports", "others"], "others/latest"),
+        (["others/new"], "others/new"),
+    ):
+        assert invoke(render.command, *arguments, *made).output.splitlines() == [
+            f"{shown}/qa.html",
+            f"{shown}/qa.md",
+        ]
+    assert "there is no run 'new'" in refused(invoke(render.command, "new"))
+    monkeypatch.setenv("E2E_MATRIX_REPORTS", "others")
+    assert invoke(render.command, "new", *made).exception is None
+    monkeypatch.delenv("E2E_MATRIX_REPORTS")
+    Path("matrix.yaml").write_text(f"{MATRIX}reports: others\n")
+    assert invoke(render.command, *made).output.startswith("others/latest/qa.html")
+    Path("matrix.yaml").write_text("reports: [others]\n")
+    assert invoke(render.command, "others/new", *made).exception is None  # nobody asks that file
+
+
 def test_render_expects_nothing_without_a_baseline(reports: Path) -> None:
     said = refused(invoke(render.command, str(reports / "new"), "--expect", "fixed:*", "--expect", "x:y"))
     assert "--expect: nothing can be expected without a baseline\n    say --baseline RUN, or leave" in said

@@ -182,7 +182,7 @@ def _baseline_ref(ctx: click.Context, ours: frozenset[str]) -> str | None:
     if "ref" in ours:
         if _is_from_variable(ctx, "baseline_ref"):
             return None
-        hint = "use `run`, on images that are published under both"
+        hint = "use `run`, on images that are published under both; docs/images.md says how to make such"
         raise BadInput([Problem("--baseline-ref", 0, 0, "the demo builds images of one ref", hint)])
     others = [option for option in ("baseline", "resume") if ctx.params.get(option) is not None]
     typed = [option for option in others if not _is_from_variable(ctx, option)]
