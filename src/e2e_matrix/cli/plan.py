@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from e2e_matrix.cli.options import hidden_variables, load_all, matrix_options
-from e2e_matrix.explain import Explained, explain, source_of
+from e2e_matrix.explain import Explained, explain, in_parts
 from e2e_matrix.matrix import Matrix
 from e2e_matrix.plan import Plan
 from e2e_matrix.settings import Settings, Source
@@ -76,22 +76,13 @@ def _as_text(
     if explained is not None:
         yield ""
         yield from _table([["setting", "value", "from"], *(row for one in explained for row in one.rows())])
-    elif chosen := list(_chosen(matrix, settings)):
+    elif chosen := [
+        [one_line(name), _shown(setting.value), setting.source]
+        for name, setting in in_parts(matrix, settings.sources()).items()
+        if setting.source != Source.DEFAULT
+    ]:
         yield ""
         yield from _table([["setting", "value", "source"], *chosen])
-
-
-def _chosen(matrix: Matrix, settings: Settings) -> Iterator[list[str]]:
-    """What somebody set: name, value, who said so. Of a section that may be set in part, that part."""
-    for name, setting in settings.sources().items():
-        if setting.source == Source.DEFAULT:
-            continue
-        if not isinstance(setting.value, dict):
-            yield [name, _shown(setting.value), setting.source]
-            continue
-        for key, value in setting.value.items():
-            if said := matrix.said(*name.split("."), key):
-                yield [one_line(f"{name}.{key}"), _shown(value), source_of(said[0])]
 
 
 def _shown(value: Any) -> str:
