@@ -171,6 +171,26 @@ def test_many_changes_are_told_in_a_few_lines(bench: Bench) -> None:
     ]
 
 
+def test_a_pass_that_was_reused_tells_what_changed_since_as_well(bench: Bench) -> None:
+    bench.run()
+    reused = bench.run(REUSE)
+    notes = Notes()
+    bench.run(REUSE + "timeout: 9m\n", progress=notes)
+    [said] = [note for note in notes.said if "not reused" in note]
+    assert said.startswith(f"not reused, for since {reused.run.id} timeout changed: ")
+
+
+def test_where_an_image_lies_is_no_change_to_tell_of(bench: Bench) -> None:
+    bench.run()
+    plan = next(reports(bench).glob("2*/plan.json"))
+    plan.write_text(plan.read_text().replace("registry.test/", "elsewhere.test/"))
+    notes = Notes()
+    bench.run(REUSE + "timeout: 9m\n", progress=notes)
+    [said] = [note for note in notes.said if "not reused" in note]
+    assert " timeout changed: " in said
+    assert "image" not in said
+
+
 def test_why_cells_run_again_is_told_of_each_change_once(bench: Bench) -> None:
     bench.run("environment: {A: a}\n")
     first = bench.run()
@@ -492,8 +512,10 @@ def test_a_pass_is_not_reused_over_a_newer_failure(bench: Bench) -> None:
     bench.run()
     ran(bench)
     bench.behave = lambda task, cancel: None
-    bench.run(REUSE)
+    notes = Notes()
+    bench.run(REUSE, progress=notes)
     assert ran(bench) == ["java-amd64"]
+    assert [note for note in notes.said if "not reused" in note] == []  # nothing has changed since the pass
 
 
 def test_a_run_that_many_cells_are_reused_from_is_read_once(
