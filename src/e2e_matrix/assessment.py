@@ -6,7 +6,7 @@ INCONCLUSIVE is what nobody knows: it is never a pass. What the policy does not 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from e2e_matrix.measures import MEASURES
 from e2e_matrix.regression import Difference, Judgement, Policy, judge
 from e2e_matrix.script_words import counted
 from e2e_matrix.templates import did_you_mean
+from e2e_matrix.text import one_line
 
 
 class Standing(StrEnum):
@@ -66,8 +67,10 @@ class Expectation:
         if word in _EXPECTED and cells.strip():
             return cls(_EXPECTED[word], cells.strip())
         hint = "write CHANGE:GLOB, such as fixed:python-*"
-        if colon and word not in _EXPECTED:
+        if word not in _EXPECTED:
             hint += f"; {did_you_mean(word, list(_EXPECTED))}"
+        elif not colon:
+            hint += f"; the changes are {', '.join(_EXPECTED)}"
         raise BadInput([Problem(place, 0, 0, f"cannot be {text!r}", hint)])
 
     def __str__(self) -> str:
@@ -232,7 +235,7 @@ class Assessment:
         elif not any(pair.change in _KNOWN for pair in compared.both):
             yield Reason(Standing.INCONCLUSIVE, "no cell has a verdict in both")
         if untold := compared.untold:
-            told = [f"{pair.name} ({pair.candidate.outcome.value})" for pair in untold if pair.candidate]
+            told = [f"{pair.name} ({_words(pair.candidate.outcome)})" for pair in untold if pair.candidate]
             yield Reason(Standing.INCONCLUSIVE, f"no verdict in the candidate: {some(told)}")
         if "breaking-api" in self.policy.fail_on:
             yield from self._unknown_api()
@@ -257,6 +260,10 @@ def _together(differences: Iterable[Difference]) -> list[str]:
     for (measure, why), names in cells.items():
         measures.setdefault((why, tuple(names)), []).append(measure)
     return [f"{', '.join(alike)} of {some(names)}: {why}" for (why, names), alike in measures.items()]
+
+
+def _words(outcome: Outcome) -> str:
+    return outcome.value.replace("_", " ")
 
 
 def _newly_flaky(pair: Pair) -> bool:
@@ -299,6 +306,16 @@ def assess(
         list(after.values()), folder=folder, ref=str(ref.value) if ref else None, differences=differences
     )
     return Assessment(compared, policy, judge(compared, policy), api, findings, question)
+
+
+def idle_expectations(
+    expected: Sequence[Expectation], cells: Collection[str], place: str = "--expect"
+) -> Iterator[Problem]:
+    """A glob that no cell of either run is called by is a slip: nothing could ever meet it."""
+    for one in dict.fromkeys(expected):
+        if not any(fnmatch.fnmatchcase(name, one.cells) for name in cells):
+            message = f"no cell is called {one_line(repr(one.cells), 100)}"
+            yield Problem(place, 0, 0, message, one_line(did_you_mean(one.cells, cells), 300))
 
 
 def expectations(texts: Sequence[str], place: str = "--expect") -> tuple[Expectation, ...]:

@@ -196,7 +196,8 @@ class Comparison:
         if others:
             return f"not the same images: {len(others)} of {cells} ran on another: {some(others)}"
         if unknown:
-            return f"of {unknown} of {cells} it is not known whether the image is the same"
+            which = cells if unknown == len(both) else f"{unknown} of {cells}"
+            return f"of {which} it is not known whether the image is the same"
         return f"the same images in {cells}"
 
     @property

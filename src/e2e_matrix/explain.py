@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e_matrix.matrix import Matrix
-from e2e_matrix.matrix_yaml import Tree
+from e2e_matrix.matrix_yaml import Said, Tree
 from e2e_matrix.redaction import plain_urls, without_password
 from e2e_matrix.results import SettingValue
 from e2e_matrix.settings import Settings, Source
@@ -143,6 +143,19 @@ def _parts(name: str, value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield (), value
 
 
+def in_parts(matrix: Matrix, settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
+    """The settings, those that may be set in part by the parts that somebody set: ``regression.boot``."""
+    told: dict[str, SettingValue] = {}
+    for name, setting in settings.items():
+        if not isinstance(setting.value, dict):
+            told[name] = setting
+            continue
+        for key, value in setting.value.items():
+            if said := matrix.said(*name.split("."), key):
+                told[f"{name}.{key}"] = SettingValue(value=value, source=_source_of(said[0]))
+    return told
+
+
 def _explained(setting: str, value: Any, words: Sequence[Word]) -> Explained:
     """``value`` is what the first word comes to."""
     if not words:
@@ -150,10 +163,13 @@ def _explained(setting: str, value: Any, words: Sequence[Word]) -> Explained:
     return Explained(setting, replace(words[0], value=value), tuple(words[1:]))
 
 
+def _source_of(said: Said) -> str:
+    return f"{Source.PROFILE} {said.profile}" if said.profile else Source.FILE
+
+
 def _written(matrix: Matrix, where: tuple[str, ...]) -> Iterator[Word]:
     for said in matrix.said(*where):
-        source = f"{Source.PROFILE} {said.profile}" if said.profile else Source.FILE
-        yield Word(_as_written(where, said.tree), source, f"{matrix.file}:{said.line}")
+        yield Word(_as_written(where, said.tree), _source_of(said), f"{matrix.file}:{said.line}")
 
 
 def _as_written(where: tuple[str, ...], tree: Tree) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import stat
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Set
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.matrix import Matrix
+from e2e_matrix.matrix_fields import kind_of
 from e2e_matrix.matrix_scripts import Scenarios, Script, scenarios_of
 from e2e_matrix.plan import (
     MAX_CELLS,
@@ -30,6 +33,17 @@ from e2e_matrix.templates import FIELD_NAME, Template, did_you_mean
 RESERVED_AXES = frozenset({"image", "scenario"})
 _NO_KEYS = RESERVED_AXES.union(RUN_TIME_FIELDS)
 _SCRIPT_KEYS = frozenset(str(one.alias) for one in ScriptSection.model_fields.values())
+# What pydantic's errors call for; see docs.pydantic.dev, "Validation Errors".
+_KINDS = {
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+_NEAR = 0.75  # as difflib counts: `varient` is, `vendor` is not
 _FEWER = "use fewer values, or several files"
 
 
@@ -58,7 +72,7 @@ def check_matrix(
         return
     if "llm" not in broken:
         yield from _recordings(matrix, settings)
-    if slips := [*_axes(matrix, len(names)), *_entries(matrix, broken)]:
+    if slips := [*_axes(matrix, len(names)), *_axes_of_profile(matrix), *_entries(matrix, broken)]:
         yield from slips
         yield from template_problems(matrix, settings, broken)
         return  # the cells would only repeat the slips
@@ -116,13 +130,30 @@ def _scenario_settings(
     except ValidationError as error:
         for item in error.errors():
             setting = str(item["loc"][0])
-            unknown = item["type"] == "extra_forbidden"
-            message = f"unknown setting {setting!r}" if unknown else f"{setting}: {item['msg']}"
+            unknown = item["type"] == "extra_forbidden" and len(item["loc"]) == 1
+            message = f"unknown setting {setting!r}" if unknown else _in_our_words(item)
             names = [field.alias or name for name, field in model.model_fields.items()]
             hint = did_you_mean(setting, names) if unknown else ""
             if unknown and setting in _SCRIPT_KEYS:
                 hint = f"only a scenario with `script:` has {setting}"
             yield matrix.problem(("scenarios", scenario, setting), message, hint, key=unknown)
+
+
+def _in_our_words(error: ErrorDetails) -> str:
+    """One of pydantic's errors about a scenario's setting, with the place in it."""
+    parts = [part if isinstance(part, str) else f"entry {part + 1}" for part in error["loc"]]
+    if error["type"] == "missing":
+        return f"{': '.join(parts[:-1])}: has no {parts[-1]}"
+    if error["type"] == "extra_forbidden":
+        return f"{': '.join(parts[:-1])}: unknown key {parts[-1]!r}"
+    context, given = error.get("ctx", {}), kind_of(error["input"])
+    wanted = _KINDS.get(error["type"], "")
+    if error["type"] == "literal_error":
+        wanted = str(context["expected"]).replace("'", "")
+    elif error["type"] == "greater_than_equal":
+        wanted = f"at least {context['ge']}"
+    what = f"must be {wanted}, not {given}" if wanted else f"cannot be {given}"
+    return f"{': '.join(parts)}: {what}"
 
 
 def _step_timeouts(matrix: Matrix, known: Collection[str]) -> Iterator[Problem]:
@@ -208,6 +239,18 @@ def _axes(matrix: Matrix, scenarios: int) -> Iterator[Problem]:
         if len(entries) > MAX_CELLS:
             message = f"{key} has {len(entries)} entries; {MAX_CELLS} is the limit"
             yield matrix.problem(("matrix", key), message, _FEWER, key=True)
+
+
+def _axes_of_profile(matrix: Matrix) -> Iterator[Problem]:
+    """A profile may have axes of its own; one that nothing uses and that reads like the file's is a slip."""
+    said = {name: matrix.said("matrix", name) for name in matrix.matrix.axes}
+    new = [name for name, (first, *before) in said.items() if first.profile and not before]
+    used = set(_template_fields(matrix)) if new else set()
+    known = [name for name in said if name not in new]
+    for name in new:
+        if name not in used and (near := difflib.get_close_matches(name, known, 1, _NEAR)):
+            message = f"the file has no axis {name!r}, and no template uses {{{name}}}"
+            yield matrix.problem(("matrix", name), message, f"did you mean {near[0]!r}?", key=True)
 
 
 def _too_many(what: str, cells: int) -> str:

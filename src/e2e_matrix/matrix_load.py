@@ -204,14 +204,16 @@ def _explain(document: Document, error: ErrorDetails) -> Problem:
     where = _place_of(error)
     on_key = "[key]" in error["loc"]
     context = error.get("ctx", {})
-    name = where[-1] if isinstance(where[-1], str) else f"entry {where[-1] + 1}"
+    name = _name_of(where)
     match error["type"]:
         case "unusable":
             hint = context["hint"] or _meant_exclude(where)
             return document.problem(where, f"{name}: {context['message']}", hint, key=on_key)
         case "missing":
             whose = f"{where[-2]}: " if len(where) > 1 else ""
-            return document.problem(where[:-1], f"{whose}has no {name}", f"add `{name}:`; see docs/matrix.md")
+            return document.problem(
+                where[:-1], f"{whose}has no {where[-1]}", f"add `{where[-1]}:`; see docs/matrix.md"
+            )
         case "extra_forbidden":
             return _unknown_key(document, where)
         case "model_type" | "dict_type" | "model_attributes_type":
@@ -227,6 +229,14 @@ def _explain(document: Document, error: ErrorDetails) -> Problem:
                 where, f"{name}: has more than {context['max_length']} entries", "use globs"
             )
     return document.problem(where, f"{name}: cannot be used ({error['type']})", "see docs/matrix.md")
+
+
+def _name_of(where: Location) -> str:
+    """What a message calls a place: a key of a section with the section's name, an entry with its list's."""
+    if isinstance(where[-1], int):
+        above = f"{_name_of(where[:-1])}: " if len(where) > 1 else ""
+        return f"{above}entry {where[-1] + 1}"
+    return ".".join(map(str, where)) if len(where) == 2 and where[0] in _SECTIONS else where[-1]
 
 
 def _unknown_key(document: Document, where: Location) -> Problem:

@@ -70,6 +70,8 @@ class Family:
         hint = "write it below `profiles:`; see docs/matrix.md"
         if self.names:
             hint = one_line(did_you_mean(name, self.names), 1000)
+            if all(one.strip() in self.names for one in name.split(",")):
+                hint = "one profile at a time; what two have in common may be a third"
         yield Problem(place or file, 0, 0, f"there is no profile {name!r} in {file}", hint)
 
 

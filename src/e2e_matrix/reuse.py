@@ -24,6 +24,7 @@ from e2e_matrix.history.writing import run_folders
 from e2e_matrix.order import longest_first
 from e2e_matrix.record import Job, Prepared
 from e2e_matrix.results import Api, Attempt, Cell, Evidence, Llm, Server
+from e2e_matrix.run_again import reasons
 from e2e_matrix.settings import Settings
 
 _PATIENCE = 5.0  # seconds: what a run waits for others at the history
@@ -83,7 +84,12 @@ def look_back(job: Job, cells: Sequence[Prepared], llm: Llm, engine: EngineInfo,
             seconds = history.typical_seconds([cell.planned.id for cell in cells])
             if reuses:
                 history.import_runs(run_folders(settings.reports))
-                past = replace(past, reused=dict(passes(job, past.keys, history, datetime.now(UTC))))
+                now = datetime.now(UTC)
+                past = replace(past, reused=dict(passes(job, past.keys, history, now)))
+                again = {cell: one for cell, one in parts.items() if cell not in past.reused}
+                not_before = now - timedelta(seconds=settings.reuse or 0)
+                for reason in reasons(again, settings, history, not_before):
+                    note(reason)
     except Exception as error:  # noqa: BLE001 - what remembers runs keeps none from running
         effect = ", and every cell runs" if reuses else ""
         note(f"nothing is known of earlier runs{effect}: {error}")

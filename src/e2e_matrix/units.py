@@ -24,24 +24,28 @@ PRICE_PATTERN = r"^[0-9]+(\.[0-9]+)?$"
 SHARE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?%$"
 
 
-def parse_duration(text: str, longest: int = _LONGEST) -> float:
-    """Seconds in ``90s``, ``10m`` or ``1h30m``, at most ``longest``. Raises ValueError; its message says how
-    to write one."""
-    written = text.strip()
-    match = _DURATION.fullmatch(written)
-    if match is None:
-        missing = "the unit is missing: " if _NUMBER.fullmatch(written) else ""
-        raise ValueError(f"{missing}write a duration such as 90s, 10m or 1h30m")
-    numbers = (int(number or 0) for number in match.groups())
-    seconds = sum(number * unit for number, (_, unit) in zip(numbers, _DURATION_PARTS, strict=True))
-    if not 0 < seconds <= longest:
-        raise ValueError(f"a duration is longer than 0s and at most {format_duration(longest)}")
-    return float(seconds)
+def parse_duration(text: str) -> float:
+    """Seconds in ``90s``, ``10m`` or ``1h30m``, at most a week. Raises ValueError; its message says how to
+    write one."""
+    return _parse_time(text, _LONGEST, "a duration", "90s, 10m or 1h30m")
 
 
 def parse_age(text: str) -> float:
     """As ``parse_duration``, up to a year: how old something may be, such as ``7d``. Raises ValueError."""
-    return parse_duration(text, _OLDEST)
+    return _parse_time(text, _OLDEST, "an age", "7d or 12h")
+
+
+def _parse_time(text: str, longest: int, what: str, such_as: str) -> float:
+    written = text.strip()
+    match = _DURATION.fullmatch(written)
+    if match is None:
+        missing = "the unit is missing: " if _NUMBER.fullmatch(written) else ""
+        raise ValueError(f"{missing}write {what} such as {such_as}")
+    numbers = (int(number or 0) for number in match.groups())
+    seconds = sum(number * unit for number, (_, unit) in zip(numbers, _DURATION_PARTS, strict=True))
+    if not 0 < seconds <= longest:
+        raise ValueError(f"{what} is longer than 0s and at most {format_duration(longest)}")
+    return float(seconds)
 
 
 def format_duration(seconds: float) -> str:

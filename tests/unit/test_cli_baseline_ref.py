@@ -111,6 +111,7 @@ def test_the_demo_has_images_of_one_ref(jobs: list[Job], monkeypatch: pytest.Mon
     monkeypatch.setattr(setup, "ensure", ensure)
     ended = CliRunner().invoke(demo.command, ["--baseline-ref", "1"])
     assert "--baseline-ref: the demo builds images of one ref" in str(ended.exception)
+    assert "docs/images.md" in str(ended.exception)
     variable = CliRunner().invoke(demo.command, [], env={"E2E_MATRIX_BASELINE_REF": "1"})
     assert isinstance(variable.exception, SetUp)  # it is for `run`
 

@@ -141,7 +141,8 @@ def test_the_runs_are_listed_newest_last(nights: list[str]) -> None:
 
 def test_an_age_is_written_as_ages_are(nights: list[str]) -> None:
     result = _run("list", "--since", "yesterday")
-    assert "write a duration such as" in str(result.exception)
+    assert "write an age such as 7d" in str(result.exception)
+    assert "the unit is missing: write an age such as 7d" in str(_run("list", "--since", "3").exception)
 
 
 def test_a_cell_is_shown_over_its_runs_with_what_it_takes_and_since_when_it_fails(nights: list[str]) -> None:
@@ -230,6 +231,25 @@ def test_a_damaged_file_is_mended_by_whichever_command_meets_it(here: Path, nigh
         "5 runs from below reports; the damaged one is kept as reports/history.sqlite.damaged-"
         in result.stderr
     )
+    assert "take them in again with `e2e-matrix history import FOLDER`" in result.stderr
+
+
+def test_a_rebuild_of_a_damaged_file_says_what_may_be_missing(here: Path, nights: list[str]) -> None:
+    (here / "reports" / "history.sqlite").write_text("no database\n" * 100)
+    result = _run("rebuild")
+    assert "it cannot be read\nruns of other folders and of merged histories that it had " in result.stderr
+
+
+def test_what_is_only_read_is_never_advised_to_be_made_again(here: Path, nights: list[str]) -> None:
+    (here / "README.md").write_text("# Read me\n" * 50)
+    told = _refused("merge", "reports/history.sqlite", "README.md")
+    assert told.startswith("README.md: is no whole history: ")
+    assert "rebuild" not in told
+    assert "`e2e-matrix history import FOLDER`" in told
+    for arguments in (["rebuild"], ["import"], ["list"]):
+        assert "README.md: is no history" in _refused(*arguments, "--history", "README.md")
+    assert "README.md: is no history" in _refused("merge", "README.md", "reports/history.sqlite")
+    assert (here / "README.md").read_text() == "# Read me\n" * 50
 
 
 def test_hostile_text_does_not_reach_the_terminal(here: Path) -> None:

@@ -70,6 +70,21 @@ def test_the_text_is_an_aligned_table_and_what_was_set(tmp_path: Path) -> None:
     ]
 
 
+def test_of_a_section_only_what_was_set_is_shown(tmp_path: Path) -> None:
+    text = "regression: {boot: 30%, size: null}\nstep-timeouts: {dormant: 3m}\n"
+    write(tmp_path, f"{MATRIX}{text}profiles: {{p: {{regression: {{cost: 1%, size: 2%}}}}}}\n")
+    lines = plan("--profile", "p").stdout.splitlines()
+    assert [line.split(maxsplit=2) for line in lines[lines.index("") + 4 :]] == [
+        ["profile", "p", "command line"],
+        ["step-timeouts.dormant", "3m", "file"],
+        ["regression.boot", "30%", "file"],
+        ["regression.cost", "1%", "profile p"],
+        ["regression.size", "2%", "profile p"],
+    ]
+    assert max(map(len, lines)) < 110
+    assert ["regression.size", "null", "file"] in [line.split() for line in plan().stdout.splitlines()]
+
+
 def test_scripts_are_shown_beside_their_cells_as_the_file_says_them(tmp_path: Path) -> None:
     (tmp_path / "ex").mkdir()
     (tmp_path / "ex" / "1_a.py").touch()

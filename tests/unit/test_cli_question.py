@@ -83,14 +83,55 @@ def test_the_policy_of_a_comparison_is_that_of_its_report(reports: Path) -> None
 
 
 def test_one_run_has_no_report_of_itself_against_itself(reports: Path) -> None:
-    assert invoke(compare.command, "new", "new").return_value == 0
+    (reports / "latest").symlink_to("new")
+    for names in (["new", "new"], ["latest", "new"], ["latest", str(reports / "new")]):
+        assert "both names are of one run, new" in refused(invoke(compare.command, *names))
     assert "both names are of one run" in refused(invoke(compare.command, "new", "new", "--report", "qa"))
+
+
+def test_what_is_expected_of_no_cell_is_refused_at_once(reports: Path) -> None:
+    said = refused(invoke(compare.command, "old", "new", "--expect", "fixed:pyton-*", "--expect", "same:zz"))
+    assert "--expect: no cell is called 'pyton-*'\n    did you mean 'python-a" in said
+    assert "--expect: no cell is called 'zz'\n    known here: " in said
+    assert "no cell is called '*-amd64'" in refused(
+        invoke(compare.command, "new", "--axis", "arch", "--expect", "same:*-amd64")
+    )
+    arguments = [str(reports / "new"), "--baseline", "old", "--expect", "fixed:pyton-*"]
+    assert "no cell is called 'pyton-*'" in refused(invoke(render.command, *arguments))
+    assert [path.name for path in (reports / "new").iterdir()] == ["results.json"]
+
+
+def test_a_comparison_says_what_was_asked_of_the_candidate_earlier(reports: Path) -> None:
+    keep_question(reports / "new", Asked("Keys", expectations(["fixed:*-amd64"]), ("newly-failing", "cost")))
+    told = "asked earlier: expect fixed:*-amd64; fail-on newly-failing, cost (question.json; "
+    assert invoke(compare.command, "old", "new").output.startswith(
+        f"{told}--expect '' takes it back; --fail-on says another)\n"
+    )
+    given = ["--expect", "", "--fail-on", "newly-failing"]
+    assert "asked earlier" not in invoke(compare.command, "old", "new", *given).output
+    assert json.loads(invoke(compare.command, "old", "new", "--format", "json").output)["standing"]
+
+
+@pytest.mark.parametrize("word", ["fixed", "fixd"])
+def test_an_expectation_without_a_colon_is_told_the_words(reports: Path, word: str) -> None:
+    said = refused(invoke(compare.command, "old", "new", "--expect", word))
+    assert "write CHANGE:GLOB, such as fixed:python-*; " in said
+    assert "the changes are newly-failing, fixed, " in said or "did you mean 'fixed'?" in said
+
+
+@pytest.mark.parametrize("given", [[""], [" , "], ["", ""]])
+def test_no_report_is_none_to_choose(reports: Path, given: list[str]) -> None:
+    options = [word for one in given for word in ("--report", one)]
+    words = "--report: must not be empty\n    name some of html, md, junit, ctrf, qa, or leave it out"
+    assert words in refused(invoke(compare.command, "old", "new", *options))
+    with pytest.raises(BadInput, match="--report: must not be empty"):
+        loaded(*options)
 
 
 def test_what_is_no_text_is_kept_as_text(reports: Path) -> None:
     invoke(render.command, str(reports / "new"), "--report", "qa", "--claim", "a\udcffb")
     assert load_question(reports / "new").claim == "a?b"
-    many = [word for number in range(1500) for word in ("--expect", f"same:{number}")]
+    many = ["--expect", "same:*"] * 1500
     invoke(render.command, str(reports / "new"), "--report", "qa", "--baseline", "old", *many)
     assert len(load_question(reports / "new").expected) == 1500
 
@@ -134,9 +175,34 @@ def test_render_keeps_a_claim_also_without_a_baseline(reports: Path) -> None:
     assert (reports / "new" / "qa.md").read_text().startswith("## ✅ PASS: QA of ")
 
 
+def test_render_finds_a_run_where_runs_lie(
+    reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = reports.rename(tmp_path / "others")
+    (others / "latest").symlink_to("new")
+    made = ["--report", "qa", "--claim", "It boots"]
+    for arguments, shown in (
+        (["new", "--reports", "others"], "others/new"),
+        (["--reports", "others"], "others/latest"),
+        (["others/new"], "others/new"),
+    ):
+        assert invoke(render.command, *arguments, *made).output.splitlines() == [
+            f"{shown}/qa.html",
+            f"{shown}/qa.md",
+        ]
+    assert "there is no run 'new'" in refused(invoke(render.command, "new"))
+    monkeypatch.setenv("E2E_MATRIX_REPORTS", "others")
+    assert invoke(render.command, "new", *made).exception is None
+    monkeypatch.delenv("E2E_MATRIX_REPORTS")
+    Path("matrix.yaml").write_text(f"{MATRIX}reports: others\n")
+    assert invoke(render.command, *made).output.startswith("others/latest/qa.html")
+    Path("matrix.yaml").write_text("reports: [others]\n")
+    assert invoke(render.command, "others/new", *made).exception is None  # nobody asks that file
+
+
 def test_render_expects_nothing_without_a_baseline(reports: Path) -> None:
     said = refused(invoke(render.command, str(reports / "new"), "--expect", "fixed:*", "--expect", "x:y"))
-    assert "--expect: nothing can be expected without a baseline" in said
+    assert "--expect: nothing can be expected without a baseline\n    say --baseline RUN, or leave" in said
     assert "cannot be 'x:y'" in said
     assert [path.name for path in (reports / "new").iterdir()] == ["results.json"]
     arguments = [str(reports / "new"), "--report", "qa", "--expect", "fixed:*-amd64"]
@@ -164,24 +230,43 @@ def loaded(*arguments: str, command: click.Command = run.command) -> Asked:
 def test_a_run_takes_a_claim_and_with_a_baseline_expectations(reports: Path, command: click.Command) -> None:
     assert loaded(command=command) == Asked()
     assert loaded("--claim", "It boots", command=command) == Asked("It boots")
-    expected = expectations(["fixed:a-*", "same:b"])
-    arguments = ["--expect", "fixed:a-*", "--expect", "same:b"]
+    expected = expectations(["fixed:python-*", "removed:java-amd64"])  # the other is in the baseline alone
+    arguments = ["--expect", "fixed:python-*", "--expect", "removed:java-amd64"]
     assert loaded(*arguments, "--baseline", "old", command=command) == Asked(None, expected)
     if command is run.command:
-        assert loaded(*arguments, "--ref", "2", "--baseline-ref", "1") == Asked(None, expected)
+        assert loaded(*arguments[:2], "--ref", "2", "--baseline-ref", "1") == Asked(None, expected[:1])
+
+
+def test_a_run_refuses_what_is_expected_of_no_cell_before_it_begins(reports: Path) -> None:
+    with pytest.raises(BadInput, match=r"no cell is called 'pyton-\*'\n    did you mean 'python-amd64'"):
+        loaded("--expect", "fixed:pyton-*", "--ref", "2", "--baseline-ref", "1")
+    with pytest.raises(BadInput, match="no cell is called 'jva-amd64'\n    did you mean 'java-amd64'"):
+        loaded("--expect", "removed:jva-amd64", "--baseline", "old")
+    folder = resumed(reports / "new")
+    keep(folder, with_keys(), without_keys())
+    with pytest.raises(BadInput, match="no cell is called 'jva-amd64'"):
+        loaded("--resume", str(folder), "--expect", "same:jva-amd64")
+
+
+def test_two_runs_of_one_ref_are_told_of(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded("--ref", "v1.2.3", "--baseline-ref", "1.2.3")
+    assert capsys.readouterr().err == "baseline and candidate are the same ref, 1.2.3\n"
+    loaded("--ref", "2", "--baseline-ref", "1")
+    assert capsys.readouterr().err == ""
 
 
 def test_variables_ask_as_well(reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("E2E_MATRIX_CLAIM", "It boots")
-    monkeypatch.setenv("E2E_MATRIX_EXPECT", "fixed:a-* same:b")
-    assert loaded("--baseline", "old") == Asked("It boots", expectations(["fixed:a-*", "same:b"]))
+    monkeypatch.setenv("E2E_MATRIX_EXPECT", "fixed:python-* same:java-*")
+    assert loaded("--baseline", "old") == Asked("It boots", expectations(["fixed:python-*", "same:java-*"]))
 
 
 def test_all_that_is_wrong_with_a_run_is_said_at_once(reports: Path) -> None:
     with pytest.raises(BadInput) as caught:
         loaded("--expect", "fixd:*", "--expect", "nothing", "--fail-on", "csot", "--repeat", "2")
     said = str(caught.value)
-    for words in ("'fixd:*'", "'nothing'", "without a baseline", "no 'csot' to fail on"):
+    without = "without a baseline\n    say --baseline RUN or --baseline-ref REF, or leave it out"
+    for words in ("'fixd:*'", "'nothing'", without, "no 'csot' to fail on"):
         assert words in said
 
 

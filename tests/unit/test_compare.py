@@ -134,6 +134,19 @@ def test_what_is_worst_comes_first_and_the_verdict_counts() -> None:
     assert "not the same model" in compared.warnings[0]
 
 
+@pytest.mark.parametrize(("unknown", "which"), [(1, "1 of 6 cells it is"), (6, "6 cells it is")])
+def test_images_that_nobody_knows_are_counted(unknown: int, which: str) -> None:
+    run = samples.six_passed()
+    cells = [
+        cell.model_copy(update={"image": cell.image.model_copy(update={"digest": None})})
+        if place < unknown
+        else cell
+        for place, cell in enumerate(run.cells)
+    ]
+    compared = compare_runs(run, run.model_copy(update={"cells": cells}))
+    assert compared.images == f"of {which} not known whether the image is the same"
+
+
 def test_another_image_is_said_clearly_wherever_it_is_read() -> None:
     before, after = samples.six_passed(), samples.six_passed()
     cells = list(after.cells)

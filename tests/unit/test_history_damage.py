@@ -18,7 +18,7 @@ from e2e_matrix.errors import BadInput, InfrastructureError
 from e2e_matrix.history import files
 from e2e_matrix.history.connection import in_transaction
 from e2e_matrix.history.database import History
-from e2e_matrix.history.making import rebuild
+from e2e_matrix.history.making import make, rebuild
 from e2e_matrix.history.schema import MIGRATIONS
 from e2e_matrix.history.writing import run_folders
 from support.history_runs import cell, content, put
@@ -152,9 +152,50 @@ def test_a_damaged_file_is_set_aside_and_made_again_and_this_is_said(
     [aside] = _aside(file)
     assert aside.name.startswith("history.sqlite.damaged-2")
     assert len(aside.read_bytes()) == len(damaged)
-    assert len(said) == 2
+    assert len(said) == 3
     assert f"the history {file} is damaged (" in said[0]
+    assert "runs of other folders and of merged histories that it had are not in it: " in said[2]
     assert f"{RUNS} runs from below {file.parent}; the damaged one is kept as {aside}" in said[1]
+
+
+FOREIGN = {"README.md": b"# Read me\n" * 500, "notes": b"SQLite is a database", "a.sqlite.gz": b"\x1f\x8b"}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_of_somebody_elses_is_never_taken_for_a_damaged_history(
+    tmp_path: Path, dozen: Path, name: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(FOREIGN[name])
+    before = file.stat()
+    for action in (
+        lambda: History.open(file),
+        lambda: rebuild(file, run_folders(dozen)),
+        lambda: make(file, run_folders(dozen), "damaged"),
+    ):
+        with pytest.raises(BadInput, match=r"is no history\n    Name another file .*\.sqlite"):
+            action()
+    assert file.read_bytes() == FOREIGN[name]
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("h.sqlite3", b"text"),
+        ("h.DB", b"text"),
+        ("remembered", b""),
+        ("other", b"SQLite format 3\0" * 9),
+    ],
+)
+def test_a_damaged_history_is_known_by_its_name_or_its_first_bytes(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with History.open(tmp_path / name) as history:
+        assert history.runs() == []
+    assert [path.read_bytes() for path in _aside(tmp_path / name)] == [content]
 
 
 @pytest.mark.parametrize("damage", [_garbage, _zeros, _cut], ids=lambda damage: damage.__name__.strip("_"))
@@ -167,7 +208,7 @@ def test_damage_that_shows_in_the_middle_of_a_question_is_mended_as_well(
         assert len(history.points("java-arm64")) == RUNS
         assert history.passed("none", history.runs()[0].started_at) is None
     assert len(_aside(file)) == 1
-    assert len(said) == 2
+    assert len(said) == 3
 
 
 def test_damage_that_a_writer_meets_loses_nothing(file: Path) -> None:

@@ -517,3 +517,37 @@ def test_a_pattern_of_scripts_that_a_profile_leaves_out_is_no_slip(tmp_path: Pat
     for name in ("one.py", "two.py"):
         (tmp_path / name).touch()
     assert ids(chosen(tmp_path, text)) == ["python-amd64-one"]
+
+
+@pytest.mark.parametrize("name", ["varient", "varients", "acrh"])
+def test_a_profiles_axis_that_reads_like_one_of_the_files_is_a_slip(tmp_path: Path, name: str) -> None:
+    meant = "arch" if name == "acrh" else "variant"
+    text = f"{MATRIX}profiles:\n  p:\n    matrix: {{{name}: [python]}}\n"
+    assert problem(tmp_path, text) == (
+        f"4:14 the file has no axis {name!r}, and no template uses {{{name}}} | did you mean {meant!r}?"
+    )
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "{matrix: {gate: [known]}}",  # another word altogether
+        "{matrix: {variants: [a]}, image: 'x:{variants}'}",
+        "{matrix: {variant: [golang]}}",
+    ],
+)
+def test_a_profile_may_have_an_axis_of_its_own(tmp_path: Path, profile: str) -> None:
+    assert ids(with_profile(tmp_path, "", profile))
+
+
+def test_axes_of_the_file_may_read_alike(tmp_path: Path) -> None:
+    axes = "matrix: {variant: [a], variants: [b], arch: [amd64]}\n"
+    assert ids(chosen(tmp_path, axes + "profiles: {p: {matrix: {variants: [c]}}}\n")) == ["a-c-amd64"]
+
+
+def test_one_profile_at_a_time(tmp_path: Path) -> None:
+    text = f"{MATRIX}profiles: {{pr: , nightly: }}\n"
+    for name, hint in (("pr,nightly", "one profile at a time; "), ("pr,night", "did you mean 'nightly'?")):
+        with pytest.raises(BadInput) as caught:
+            chosen(tmp_path, text, name)
+        assert hint in str(caught.value)

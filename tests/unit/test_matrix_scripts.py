@@ -341,7 +341,7 @@ GOOD = "script: ../sdk/examples/16_deferred_init.py"
         ),
         ("environment: {A: '{b.c}'}", "{b.c} is no field: write {name}, and {{ for a literal brace | "),
         ("arguments: a b", "must be a list, not 'a b' | write [one, two], or one `- ` line for each"),
-        ("arguments: [[a]]", "must be text, not a list | write a value, or leave it out"),
+        ("arguments: [[a]]", "entry 1: must be text, not a list | write a value, or leave it out"),
         ("environment: {A: '{base_url}'}", "unknown field {base_url} | did you mean 'base-url'?"),
         ("arguments: ['{session-key}']", "unknown field {session-key} | did you mean 'session-api-key'?"),
         (

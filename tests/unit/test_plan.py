@@ -243,7 +243,7 @@ def test_a_selection_of_nothing_lists_what_there_is(
         ("skip: [rust-*]", "2:8 skip: 'rust-*' matches no cell"),
         ("skip: ['*']", "2:1 only and skip leave no cell | the cells are"),
         ("only: java-*", "2:7 only: must be a list, not 'java-*'"),
-        ("skip: ['']", "2:8 entry 1: must not be empty"),
+        ("skip: ['']", "2:8 skip: entry 1: must not be empty"),
         (f"skip: [{'java-*, ' * 101}]", "2:7 skip: has more than 100 entries"),
     ],
 )

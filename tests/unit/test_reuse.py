@@ -137,20 +137,88 @@ def test_only_the_cells_whose_image_changed_are_run(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "told"),
     [
-        "timeout: 9m\n",
-        "environment: {A: b}\n",
-        "scenarios: {deferred-init: {gate: all}}\n",
-        "resources: {cpus: 1}\n",
-        "max-cost: {cell: 5}\n",
+        ("timeout: 9m\n", "timeout"),
+        ("environment: {A: b}\n", "environment"),
+        ("scenarios: {deferred-init: {gate: all}}\n", "scenario settings"),
+        ("resources: {cpus: 1}\n", "resources"),
+        ("max-cost: {cell: 5}\nstep-timeouts: {dormant: 2m}\n", "step-timeouts, max-cost.cell"),
     ],
 )
-def test_a_change_of_what_decides_runs_the_cells_again(changed: str, bench: Bench) -> None:
-    bench.run()
+def test_a_change_of_what_decides_runs_the_cells_again_and_says_what_it_is(
+    changed: str, told: str, bench: Bench
+) -> None:
+    first = bench.run()
     ran(bench)
-    bench.run(REUSE + changed)
+    notes = Notes()
+    bench.run(REUSE + changed, progress=notes)
     assert len(ran(bench)) == 6
+    [said] = [note for note in notes.said if "not reused" in note]
+    assert said.startswith(f"not reused, for since {first.run.id} {told} changed: python-amd64, ")
+    assert said.endswith(" and 1 more")
+
+
+def test_many_changes_are_told_in_a_few_lines(bench: Bench) -> None:
+    for number, cell in enumerate(["python-amd64", "python-arm64", "java-amd64", "java-arm64", "golang-*"]):
+        bench.run(f"timeout: {number + 1}m\nonly: [{cell}]\n")
+    notes = Notes()
+    bench.run(REUSE, progress=notes)
+    said = [note for note in notes.said if "not reused" in note]
+    assert [note.split(" changed: ")[-1] for note in said] == [
+        *("python-amd64", "python-arm64", "java-amd64"),
+        "not reused either, for other changes: java-arm64, golang-amd64, golang-arm64",
+    ]
+
+
+def test_a_pass_that_was_reused_tells_what_changed_since_as_well(bench: Bench) -> None:
+    bench.run()
+    reused = bench.run(REUSE)
+    notes = Notes()
+    bench.run(REUSE + "timeout: 9m\n", progress=notes)
+    [said] = [note for note in notes.said if "not reused" in note]
+    assert said.startswith(f"not reused, for since {reused.run.id} timeout changed: ")
+
+
+def test_where_an_image_lies_is_no_change_to_tell_of(bench: Bench) -> None:
+    bench.run()
+    plan = next(reports(bench).glob("2*/plan.json"))
+    plan.write_text(plan.read_text().replace("registry.test/", "elsewhere.test/"))
+    notes = Notes()
+    bench.run(REUSE + "timeout: 9m\n", progress=notes)
+    [said] = [note for note in notes.said if "not reused" in note]
+    assert " timeout changed: " in said
+    assert "image" not in said
+
+
+def test_why_cells_run_again_is_told_of_each_change_once(bench: Bench) -> None:
+    bench.run("environment: {A: a}\n")
+    first = bench.run()
+    bench.digests["registry.test/server:latest-java"] = "sha256:" + "b" * 64
+    notes = Notes()
+    bench.run(REUSE, progress=notes)
+    assert [note for note in notes.said if "not reused" in note] == [
+        f"not reused, for since {first.run.id} image changed: java-amd64, java-arm64"
+    ]
+    notes = Notes()
+    bench.run(REUSE, progress=notes)  # all of them are reused by now
+    assert [note for note in notes.said if "not reused" in note] == []
+
+
+def test_what_no_folder_tells_is_told_in_general(bench: Bench) -> None:
+    first = bench.run("environment: {A: a}\n")
+    notes = Notes()
+    bench.run(REUSE + "environment: {A: b}\n", progress=notes)
+    [said] = [note for note in notes.said if "not reused" in note]
+    untold = "a variable's value, what lies around a script, or e2e-matrix itself"
+    assert said.startswith(f"not reused, for since {first.run.id} {untold} changed: python-amd64, ")
+
+
+def test_a_pass_that_is_too_old_has_no_change_to_tell_of(bench: Bench) -> None:
+    bench.run()
+    notes = Notes()
+    bench.run("reuse: 1h\ntimeout: 9m\n", progress=notes)
+    assert [note for note in notes.said if "not reused" in note] == []
 
 
 def test_changed_code_of_a_scenario_runs_the_cells_again(
@@ -285,8 +353,12 @@ def test_a_cell_that_cannot_run_is_not_passed_by_an_earlier_run(bench: Bench) ->
 def test_a_pass_natively_does_not_stand_for_an_emulated_cell(bench: Bench) -> None:
     bench.run(support=Support.NATIVE)
     ran(bench)
-    bench.run(REUSE, support=Support.EMULATED)
+    notes = Notes()
+    bench.run(REUSE, support=Support.EMULATED, progress=notes)
     assert ran(bench) == ["golang-arm64", "java-arm64", "python-arm64"]
+    assert [note.split(maxsplit=5)[5] for note in notes.said if "not reused" in note] == [
+        "emulation changed: python-arm64, java-arm64, golang-arm64"
+    ]
 
 
 def test_runs_of_folders_that_the_history_has_not_seen_are_known(bench: Bench) -> None:
@@ -449,8 +521,10 @@ def test_a_pass_is_not_reused_over_a_newer_failure(bench: Bench) -> None:
     bench.run()
     ran(bench)
     bench.behave = lambda task, cancel: None
-    bench.run(REUSE)
+    notes = Notes()
+    bench.run(REUSE, progress=notes)
     assert ran(bench) == ["java-amd64"]
+    assert [note for note in notes.said if "not reused" in note] == []  # nothing has changed since the pass
 
 
 def test_a_run_that_many_cells_are_reused_from_is_read_once(

@@ -158,8 +158,14 @@ def test_the_settings_are_what_matrix_yaml_says(tmp_path: Path) -> None:
     [
         ("usr: 5", "did you mean 'user'?"),
         ("variant_tools: {}", "did you mean 'variant-tools'?"),
-        ("user: openhands", "user: Input should be a valid integer"),
-        ("variant-tools: {python: [{prints: 5}]}", "variant-tools: Field required"),
+        ("user: openhands", "user: must be a whole number, not 'openhands'"),
+        ("user: -1", "user: must be at least 0, not -1"),
+        ("tmux: 1", "tmux: must be true or false, not 1"),
+        ("variant-tools: {python: [{prints: '5'}]}", "variant-tools: python: entry 1: has no run"),
+        ("variant-tools: {python: [{run: a, print: b}]}", "python: entry 1: unknown key 'print'"),
+        ("variant-tools: {python: [{run: [5]}]}", "entry 1: run: must be text, not a list"),
+        ("variant-tools: {python: {}}", "variant-tools: python: must be a list, not a mapping"),
+        ("variant-tools: [a]", "variant-tools: must be a mapping, not a list"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(tmp_path: Path, line: str, words: str) -> None:

@@ -27,8 +27,12 @@ def test_what_is_no_duration_is_refused_with_an_example_or_a_limit(text: str) ->
 
 def test_how_old_something_may_be_is_a_duration_of_up_to_a_year() -> None:
     assert parse_age("365d") == 365 * 86400
-    with pytest.raises(ValueError, match="at most 365d"):
+    with pytest.raises(ValueError, match="an age is longer than 0s and at most 365d"):
         parse_age("366d")
+    for text in ("7", "7 days", "a week"):
+        with pytest.raises(ValueError, match="write an age such as 7d or 12h") as caught:
+            parse_age(text)
+        assert str(caught.value).startswith("the unit is missing: ") is (text == "7")
 
 
 @pytest.mark.parametrize("text", ["10", "1.5"])

@@ -13,13 +13,16 @@ from e2e_matrix import store
 from e2e_matrix.assessment import Assessment, Question, assess
 from e2e_matrix.cli import options
 from e2e_matrix.cli.places import reports_folder
-from e2e_matrix.cli.question import asked_of, question_options
+from e2e_matrix.cli.question import asked_of, check_expected, question_options
 from e2e_matrix.compare import compare_axis, compare_runs
 from e2e_matrix.errors import BadInput, Problem
-from e2e_matrix.question import Asked, keep_baseline, keep_question, load_question
+from e2e_matrix.question import QUESTION, Asked, keep_baseline, keep_question, load_question
 from e2e_matrix.report import FORMATS, comparison, write_reports
 from e2e_matrix.terminal.comparison import show_comparison
 from e2e_matrix.terminal.screen import Screen
+from e2e_matrix.text import one_line
+
+_LONGEST = 400  # characters
 
 
 @click.command("compare")
@@ -66,13 +69,15 @@ def command(
     if axis is not None and formats:
         raise click.UsageError("--report is of two runs: leave --axis out.")
     folders = [store.find(name, reports_folder(ctx)) for name in runs]
-    if formats and folders[0].resolve() == folders[1].resolve():
-        raise BadInput([Problem("--report", 0, 0, "both names are of one run", "name two, or leave it out")])
+    if axis is None and folders[0].resolve() == folders[1].resolve():
+        hint = "name two, or say --axis to compare two values of an axis in one"
+        raise BadInput([Problem("", 0, 0, f"both names are of one run, {folders[0].name}", hint)])
     found = [store.load(folder) for folder in folders]
     compared = compare_runs(*found) if axis is None else compare_axis(found[0], axis, baseline, candidate)
+    check_expected(asked, [pair.name for pair in compared.pairs])
     kept = load_question(folders[1]) if axis is None else Question()
     assessed = assess(compared, question=asked.over(kept), folder=folders[-1], baseline_folder=folders[0])
-    _print(assessed, form)
+    _print(assessed, form, _asked_earlier(asked, kept))
     if formats:
         keep_baseline(folders[1], folders[0])
         keep_question(folders[1], asked)
@@ -98,10 +103,26 @@ def _asked(ctx: click.Context) -> tuple[Asked, tuple[str, ...] | None]:
     return replace(asked, fail_on=fail_on), formats
 
 
-def _print(assessed: Assessment, form: str) -> None:
+def _asked_earlier(asked: Asked, kept: Question) -> str:
+    """What the candidate's folder keeps and nothing takes the place of now, in one line; "" for nothing."""
+    parts, mend = [], []
+    if kept.expected and asked.expected is None:
+        parts.append(f"expect {', '.join(map(str, kept.expected))}")
+        mend.append("--expect '' takes it back")
+    if kept.fail_on is not None and asked.fail_on is None:
+        parts.append(f"fail-on {', '.join(kept.fail_on)}")
+        mend.append("--fail-on says another")
+    told = one_line("; ".join(parts), _LONGEST)
+    return f"{told} ({'; '.join([QUESTION, *mend])})" if parts else ""
+
+
+def _print(assessed: Assessment, form: str, earlier: str) -> None:
     if form == "json":
         click.echo(comparison.as_json(assessed))
     elif form == "md":
         click.echo(comparison.as_markdown(assessed), nl=False)
     else:
-        show_comparison(Screen(sys.stdout, os.environ, sys.stdout.isatty()), assessed)
+        screen = Screen(sys.stdout, os.environ, sys.stdout.isatty())
+        if earlier:
+            screen.line(("asked earlier: ", "dim"), earlier)
+        show_comparison(screen, assessed)

@@ -19,7 +19,7 @@ from e2e_matrix.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, BadInput, Proble
 from e2e_matrix.history import as_json
 from e2e_matrix.history.database import History
 from e2e_matrix.history.flakiness import flakiness
-from e2e_matrix.history.making import rebuild
+from e2e_matrix.history.making import ELSEWHERE, rebuild
 from e2e_matrix.history.medians import medians
 from e2e_matrix.history.writing import Imported, run_folders
 from e2e_matrix.script_words import counted
@@ -276,6 +276,8 @@ def _rebuild(ctx: click.Context, folders: Sequence[str]) -> int:
     if made.aside:
         lost = "it cannot be read" if made.lost is None else f"it alone has {counted(made.lost, 'run')}"
         _note(f"what was there is kept as {made.aside}: {lost}")
+    if made.aside and made.lost is None:
+        _note(ELSEWHERE)
     if made.lost:
         _note(f"`e2e-matrix history merge {path} {made.aside}` brings them back")
     return _tell(path, made.imported)

@@ -11,9 +11,10 @@ import click
 from click.core import ParameterSource
 
 from e2e_matrix import resume, store
+from e2e_matrix.assessment import Question
 from e2e_matrix.cli.options import Command, command_line, load, with_options
 from e2e_matrix.cli.places import reports_folder
-from e2e_matrix.cli.question import NO_BASELINE, asked_of, question_options
+from e2e_matrix.cli.question import asked_of, check_expected, question_options, without_baseline
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.plan import Plan
 from e2e_matrix.question import Asked, load_question
@@ -92,7 +93,7 @@ def load_run(
         problems += error.problems
     try:
         loaded = replace(_load_run(ctx, defaults, ours), asked=asked)
-        _check_kept(loaded)
+        _check_expected(ctx, loaded)
     except BadInput as error:
         raise BadInput([*problems, *error.problems]) from None
     if problems:
@@ -100,14 +101,26 @@ def load_run(
     return loaded
 
 
-def _check_kept(loaded: Loaded) -> None:
-    """Raises BadInput where what a resumed run keeps for its comparison cannot be read, or is not there."""
-    if (folder := loaded.resume) is None:
-        return
-    expected = loaded.asked.over(load_question(folder)).expected
-    compared = loaded.baseline or loaded.beside or store.load_baseline(folder)
-    if expected and not compared:
-        raise BadInput([NO_BASELINE])
+def _check_expected(ctx: click.Context, loaded: Loaded) -> None:
+    """Raises BadInput where something is expected without a baseline, or of no cell, and where what a resumed
+    run keeps for its comparison cannot be read, or is not there."""
+    kept = load_question(loaded.resume) if loaded.resume else Question()
+    compared = _cells_of_baseline(loaded)
+    if compared is None and loaded.asked.over(kept).expected:
+        raise BadInput([without_baseline(ctx)])
+    check_expected(loaded.asked, [*(cell.id for cell in loaded.plan.cells), *(compared or ())])
+
+
+def _cells_of_baseline(loaded: Loaded) -> list[str] | None:
+    """Their ids; None where there is no baseline. Raises BadInput where it cannot be read."""
+    if loaded.beside:
+        return [cell.id for cell in loaded.beside[1].cells]
+    results = None
+    if loaded.baseline:
+        results = store.load(loaded.baseline)
+    elif loaded.resume:
+        results = store.load_baseline(loaded.resume)
+    return [cell.id for cell in results.cells] if results else None
 
 
 def _load_run(ctx: click.Context, defaults: Overrides | None, ours: frozenset[str]) -> Loaded:
@@ -121,6 +134,8 @@ def _load_run(ctx: click.Context, defaults: Overrides | None, ours: frozenset[st
         if ref is not None:
             loads.append(lambda: _beside(ctx, defaults, ours, ref))
         (settings, plan), *others = _all(loads)
+        if any(other.ref == settings.ref for other, _ in others):
+            click.echo(f"baseline and candidate are the same ref, {settings.ref}", err=True)
         return Loaded(settings, plan, None, baseline, beside=next(iter(others), None))
     folder, before = _to_resume(resume.find(name, reports_folder(ctx)))
     if not ctx.params.get("matrix"):
@@ -167,7 +182,7 @@ def _baseline_ref(ctx: click.Context, ours: frozenset[str]) -> str | None:
     if "ref" in ours:
         if _is_from_variable(ctx, "baseline_ref"):
             return None
-        hint = "use `run`, on images that are published under both"
+        hint = "use `run`, on images that are published under both; docs/images.md says how to make such"
         raise BadInput([Problem("--baseline-ref", 0, 0, "the demo builds images of one ref", hint)])
     others = [option for option in ("baseline", "resume") if ctx.params.get(option) is not None]
     typed = [option for option in others if not _is_from_variable(ctx, option)]

@@ -244,7 +244,10 @@ class _Given:
         return Setting[float | None](0.0, none.source, none.place)
 
     def formats(self) -> Setting[tuple[str, ...]] | None:
-        chosen = self._listed("report")
+        given, chosen = self._setting("report"), self._listed("report")
+        if given and given.value and not chosen:
+            hint = f"name some of {', '.join(FORMATS)}, or leave it out"
+            self.problems.append(Problem(given.place, 0, 0, "must not be empty", hint))
         if chosen:
             self.problems += unknown_formats(chosen.value, chosen.place)
         return chosen

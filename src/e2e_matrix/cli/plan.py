@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from e2e_matrix.cli.options import hidden_variables, load_all, matrix_options
-from e2e_matrix.explain import Explained, explain, sources
+from e2e_matrix.explain import Explained, explain, in_parts, sources
 from e2e_matrix.plan import Plan
 from e2e_matrix.results import SettingValue
 from e2e_matrix.settings import Source
@@ -36,7 +36,7 @@ def command(ctx: click.Context, /, form: str, is_explained: bool, **_options: An
             json.dumps(_as_json(shown, plan, explained, settings.matrix_file), indent=2, ensure_ascii=False)
         )
     else:
-        click.echo("\n".join(_as_text(shown, plan, explained, settings.matrix_file)))
+        click.echo("\n".join(_as_text(in_parts(matrix, shown), plan, explained, settings.matrix_file)))
 
 
 def _as_json(

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import click
 from click.core import ParameterSource
 
-from e2e_matrix.assessment import Expectation, expectations
+from e2e_matrix.assessment import Expectation, expectations, idle_expectations
 from e2e_matrix.cli.options import Command, with_options
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.question import LONGEST_CLAIM, Asked
 
-NO_BASELINE = Problem(
-    "--expect",
-    0,
-    0,
-    "nothing can be expected without a baseline",
-    "say --baseline RUN, or leave it out",
-)
-
-
-_NOTHING = "there is nothing to fail on without a baseline"
+_NOTHING_EXPECTED = "nothing can be expected without a baseline"
+_NOTHING_FAILS = "there is nothing to fail on without a baseline"
 
 
 def question_options(command: Command) -> Command:
@@ -65,14 +58,24 @@ def asked_of(ctx: click.Context, *, compared: bool) -> Asked:
     except BadInput as error:
         problems += error.problems
     if texts and not compared:
-        problems.append(NO_BASELINE)
+        problems.append(without_baseline(ctx))
     if not compared and ctx.get_parameter_source("fail_on") is ParameterSource.COMMANDLINE:
-        problems.append(
-            replace(NO_BASELINE, file="--fail-on", message="there is nothing to fail on without a baseline")
-        )
+        problems.append(replace(without_baseline(ctx), file="--fail-on", message=_NOTHING_FAILS))
     if problems:
         raise BadInput(problems)
     return Asked(claim, expected if given else None)
+
+
+def without_baseline(ctx: click.Context) -> Problem:
+    """What is wrong with an expectation where nothing is compared."""
+    either = " or --baseline-ref REF" if "baseline_ref" in ctx.params else ""
+    return Problem("--expect", 0, 0, _NOTHING_EXPECTED, f"say --baseline RUN{either}, or leave it out")
+
+
+def check_expected(asked: Asked, cells: Iterable[str]) -> None:
+    """Raises BadInput where something is expected of no cell. ``cells``: the names in either run."""
+    if problems := list(idle_expectations(asked.expected or (), list(dict.fromkeys(cells)))):
+        raise BadInput(problems)
 
 
 def _text(argument: str) -> str:

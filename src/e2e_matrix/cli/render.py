@@ -8,16 +8,18 @@ from typing import Any
 import click
 
 from e2e_matrix import store
-from e2e_matrix.cli.question import asked_of, question_options
+from e2e_matrix.cli.places import reports_folder
+from e2e_matrix.cli.question import asked_of, check_expected, question_options
 from e2e_matrix.errors import BadInput, Problem
 from e2e_matrix.question import keep_baseline, keep_question
 from e2e_matrix.report import FORMATS, write_reports
 
+_NEWEST = "latest"
+
 
 @click.command("render")
-@click.argument(
-    "folder", type=click.Path(path_type=Path), default=Path("reports/latest"), metavar="[RUN_FOLDER]"
-)
+@click.argument("run", required=False, metavar="[RUN]")
+@click.option("--reports", envvar="E2E_MATRIX_REPORTS", metavar="FOLDER", help="Where the runs lie.")
 @click.option(
     "--report",
     "--format",
@@ -29,14 +31,14 @@ from e2e_matrix.report import FORMATS, write_reports
 @click.option(
     "--baseline",
     metavar="RUN",
-    help="Say what changed since this run: a folder, or an id or `latest` beside RUN_FOLDER.",
+    help="Say what changed since this run: a folder, or an id or `latest` beside RUN.",
 )
 @question_options
 @click.pass_context
 def command(
-    ctx: click.Context, /, folder: Path, formats: tuple[str, ...], baseline: str | None, **_: Any
+    ctx: click.Context, /, run: str | None, formats: tuple[str, ...], baseline: str | None, **_: Any
 ) -> None:
-    """Write the reports of RUN_FOLDER, or of a run in reports/ by its id, again, from what lies in it.
+    """Write the reports of RUN, a folder or an id, again, from what lies in it  [default: latest].
 
     A baseline that was given once is kept there, as baseline.json, and so are a claim and expectations.
     """
@@ -44,14 +46,22 @@ def command(
     if names == []:
         hint = f"name some of {', '.join(FORMATS)}, or leave it out"
         raise BadInput([Problem("--report", 0, 0, "must not be empty", hint)])
-    if not folder.is_dir():
-        folder = store.find(str(folder), Path("reports"))
+    folder = _folder_of(ctx, run)
     asked = asked_of(ctx, compared=baseline is not None or (folder / store.BASELINE).is_file())
-    store.load(folder)
-    if baseline is not None:
-        found = store.find(baseline, folder.parent)
-        store.load(found)
+    found = None if baseline is None else store.find(baseline, folder.parent)
+    compared = store.load(found) if found else store.load_baseline(folder)
+    check_expected(asked, [cell.id for one in (store.load(folder), compared) if one for cell in one.cells])
+    if found:
         keep_baseline(folder, found)
     keep_question(folder, asked)
     for path in write_reports(folder, names):
         click.echo(str(path))
+
+
+def _folder_of(ctx: click.Context, run: str | None) -> Path:
+    """Raises BadInput where there is none. Of a folder that is named as it is, no matrix.yaml is read."""
+    if run is not None and Path(run).is_dir():
+        return Path(run)
+    name, reports = run or _NEWEST, reports_folder(ctx)
+    folder = reports / name
+    return folder if folder.is_dir() else store.find(name, reports)

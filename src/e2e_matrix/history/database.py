@@ -21,7 +21,7 @@ from e2e_matrix.errors import InfrastructureError
 from e2e_matrix.failures import Outcome
 from e2e_matrix.history import files, merging
 from e2e_matrix.history.connection import Damaged, connect, telling_damage, trouble
-from e2e_matrix.history.making import make
+from e2e_matrix.history.making import ELSEWHERE, make
 from e2e_matrix.history.points import Point, RunLine
 from e2e_matrix.history.reading import Stamp, Unreadable, place_of, read, stamp_of, written
 from e2e_matrix.history.rows import POINT_COLUMNS, RUN_COLUMNS, as_written, points_of, run_lines_of
@@ -82,8 +82,8 @@ class History:
 
         ``note`` hears what a person should know. A damaged file is made again from the runs below ``reports``
         (None: the file's folder). ``patience``: seconds that other processes are waited for. Raises BadInput
-        where a newer version of this program or another one made the file, InfrastructureError where it
-        cannot be used.
+        where a newer version of this program or another one made the file, or it is no database by its name
+        either, InfrastructureError where it cannot be used.
         """
         history = cls(path, note, reports or path.parent, patience)
         history._open()
@@ -106,6 +106,7 @@ class History:
         self._connection = self._lock = None
 
     def _open(self) -> None:
+        files.refuse_foreign(self.path)
         for _ in range(_TRIES):
             self._lock = files.hold(self.path, self._patience)
             seen, damage = files.identity(self.path), None
@@ -144,6 +145,7 @@ class History:
             left_out = f", without {bad:,} that cannot be read" if bad else ""
             kept = f"; the damaged one is kept as {aside}" if aside else ""
             self._note(f"the history has {runs} from below {self._reports}{left_out}{kept}")
+            self._note(ELSEWHERE)
 
     def _safely(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
         """What ``action`` returns; a file that it finds damaged is made again, and asked again."""

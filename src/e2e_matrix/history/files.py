@@ -18,12 +18,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from e2e_matrix.errors import InfrastructureError
+from e2e_matrix.errors import BadInput, InfrastructureError, Problem
 from e2e_matrix.store import PART
 
 _POLL = 0.02  # seconds
 # What SQLite keeps beside a database; -shm is made again from -wal.
 _BESIDE = ("-wal", "-shm")
+_START = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html, "The Database Header"
+# A history whose first bytes are damaged has its name still.
+_ENDINGS = (".sqlite", ".sqlite3", ".db")
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raises BadInput where a file is no database by its first bytes, and none by its name either.
+
+    What is damaged is set aside and made again; a file of somebody else's must never be.
+    """
+    if path.suffix.lower() in _ENDINGS or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_START))
+    except OSError:
+        return  # whoever opens it says so
+    if not _START.startswith(start):
+        hint = f"Name another file with --history; that of a history ends in {', '.join(_ENDINGS)}."
+        raise BadInput([Problem(str(path), 0, 0, "is no history", hint)])
 
 
 def hold(path: Path, patience: float, *, alone: bool = False) -> IO[bytes]:

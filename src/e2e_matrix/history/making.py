@@ -14,6 +14,11 @@ from e2e_matrix.history.connection import Damaged, connect, telling_damage, trou
 from e2e_matrix.history.writing import Imported, import_runs
 
 _PATIENCE = 30.0  # seconds
+#: What is told where a file is made again that nobody can ask what it had.
+ELSEWHERE = (
+    "runs of other folders and of merged histories that it had are not in it: take them in again with"
+    " `e2e-matrix history import FOLDER` and `e2e-matrix history merge FILE OTHER`"
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ def make(path: Path, folders: Iterable[Path], why: str) -> tuple[Imported, Path 
     """Make a file of these runs, in the place of what is there; the caller holds it alone.
 
     What was there is kept as a file that says ``why`` in its name: its path, None where nothing was. Raises
-    OSError, or sqlite3.Error.
+    BadInput where that is no history, OSError, or sqlite3.Error.
     """
+    files.refuse_foreign(path)
     with files.place_beside(path) as place:
         with closing(connect(place, _PATIENCE)) as connection:
             imported = import_runs(connection, folders)
@@ -41,9 +47,10 @@ def make(path: Path, folders: Iterable[Path], why: str) -> tuple[Imported, Path 
 def rebuild(path: Path, folders: Iterable[Path], patience: float = _PATIENCE) -> Rebuilt:
     """Make the file at ``path`` anew; what knew of runs that have no folder any more is kept beside it.
 
-    Raises BadInput where the file is another program's or of a newer version, InfrastructureError where the
+    Raises BadInput where the file is none of ours or of a newer version, InfrastructureError where the
     disk refuses, or somebody has it open for longer than ``patience`` seconds.
     """
+    files.refuse_foreign(path)
     with files.hold(path, patience, alone=True):
         try:
             before = _run_ids(path, patience)

@@ -50,7 +50,7 @@ def _copy_whole(source: Path, copy: Path) -> None:
         with closing(connect(copy, _PATIENCE, shown=source)) as connection:
             _check(connection)
     except Damaged as error:
-        hint = f"Make it again from its run folders: `e2e-matrix history rebuild --history {source}`."
+        hint = "Take in the folders of its runs instead: `e2e-matrix history import FOLDER`."
         raise _refused(source, f"is no whole history: {error}", hint) from error
     except sqlite3.Error as error:
         raise _refused(source, f"cannot be read: {error}") from error
