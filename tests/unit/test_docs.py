@@ -46,10 +46,17 @@ def test_every_key_of_matrix_yaml_is_explained(model: type[BaseModel]) -> None:
     assert [key for key in keys(model) if f"| `{key}` |" not in text] == []
 
 
-def test_the_example_is_as_this_code_renders_it(tmp_path: Path) -> None:
-    """After a change of a report: ``e2e-matrix render reports/example``, and docs/screenshots.py."""
-    example = ROOT / "reports" / "example"
+@pytest.mark.parametrize(
+    ("folder", "reports"),
+    [
+        ("example", ["ctrf.json", "junit.xml", "report.html", "report.md"]),
+        ("example/qa", ["qa.html", "qa.md", "report.html", "report.md"]),
+    ],
+)
+def test_the_example_is_as_this_code_renders_it(tmp_path: Path, folder: str, reports: list[str]) -> None:
+    """After a change of a report: ``e2e-matrix render`` for both folders, and docs/screenshots.py."""
+    example = ROOT / "reports" / folder
     again = write_reports(shutil.copytree(example, tmp_path / "again"))
-    assert sorted(path.name for path in again) == ["ctrf.json", "junit.xml", "report.html", "report.md"]
+    assert sorted(path.name for path in again) == reports
     for path in again:
         assert path.read_bytes() == (example / path.name).read_bytes(), path.name
