@@ -2,8 +2,9 @@
 
 python docs/screenshots.py [RUN_FOLDER [OUT_DIR]]
 
-RUN_FOLDER is a real run in which all passed (default: reports/example); the run with failures and that of a
-thousand cells are those of the tests' samples. OUT_DIR is docs/screenshots by default.
+RUN_FOLDER is a real run in which all passed (default: reports/example), with one of two real releases side by
+side in its qa/; the run with failures, that of a thousand cells and the history are the tests' samples.
+OUT_DIR is docs/screenshots by default.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from e2e_matrix.report import write_reports
+from e2e_matrix.report import history_page, write_reports
 from e2e_matrix.results import Results
-from support import report_samples
+from support import history_samples, report_samples
 
 ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """``run``: real, failures or thousand. ``fragment``: what the page shows, as its address says it."""
+    """``run``: real, qa, failures, thousand or history. ``fragment``: what the page shows."""
 
     run: str
     fragment: str = ""
@@ -47,6 +48,9 @@ PICTURES = {
     "report-failures": Picture("failures"),
     "report-failures-narrow": Picture("failures", width=360, height=780),
     "report-thousand": Picture("thousand", "axis.variant=java&sort=time&at=grid"),
+    "qa": Picture("qa"),
+    "qa-narrow": Picture("qa", width=360, height=780),
+    "history": Picture("history"),
 }
 
 
@@ -58,8 +62,10 @@ def main(run_folder: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch, _chromium() as browser:
         pages = {
             "real": run_folder / "report.html",
+            "qa": run_folder / "qa" / "qa.html",
             "failures": _rendered(report_samples.broken(), Path(scratch) / "failures"),
             "thousand": _rendered(report_samples.large(1000), Path(scratch) / "thousand"),
+            "history": _history(Path(scratch)),
         }
         for name, picture in PICTURES.items():
             _take(browser, pages[picture.run].resolve(), picture, out / f"{name}.png")
@@ -69,6 +75,13 @@ def _rendered(results: Results, folder: Path) -> Path:
     folder.mkdir()
     (folder / "results.json").write_text(results.model_dump_json(), encoding="utf-8")
     return write_reports(folder, ["html"])[0]
+
+
+def _history(folder: Path) -> Path:
+    points = history_samples.eventful()
+    page = folder / history_page.FILENAME
+    page.write_text(history_page.render(history_samples.lines(points), points, folder), encoding="utf-8")
+    return page
 
 
 def _take(browser: Browser, report: Path, picture: Picture, path: Path) -> None:

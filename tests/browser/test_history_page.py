@@ -11,32 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser.test_report_page import HIDDEN, OVERFLOW, WEAK_TEXT, barriers
-from e2e_matrix.failures import Outcome
 from e2e_matrix.history.points import Point
 from e2e_matrix.report import history_page
 from support import history_samples as history
 from support import report_samples as samples
 
 Open = Callable[..., Page]
-
-
-def eventful() -> list[Point]:
-    """With everything that the page can tell: failing, fixed, flaky, an error, slower and faster."""
-    noise = history.noise(0.05)
-    steps = history.stepped(55, 1.3, history.stepped(25, 0.75, noise, "conversation"), "boot", "java")
-    points = history.nightly(80, steps)
-    for index, point in enumerate(points):
-        number = index // len(history.CELLS)
-        match point.cell:
-            case "java-arm64" if number >= 77:
-                points[index] = history.failed(number, "java", "arm64")
-            case "golang-amd64" if number in (40, 60, 61):
-                points[index] = history.failed(number, "golang", "amd64")
-            case "python-arm64" if number % 17 == 3:
-                points[index] = replace(point, flaky=True)
-            case "golang-arm64" if number == 70:
-                points[index] = replace(point, outcome=Outcome.ERROR, message="no answer")
-    return points
 
 
 def hostile() -> list[Point]:
@@ -47,7 +27,7 @@ def hostile() -> list[Point]:
     )
     return [
         replace(point, axes={text: text}, cell=f"{text}{point.cell}", run=f"{point.run}{text}", **changed)
-        for point in eventful()
+        for point in history.eventful()
     ]
 
 
@@ -94,7 +74,7 @@ def test_it_asks_for_nothing_and_runs_nothing(browser: Browser, tmp_path: Path) 
     page.close()
 
 
-@pytest.mark.parametrize("points", [eventful, hostile], ids=["eventful", "hostile"])
+@pytest.mark.parametrize("points", [history.eventful, hostile], ids=["eventful", "hostile"])
 @pytest.mark.parametrize("width", [390, 800])
 def test_nothing_is_wider_than_the_window(
     opened: Open, points: Callable[[], list[Point]], width: int
@@ -104,13 +84,13 @@ def test_nothing_is_wider_than_the_window(
 
 @pytest.mark.parametrize(("width", "colors"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_nothing_that_keeps_anybody_out(opened: Open, width: int, colors: str) -> None:
-    page = opened(eventful(), width, colors)
+    page = opened(history.eventful(), width, colors)
     assert barriers(page) == []
     assert page.evaluate(WEAK_TEXT) == []
 
 
 def test_it_is_whole_without_a_script(opened: Open) -> None:
-    page = opened(eventful(), scripts=False)
+    page = opened(history.eventful(), scripts=False)
     assert page.locator("h1").inner_text() == "1 of 6 cells fails"
     assert page.locator("h2").all_inner_texts() == [
         "Each cell, run by run", "Slower and faster", "Trends", "Newly failing and fixed", "Flaky",
@@ -125,7 +105,7 @@ def test_it_is_whole_without_a_script(opened: Open) -> None:
 
 
 def test_charts_and_strips_have_words(opened: Open) -> None:
-    page = opened(eventful())
+    page = opened(history.eventful())
     boot = page.get_by_role("img", name="boot of java, native: from ")
     assert boot.count() == 1
     assert "; +" in (boot.get_attribute("aria-label") or "")
@@ -137,7 +117,7 @@ def test_charts_and_strips_have_words(opened: Open) -> None:
     assert page.get_by_role("rowheader", name="java linux/arm64").count() == 1
 
 
-@pytest.mark.parametrize("points", [eventful, hostile], ids=["eventful", "hostile"])
+@pytest.mark.parametrize("points", [history.eventful, hostile], ids=["eventful", "hostile"])
 def test_on_a_phone_no_table_has_columns_that_one_has_to_find(
     opened: Open, points: Callable[[], list[Point]]
 ) -> None:
@@ -151,7 +131,7 @@ def test_on_a_phone_no_table_has_columns_that_one_has_to_find(
 
 
 def test_newly_failing_and_fixed_are_told_apart_by_shape_and_can_be_seen(opened: Open) -> None:
-    page = opened(eventful())
+    page = opened(history.eventful())
     strip = page.get_by_role("row", name="golang-amd64").locator("svg.strip")
     for name, shape in (("began", "l"), ("ended", "a")):
         mark = strip.locator(f".{name}")

@@ -92,6 +92,24 @@ def failed(number: int, variant: str, arch: str, message: str = "a gated route a
     )
 
 
+def eventful() -> list[Point]:
+    """With everything that the page can tell: failing, fixed, flaky, an error, slower and faster."""
+    steps = stepped(55, 1.3, stepped(25, 0.75, noise(0.05), "conversation"), "boot", "java")
+    points = nightly(80, steps)
+    for index, point in enumerate(points):
+        number = index // len(CELLS)
+        match point.cell:
+            case "java-arm64" if number >= 77:
+                points[index] = failed(number, "java", "arm64")
+            case "golang-amd64" if number in (40, 60, 61):
+                points[index] = failed(number, "golang", "amd64")
+            case "python-arm64" if number % 17 == 3:
+                points[index] = replace(point, flaky=True)
+            case "golang-arm64" if number == 70:
+                points[index] = replace(point, outcome=Outcome.ERROR, message="no answer")
+    return points
+
+
 def by_cell(points: Iterable[Point]) -> dict[str, list[Point]]:
     cells: dict[str, list[Point]] = {}
     for one in points:
