@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e_matrix.engine.base import LABEL_OWNER
+from e2e_matrix.engine.base import LABEL_OWNER, LABEL_RUN
 from e2e_matrix.engine.docker import DockerEngine
 from e2e_matrix.local.demo import Served
 from support.real_runs import ROOT, Runner
@@ -26,7 +26,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_fills_in_mid_run(served: Served, engine: DockerEngine, small_disk: Path) -> None:
     runner = Runner(served, engine, small_disk)
-    before = {container.id for container in engine.list({LABEL_OWNER: None})}
     ended = subprocess.run(
         runner.command("--only", "python-amd64"), cwd=ROOT, capture_output=True, text=True, timeout=120
     )
@@ -35,4 +34,6 @@ def test_a_disk_that_fills_in_mid_run(served: Served, engine: DockerEngine, smal
     assert "No space left on device" in ended.stderr
     assert "--reports" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert {container.id for container in engine.list({LABEL_OWNER: None})} <= before
+    runs = {folder.name for folder in small_disk.iterdir()}
+    assert len(runs) > 0
+    assert [one.name for one in engine.list({LABEL_OWNER: None}) if one.labels[LABEL_RUN] in runs] == []
