@@ -270,6 +270,12 @@ def test_all_that_is_wrong_with_a_run_is_said_at_once(reports: Path) -> None:
         assert words in said
 
 
+def test_the_demo_is_not_told_of_an_option_that_it_refuses(reports: Path) -> None:
+    ended = CliRunner().invoke(demo.command, ["--expect", "fixed:*"])
+    assert isinstance(ended.exception, BadInput)
+    assert "say --baseline RUN, or leave it out" in str(ended.exception)
+
+
 def resumed(folder: Path) -> Path:
     plan = {
         "schema_version": 1,

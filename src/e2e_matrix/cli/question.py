@@ -68,7 +68,9 @@ def asked_of(ctx: click.Context, *, compared: bool) -> Asked:
 
 def without_baseline(ctx: click.Context) -> Problem:
     """What is wrong with an expectation where nothing is compared."""
-    either = " or --baseline-ref REF" if "baseline_ref" in ctx.params else ""
+    # The demo has the option only to say why it cannot take it: it builds images of one ref.
+    takes_ref = "baseline_ref" in ctx.params and ctx.command.name != "demo"
+    either = " or --baseline-ref REF" if takes_ref else ""
     return Problem("--expect", 0, 0, _NOTHING_EXPECTED, f"say --baseline RUN{either}, or leave it out")
 
 
