@@ -63,9 +63,8 @@ class Pair:
         if before is not None and before.cause in _NO_IMAGE:
             before = None
         if after.cause is Cause.LLM_REPLAY_DIFFERS or (before and before.cause is Cause.LLM_REPLAY_DIFFERS):
-            return (
-                Change.UNDECIDED
-            )  # another question than was recorded: nobody knows how it would have ended
+            # Another question than was recorded: nobody knows how it would have ended.
+            return Change.UNDECIDED
         if after.outcome is Outcome.FAILED:
             again = before is not None and before.outcome is Outcome.FAILED and not self._fails_more
             return Change.STILL_FAILING if again else Change.NEWLY_FAILING
